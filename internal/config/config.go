@@ -1,0 +1,209 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"trestle/internal/matrix"
+)
+
+// Config is the whole configuration. The tags say how each setting is read:
+//
+//	yaml:"name"     the key
+//	flag:"usage"    there is a flag of that name too
+//	config:"path"   a file or folder: relative ones are in the data folder
+//	config:"fixed"  a map whose keys are those of the defaults, no others
+//
+// Fields of type [Secret] can also be read from a file: the key with _file
+// behind it names that file.
+type Config struct {
+	ServerName       matrix.ServerName `yaml:"server_name" flag:"the NAME behind the colon in user IDs; never changes once users exist"`
+	Data             string            `yaml:"data" config:"path" flag:"the FOLDER for database, keys and media"`
+	Listen           []string          `yaml:"listen" flag:"serve the client API on this ADDRESS: host:port, tls:host:port or unix:/path (repeatable)"`
+	FederationListen []string          `yaml:"federation_listen" flag:"serve the federation API on this ADDRESS, with TLS if there is a certificate (repeatable)"`
+	TLSCert          string            `yaml:"tls_cert" config:"path" flag:"the FILE with the certificate chain, PEM"`
+	TLSKey           string            `yaml:"tls_key" config:"path" flag:"the FILE with the certificate's private key, PEM"`
+	CAFile           string            `yaml:"ca_file" config:"path" flag:"trust the certificate authorities in this FILE when talking to other servers"`
+	Database         Secret            `yaml:"database" config:"database" flag:"an SQLite FILE or a postgres:// URL"`
+	AppServices      []string          `yaml:"appservices" config:"path" flag:"read application services' registrations from this FOLDER (repeatable)"`
+
+	RegistrationSharedSecret Secret `yaml:"registration_shared_secret" flag:"the SECRET that lets scripts register users"`
+	OpenRegistration         bool   `yaml:"open_registration" flag:"let anybody register without a token"`
+	NoRateLimits             bool   `yaml:"no_rate_limits" flag:"switch all rate limits off"`
+	NoBridges                bool   `yaml:"no_bridges" flag:"do not run the bundled bridges"`
+
+	PublicBaseURL   string   `yaml:"public_base_url"`
+	SigningKey      string   `yaml:"signing_key" config:"path"`
+	TrustedProxies  []string `yaml:"trusted_proxies"`
+	MaxBody         Size     `yaml:"max_body"`
+	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
+
+	Registration Registration         `yaml:"registration"`
+	Passwords    Passwords            `yaml:"passwords"`
+	Rooms        Rooms                `yaml:"rooms"`
+	Media        Media                `yaml:"media"`
+	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`
+	Logging      Logging              `yaml:"logging"`
+	Metrics      Metrics              `yaml:"metrics"`
+	Bridges      Bridges              `yaml:"bridges"`
+
+	// File is the configuration file that was read, empty if none was.
+	File string `yaml:"-"`
+	// Warnings are oddities that do not stop the server.
+	Warnings []string `yaml:"-"`
+}
+
+// Registration says who may open an account, besides everybody
+// (open_registration) and scripts (registration_shared_secret).
+type Registration struct {
+	Tokens []Secret `yaml:"tokens"` // each lets its holder register, any number of times
+	Guests bool     `yaml:"guests"` // accounts that need nothing and may do little
+}
+
+// Passwords is how passwords are kept.
+type Passwords struct {
+	Hash       string `yaml:"hash"` // argon2id or bcrypt, for new hashes; both are verified
+	Memory     Size   `yaml:"memory"`
+	Iterations int    `yaml:"iterations"`
+	BcryptCost int    `yaml:"bcrypt_cost"`
+	AtOnce     int    `yaml:"at_once"` // hashes computed at the same time; the others wait
+	MinLength  int    `yaml:"min_length"`
+}
+
+// Rooms are defaults for rooms created here.
+type Rooms struct {
+	DefaultVersion string `yaml:"default_version"`
+}
+
+// Media is the content repository.
+type Media struct {
+	Path       string      `yaml:"path" config:"path"`
+	MaxUpload  Size        `yaml:"max_upload"`
+	MaxPixels  int64       `yaml:"max_pixels"` // larger pictures get no thumbnail
+	Thumbnails []Thumbnail `yaml:"thumbnails"`
+	// AllowUnauthenticated serves new media to people without an account, too.
+	AllowUnauthenticated bool `yaml:"allow_unauthenticated"`
+}
+
+// A Thumbnail is a size in which thumbnails are kept; requests get the
+// smallest that is large enough.
+type Thumbnail struct {
+	Width  int    `yaml:"width"`
+	Height int    `yaml:"height"`
+	Method string `yaml:"method"` // scale or crop
+}
+
+// A RateLimit is a bucket: PerSecond drops flow in, Burst is its size.
+type RateLimit struct {
+	PerSecond float64 `yaml:"per_second"`
+	Burst     int     `yaml:"burst"`
+}
+
+// Logging says what goes to standard error.
+type Logging struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // text, json
+}
+
+// Metrics are for Prometheus.
+type Metrics struct {
+	Enabled bool   `yaml:"enabled"`
+	Listen  string `yaml:"listen"` // empty: beside the client API, for direct callers only
+	Path    string `yaml:"path"`
+}
+
+// Bridges are the bundled bridges.
+type Bridges struct {
+	IRC IRC `yaml:"irc"`
+}
+
+// IRC is the bundled IRC bridge.
+type IRC struct {
+	Database Secret                `yaml:"database" config:"database"`
+	BotUser  string                `yaml:"bot_user"` // local part of the bridge's own Matrix user
+	Networks map[string]IRCNetwork `yaml:"networks"`
+}
+
+// An IRCNetwork is one network that the IRC bridge can reach. The templates
+// know the words in braces that the annotated sample explains.
+type IRCNetwork struct {
+	Enabled        bool     `yaml:"enabled"`
+	Name           string   `yaml:"name"` // for people
+	Address        string   `yaml:"address"`
+	TLS            bool     `yaml:"tls"`
+	TLSVerify      bool     `yaml:"tls_verify"`
+	CAFile         string   `yaml:"ca_file" config:"path"`
+	Password       Secret   `yaml:"password"` // for PASS
+	BotNick        string   `yaml:"bot_nick"`
+	SASL           SASL     `yaml:"sasl"`
+	Nick           string   `yaml:"nick"` // of Matrix users on IRC
+	Realname       string   `yaml:"realname"`
+	Alias          string   `yaml:"alias"`
+	User           string   `yaml:"user"` // IRC users on Matrix
+	DisplayName    string   `yaml:"display_name"`
+	MaxConnections int      `yaml:"max_connections"`
+	IdleTimeout    Duration `yaml:"idle_timeout"` // 0: never
+	FloodBurst     int      `yaml:"flood_burst"`
+	FloodInterval  Duration `yaml:"flood_interval"`
+	Scrollback     int      `yaml:"scrollback"` // lines of earlier talk kept for a new room
+	Channels       []string `yaml:"channels"`   // the bot listens in these from the start
+	Published      bool     `yaml:"published"`  // new rooms are in the directory of public rooms
+}
+
+// SASL is how the bridge's bot proves who it is; empty means that it does not.
+type SASL struct {
+	Mechanism string `yaml:"mechanism"` // PLAIN, EXTERNAL or empty
+	Username  string `yaml:"username"`
+	Password  Secret `yaml:"password"`
+	Cert      string `yaml:"cert" config:"path"`
+	Key       string `yaml:"key" config:"path"`
+}
+
+// BaseURL is the address under which clients reach this server: what the
+// operator says, or else the first listener.
+func (c *Config) BaseURL() string {
+	if c.PublicBaseURL != "" {
+		return strings.TrimRight(c.PublicBaseURL, "/")
+	}
+	for _, address := range c.Listen {
+		if strings.HasPrefix(address, "unix:") {
+			continue
+		}
+		plain, secure := strings.CutPrefix(address, "tls:")
+		host, port, err := net.SplitHostPort(plain)
+		if err != nil {
+			continue
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			host = "localhost"
+		}
+		scheme := "http"
+		if secure {
+			scheme = "https"
+		}
+		return (&url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}).String()
+	}
+	return "https://" + string(c.ServerName)
+}
+
+// Proxies are the trusted proxies as ranges of addresses.
+func (c *Config) Proxies() []netip.Prefix {
+	var ranges []netip.Prefix
+	for _, proxy := range c.TrustedProxies {
+		if prefix, err := parseProxy(proxy); err == nil {
+			ranges = append(ranges, prefix)
+		}
+	}
+	return ranges
+}
+
+// InData is a path inside the data folder, unless it is absolute already.
+func (c *Config) InData(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Data, path)
+}

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"time"
+
+	"trestle/internal/matrix/roomversion"
+)
+
+// Default is what an empty configuration file means. Its paths are relative
+// to the data folder; [Load] makes them whole.
+func Default() *Config {
+	return &Config{
+		ServerName:      "localhost",
+		Data:            ".",
+		Listen:          []string{"127.0.0.1:8008"},
+		Database:        "trestle.db",
+		AppServices:     []string{"appservices"},
+		SigningKey:      "signing.key",
+		MaxBody:         1 << 20,
+		ShutdownTimeout: Duration(10 * time.Second),
+		Passwords: Passwords{
+			Hash:       "argon2id",
+			Memory:     19 << 20,
+			Iterations: 2,
+			BcryptCost: 12,
+			AtOnce:     2,
+			MinLength:  8,
+		},
+		Rooms: Rooms{DefaultVersion: roomversion.Default},
+		Media: Media{
+			Path:      "media",
+			MaxUpload: 50 << 20,
+			MaxPixels: 32_000_000,
+			Thumbnails: []Thumbnail{
+				{32, 32, "crop"},
+				{96, 96, "crop"},
+				{320, 240, "scale"},
+				{640, 480, "scale"},
+				{800, 600, "scale"},
+			},
+		},
+		RateLimits: map[string]RateLimit{
+			"default":  {50, 200},
+			"register": {0.2, 10},
+			"login":    {0.2, 10},
+			"create":   {0.2, 20},
+			"join":     {1, 30},
+			"invite":   {1, 30},
+			"send":     {10, 100},
+			"upload":   {2, 30},
+		},
+		Logging: Logging{Level: "info", Format: "text"},
+		Metrics: Metrics{Enabled: true, Path: "/metrics"},
+		Bridges: Bridges{IRC: IRC{
+			Database: "irc.db",
+			BotUser:  "irc_bot",
+			Networks: map[string]IRCNetwork{
+				"local":  localNetwork(),
+				"libera": liberaNetwork(),
+			},
+		}},
+	}
+}
+
+// DefaultIRCNetwork is what a network is that says nothing but its address.
+func DefaultIRCNetwork() IRCNetwork {
+	return IRCNetwork{
+		Enabled:        true,
+		TLSVerify:      true,
+		BotNick:        "trestle",
+		Nick:           "{localpart}",
+		Realname:       "{mxid}",
+		Alias:          "irc_{network}_{channel}",
+		User:           "irc_{network}_{nick}",
+		DisplayName:    "{nick}",
+		MaxConnections: 200,
+		FloodBurst:     5,
+		FloodInterval:  Duration(2 * time.Second),
+		Scrollback:     100,
+	}
+}
+
+func localNetwork() IRCNetwork {
+	n := DefaultIRCNetwork()
+	n.Name, n.Address = "Local", "127.0.0.1:6667"
+	return n
+}
+
+func liberaNetwork() IRCNetwork {
+	n := DefaultIRCNetwork()
+	n.Enabled = false
+	n.Name, n.Address, n.TLS = "Libera.Chat", "irc.libera.chat:6697", true
+	n.BotNick, n.Nick = "trestle-bot", "{localpart}[m]"
+	n.IdleTimeout = Duration(7 * 24 * time.Hour)
+	return n
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"trestle/internal/matrix"
+)
+
+var (
+	// A name stands between underscores in aliases and user IDs.
+	networkName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,31}$`)
+	ircNick     = regexp.MustCompile("^[A-Za-z\\[\\]\\\\`_^{|}][A-Za-z0-9\\[\\]\\\\`_^{|}-]{0,29}$")
+	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
+)
+
+// templates are the settings of a network that have words in braces: those
+// that may stand in each, and the one that must.
+var templates = []struct {
+	key     string
+	text    func(IRCNetwork) string
+	allowed []string
+	must    string
+}{
+	{"nick", func(n IRCNetwork) string { return n.Nick }, []string{"{localpart}", "{display}", "{mxid}"}, ""},
+	{"realname", func(n IRCNetwork) string { return n.Realname }, []string{"{localpart}", "{display}", "{mxid}"}, ""},
+	{"alias", func(n IRCNetwork) string { return n.Alias }, []string{"{network}", "{channel}"}, "{channel}"},
+	{"user", func(n IRCNetwork) string { return n.User }, []string{"{network}", "{nick}"}, "{nick}"},
+	{"display_name", func(n IRCNetwork) string { return n.DisplayName }, []string{"{network}", "{nick}"}, "{nick}"},
+}
+
+func (l *loader) validateIRC() {
+	irc := l.cfg.Bridges.IRC
+	if err := checkDatabase(irc.Database.Reveal()); err != nil {
+		l.invalidf("bridges.irc.database", "%s", err)
+	}
+	if !matrix.ValidLocalpart(irc.BotUser) {
+		l.invalidf("bridges.irc.bot_user", "%q is not the local part of a user ID", irc.BotUser)
+	}
+	aliases, users := map[string]string{}, map[string]string{}
+	for _, name := range sortedKeys(reflect.ValueOf(irc.Networks)) {
+		network, key := irc.Networks[name], "bridges.irc.networks."+name
+		if !networkName.MatchString(name) {
+			l.invalidf(key, "a network's name is made of a-z, 0-9, dots and dashes")
+			continue
+		}
+		l.validateNetwork(key, network)
+		l.distinct(aliases, key+".alias", strings.ReplaceAll(network.Alias, "{network}", name))
+		l.distinct(users, key+".user", strings.ReplaceAll(network.User, "{network}", name))
+	}
+}
+
+// distinct makes sure that two networks do not claim the same names.
+func (l *loader) distinct(seen map[string]string, key, template string) {
+	if other, taken := seen[template]; taken {
+		l.invalidf(key, "means the same names as %s; use {network}", other)
+		return
+	}
+	seen[template] = key
+}
+
+func (l *loader) validateNetwork(key string, n IRCNetwork) {
+	host, err := splitAddress(n.Address)
+	if err != nil || host == "" || strings.HasSuffix(n.Address, ":0") {
+		l.invalidf(key+".address", "%q is not host:port", n.Address)
+	}
+	if !ircNick.MatchString(n.BotNick) {
+		l.invalidf(key+".bot_nick", "%q is not a nick that IRC servers accept", n.BotNick)
+	}
+	for _, t := range templates {
+		if err := checkTemplate(t.text(n), t.allowed, t.must); err != nil {
+			l.invalidf(key+"."+t.key, "%s", err)
+		}
+	}
+	l.validateNames(key, n)
+	if hasControl(n.Name) || hasControl(n.Password.Reveal()) {
+		l.invalidf(key, "name and password must be one line of text")
+	}
+	l.within(key+".max_connections", n.MaxConnections, 1, 1_000_000)
+	l.within(key+".flood_burst", n.FloodBurst, 1, 1000)
+	l.within(key+".scrollback", n.Scrollback, 0, 10_000)
+	for i, channel := range n.Channels {
+		if channel == "" || strings.ContainsAny(channel, " ,\a") || hasControl(channel) {
+			l.invalidf(item(key+".channels", i), "%q is not a channel", channel)
+		}
+	}
+	l.validateSASL(key, host, n)
+}
+
+// validateNames looks at the two templates that claim a namespace.
+func (l *loader) validateNames(key string, n IRCNetwork) {
+	for name, template := range map[string]string{".alias": n.Alias, ".user": n.User} {
+		if strings.HasPrefix(strings.ReplaceAll(template, "{network}", "x"), "{") {
+			l.invalidf(key+name, "would claim every name: it needs {network} or some text at its beginning")
+		}
+	}
+	if strings.ContainsAny(placeholder.ReplaceAllString(n.Alias, ""), ":# ") {
+		l.invalidf(key+".alias", "is the part of an alias between # and :, without these two")
+	}
+	if literal := placeholder.ReplaceAllString(n.User, ""); literal != "" && !matrix.ValidLocalpart(literal) {
+		l.invalidf(key+".user", "has characters that a user ID cannot have")
+	}
+}
+
+func (l *loader) validateSASL(key, host string, n IRCNetwork) {
+	sasl := n.SASL
+	l.oneOf(key+".sasl.mechanism", sasl.Mechanism, "", "PLAIN", "EXTERNAL")
+	if hasControl(sasl.Username) || hasControl(sasl.Password.Reveal()) {
+		l.invalidf(key+".sasl", "username and password must be one line of text")
+	}
+	_, hasFile := l.pending[key+".sasl.password"]
+	switch {
+	case sasl.Mechanism == "PLAIN" && (sasl.Username == "" || sasl.Password == "" && !hasFile):
+		l.invalidf(key+".sasl", "PLAIN needs username and password")
+	case sasl.Mechanism == "EXTERNAL" && (!n.TLS || sasl.Cert == "" || sasl.Key == ""):
+		l.invalidf(key+".sasl", "EXTERNAL needs tls, and cert and key to show")
+	case sasl.Mechanism == "PLAIN" && n.Enabled && !n.TLS && !isLoopback(host):
+		l.cfg.Warnings = append(l.cfg.Warnings, key+": the SASL password goes over the network without TLS")
+	}
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// checkTemplate makes sure that a template has only words that are known,
+// and the one without which all names would be the same.
+func checkTemplate(template string, allowed []string, must string) error {
+	if template == "" || hasControl(template) {
+		return fmt.Errorf("must be one line of text")
+	}
+	for _, word := range placeholder.FindAllString(template, -1) {
+		if !slices.Contains(allowed, word) {
+			return fmt.Errorf("%s is not known here; known are %s", word, strings.Join(allowed, ", "))
+		}
+	}
+	if strings.ContainsAny(placeholder.ReplaceAllString(template, ""), "{}") {
+		return fmt.Errorf("has a brace without its partner")
+	}
+	if must != "" && strings.Count(template, must) != 1 {
+		return fmt.Errorf("must have %s in it, once", must)
+	}
+	return nil
+}
+
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

@@ -1,0 +1,143 @@
+// Package listeners serves HTTP on the addresses of a configuration: TCP
+// and unix sockets, with or without TLS, until it is told to stop.
+package listeners
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Group is a set of open listeners that serve one handler.
+type Group struct {
+	open []net.Listener
+}
+
+// Open listens on every address, host:port, tls:host:port or unix:/path, or on
+// none. Addresses with tls: are served with the TLS configuration.
+func Open(addresses []string, secure *tls.Config) (*Group, error) {
+	g := &Group{}
+	for _, address := range addresses {
+		listener, err := open(address, secure)
+		if err != nil {
+			g.Close()
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		g.open = append(g.open, listener)
+	}
+	return g, nil
+}
+
+func open(address string, secure *tls.Config) (net.Listener, error) {
+	if address, ok := strings.CutPrefix(address, "tls:"); ok {
+		if secure == nil {
+			return nil, errors.New("there is no certificate: set tls_cert and tls_key")
+		}
+		return tls.Listen("tcp", address, secure)
+	}
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return net.Listen("tcp", address)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// Reverse proxies run as another user of the same group.
+	if err := os.Chmod(path, 0o660); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+// removeStale removes the socket of a process that was killed: one that
+// nobody answers on.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return nil
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		return errors.Join(errors.New("another process listens there"), conn.Close())
+	}
+	return os.Remove(path)
+}
+
+// Addresses are those that are listened on, with the ports that the system
+// chose where a port was 0.
+func (g *Group) Addresses() []string {
+	list := make([]string, len(g.open))
+	for i, listener := range g.open {
+		list[i] = listener.Addr().String()
+		if listener.Addr().Network() == "unix" {
+			list[i] = "unix:" + list[i]
+		}
+	}
+	return list
+}
+
+// Close stops listening. Serve does it as well.
+func (g *Group) Close() {
+	for _, listener := range g.open {
+		_ = listener.Close()
+	}
+}
+
+// Options are how a Group serves.
+type Options struct {
+	Logger *slog.Logger
+	// Drain is called when the stop begins: it should end long polls.
+	Drain func()
+	// Grace is how long requests may then go on.
+	Grace time.Duration
+}
+
+// Serve answers requests until ctx ends, lets those under way finish for
+// Options.Grace, and closes what is left. It returns an error if a listener
+// broke, or if requests had to be cut off.
+func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		// Clients break connections at any moment: that is for those who debug.
+		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
+	}
+	if opts.Drain != nil {
+		server.RegisterOnShutdown(opts.Drain)
+	}
+	broken := make(chan error, len(g.open))
+	var serving sync.WaitGroup
+	for _, listener := range g.open {
+		serving.Go(func() {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				broken <- fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-broken:
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opts.Grace)
+	defer cancel()
+	if stopErr := server.Shutdown(grace); stopErr != nil {
+		err = errors.Join(err, fmt.Errorf("requests did not end within %s: %w", opts.Grace, stopErr), server.Close())
+	}
+	serving.Wait()
+	return err
+}
