@@ -1,0 +1,28 @@
+package appservice
+
+// A Cursor is how far the homeserver's delivery to one service has come.
+type Cursor struct {
+	Service string // the ID of its registration
+	// Epoch begins the service's transaction IDs. It is random, so that a
+	// homeserver that starts over with an empty database never repeats an ID
+	// that the service has on record as done.
+	Epoch string
+	// Position is the place in the stream up to which everything that the
+	// service should see has been frozen into transactions.
+	Position int64
+	// Number counts the transactions frozen so far.
+	Number int64
+}
+
+// A Frozen is a transaction whose ID and body no longer change. It stays in
+// storage until the service has answered 200.
+type Frozen struct {
+	Service string
+	Number  int64  // 1, 2, 3 … for each service
+	ID      string // in the path
+	Body    []byte // exactly as it is sent, at every attempt
+
+	Position int64 // the cursor moves here with the freezing
+	Events   int   // how many room events are inside
+	Oldest   int64 // when the oldest change inside came about, ms since 1970, or 0
+}

@@ -1,0 +1,149 @@
+package registration
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// LoadFile reads one registration file.
+func LoadFile(path string) (*Registration, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read registration %s: %w", path, err)
+	}
+	return Parse(path, data)
+}
+
+// LoadDir reads every *.yaml and *.yml of a directory in the order of their
+// names, hidden files aside. The error joins what is wrong with each.
+func LoadDir(dir string) ([]*Registration, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var regs []*Registration
+	var problems []error
+	for _, entry := range entries {
+		name := entry.Name()
+		ext := filepath.Ext(name)
+		if entry.IsDir() || strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		reg, err := LoadFile(filepath.Join(dir, name))
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		regs = append(regs, reg)
+	}
+	return regs, errors.Join(problems...)
+}
+
+// Generate makes a registration with fresh tokens and no namespaces.
+func Generate(id, url, senderLocalpart string) *Registration {
+	return &Registration{
+		ID: id, URL: strings.TrimRight(url, "/"), SenderLocalpart: senderLocalpart,
+		ASToken: NewToken(), HSToken: NewToken(), QueryToken: QueryTokenAuto,
+	}
+}
+
+// NewToken is a random token of 256 bits.
+func NewToken() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// form is the file in the order in which people expect its keys.
+type form struct {
+	ID               string     `yaml:"id"`
+	URL              *string    `yaml:"url"`
+	ASToken          string     `yaml:"as_token"`
+	HSToken          string     `yaml:"hs_token"`
+	SenderLocalpart  string     `yaml:"sender_localpart"`
+	RateLimited      bool       `yaml:"rate_limited"`
+	ReceiveEphemeral bool       `yaml:"receive_ephemeral,omitempty"`
+	PushEphemeral    bool       `yaml:"de.sorunome.msc2409.push_ephemeral,omitempty"`
+	DeviceLists      bool       `yaml:"org.matrix.msc3202,omitempty"`
+	DeviceManagement bool       `yaml:"io.element.msc4190,omitempty"`
+	QueryToken       QueryToken `yaml:"trestle.query_token,omitempty"`
+	Protocols        []string   `yaml:"protocols,omitempty"`
+	Namespaces       struct {
+		Users   []formSpace `yaml:"users"`
+		Aliases []formSpace `yaml:"aliases"`
+		Rooms   []formSpace `yaml:"rooms"`
+	} `yaml:"namespaces"`
+}
+
+type formSpace struct {
+	Exclusive bool   `yaml:"exclusive"`
+	Regex     string `yaml:"regex"`
+}
+
+// Marshal is the content of the registration's file. It is checked by reading
+// it back, so that what is written can be loaded.
+func (r *Registration) Marshal() ([]byte, error) {
+	f := form{
+		ID: r.ID, ASToken: r.ASToken, HSToken: r.HSToken, SenderLocalpart: r.SenderLocalpart,
+		RateLimited: r.RateLimited, ReceiveEphemeral: r.ReceiveEphemeral, PushEphemeral: r.PushEphemeral,
+		DeviceLists: r.DeviceLists, DeviceManagement: r.DeviceManagement, Protocols: r.Protocols,
+	}
+	if r.URL != "" {
+		f.URL = &r.URL
+	}
+	if r.QueryToken != QueryTokenAuto {
+		f.QueryToken = r.QueryToken
+	}
+	f.Namespaces.Users = formSpaces(r.Namespaces.Users)
+	f.Namespaces.Aliases = formSpaces(r.Namespaces.Aliases)
+	f.Namespaces.Rooms = formSpaces(r.Namespaces.Rooms)
+	data, err := yaml.Marshal(&f)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := Parse("", data); err != nil {
+		return nil, fmt.Errorf("the registration %q is not valid: %w", r.ID, err)
+	}
+	return data, nil
+}
+
+func formSpaces(spaces []Namespace) []formSpace {
+	list := []formSpace{}
+	for _, space := range spaces {
+		list = append(list, formSpace{space.Exclusive, space.Regex})
+	}
+	return list
+}
+
+// Write puts the file in place at once and whole, readable by its owner alone,
+// since it holds secrets.
+func (r *Registration) Write(path string) error {
+	data, err := r.Marshal()
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".registration-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Chmod(0o600), temp.Sync(), temp.Close())
+	if err != nil {
+		return fmt.Errorf("write registration %s: %w", path, err)
+	}
+	return os.Rename(temp.Name(), path)
+}
