@@ -1,0 +1,291 @@
+// Package fakehomeserver is a homeserver that is just large enough to test a bridge
+// against: rooms without rules, the few operations that bridges use, and
+// delivery of transactions. It keeps everything in memory.
+package fakehomeserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The registration that the homeserver has for the bridge.
+const (
+	ServerName = "localhost"
+	ASToken    = "as-token"
+	HSToken    = "hs-token"
+	Sender     = "ircbot"
+)
+
+// An Event is one that a room has.
+type Event struct {
+	ID       string          `json:"event_id"`
+	Room     string          `json:"room_id"`
+	Sender   string          `json:"sender"`
+	Type     string          `json:"type"`
+	StateKey *string         `json:"state_key,omitempty"`
+	Content  json.RawMessage `json:"content"`
+	Time     int64           `json:"origin_server_ts"`
+}
+
+// Body is the text of a message.
+func (e Event) Body() string { return e.text("body") }
+
+// Membership is that of an m.room.member.
+func (e Event) Membership() string { return e.text("membership") }
+
+// Reason is why somebody left.
+func (e Event) Reason() string { return e.text("reason") }
+
+func (e Event) text(key string) string {
+	var content map[string]any
+	_ = json.Unmarshal(e.Content, &content)
+	text, _ := content[key].(string)
+	return text
+}
+
+// A Homeserver is one.
+type Homeserver struct {
+	URL string
+
+	t      testing.TB
+	server *httptest.Server
+
+	mu      sync.Mutex
+	changed chan struct{}
+	down    bool
+	service string // where the bridge listens
+	next    int
+	users   map[string]string // display names
+	rooms   map[string][]Event
+	aliases map[string]string
+	sent    map[string]string // event ID by sender, room and transaction
+	queue   []Event           // for the bridge
+	frozen  []Event           // the transaction that is under way
+	txn     int
+	fails   int // requests to be answered with 502
+
+	failCreation bool
+}
+
+// New starts a homeserver that knows no bridge yet.
+func New(t testing.TB) *Homeserver {
+	h := &Homeserver{
+		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
+		aliases: map[string]string{}, sent: map[string]string{},
+	}
+	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
+	h.URL = h.server.URL
+	stop := make(chan struct{})
+	delivered := make(chan struct{})
+	go func() {
+		defer close(delivered)
+		h.deliver(stop)
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-delivered
+		h.server.CloseClientConnections()
+		h.server.Close()
+	})
+	return h
+}
+
+// SetService says where the bridge listens; empty: nowhere.
+func (h *Homeserver) SetService(url string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.service = url
+	h.change()
+}
+
+// SetDown makes every request fail, as if the homeserver were not there.
+func (h *Homeserver) SetDown(down bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = down
+	h.change()
+}
+
+// Fail makes the next requests fail with 502, after they have had their effect.
+func (h *Homeserver) Fail(requests int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails = requests
+}
+
+// FailCreation makes the next room's creation fail after it has had its effect.
+func (h *Homeserver) FailCreation() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failCreation = true
+}
+
+// change is called with mu held.
+func (h *Homeserver) change() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// deliver sends transactions to the bridge: the same one until it is acknowledged.
+func (h *Homeserver) deliver(stop <-chan struct{}) {
+	for {
+		h.mu.Lock()
+		changed, service, txn := h.changed, h.service, h.txn
+		if len(h.frozen) == 0 {
+			n := min(len(h.queue), 50)
+			h.frozen, h.queue = h.queue[:n:n], h.queue[n:]
+		}
+		batch := h.frozen
+		if h.down {
+			batch = nil
+		}
+		h.mu.Unlock()
+		if len(batch) > 0 && service != "" {
+			if h.push(service, txn, batch) {
+				h.mu.Lock()
+				h.txn++
+				h.frozen = nil
+				h.mu.Unlock()
+				continue
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+				continue
+			case <-stop:
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (h *Homeserver) push(service string, txn int, events []Event) bool {
+	body, _ := json.Marshal(map[string]any{"events": events})
+	target := fmt.Sprintf("%s/_matrix/app/v1/transactions/t%d", service, txn)
+	status, _ := h.call(http.MethodPut, target, body)
+	return status == http.StatusOK
+}
+
+func (h *Homeserver) call(method, target string, body []byte) (int, string) {
+	req, err := http.NewRequest(method, target, bytes.NewReader(body))
+	if err != nil {
+		return 0, err.Error()
+	}
+	req.Header.Set("Authorization", "Bearer "+HSToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	var answer struct{ Errcode, Error string }
+	_ = json.NewDecoder(resp.Body).Decode(&answer)
+	return resp.StatusCode, answer.Errcode + " " + answer.Error
+}
+
+// add puts an event into a room, and into the bridge's queue. It is called with mu held.
+func (h *Homeserver) add(e Event) string {
+	h.next++
+	e.ID = fmt.Sprintf("$e%d", h.next)
+	if e.Time == 0 {
+		e.Time = time.Now().UnixMilli()
+	}
+	h.rooms[e.Room] = append(h.rooms[e.Room], e)
+	h.queue = append(h.queue, e)
+	h.change()
+	return e.ID
+}
+
+// membership is a user's in a room. It is called with mu held.
+func (h *Homeserver) membership(room, user string) string {
+	found := "leave"
+	for _, e := range h.rooms[room] {
+		if e.Type == "m.room.member" && *e.StateKey == user {
+			found = e.Membership()
+		}
+	}
+	return found
+}
+
+func (h *Homeserver) setMembership(room, sender, user, membership, reason string) {
+	content := map[string]string{"membership": membership}
+	if reason != "" {
+		content["reason"] = reason
+	}
+	if name := h.users[user]; name != "" {
+		content["displayname"] = name
+	}
+	raw, _ := json.Marshal(content)
+	h.add(Event{Room: room, Sender: sender, Type: "m.room.member", StateKey: &user, Content: raw})
+}
+
+// Register makes a person.
+func (h *Homeserver) Register(user, displayName string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.users[user] = displayName
+}
+
+// Join joins a person to a room by its alias, asking the bridge if nobody knows it. It
+// returns the room, or what the bridge said.
+func (h *Homeserver) Join(user, alias string) (room, refusal string) {
+	h.mu.Lock()
+	room, known := h.aliases[alias]
+	service := h.service
+	h.mu.Unlock()
+	if !known {
+		status, answer := h.call(http.MethodGet, service+"/_matrix/app/v1/rooms/"+url.PathEscape(alias), nil)
+		if status != http.StatusOK {
+			return "", fmt.Sprint(status, " ", answer)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	room, known = h.aliases[alias]
+	if !known {
+		return "", "the bridge said 200 and there is no room"
+	}
+	h.setMembership(room, user, user, "join", "")
+	return room, ""
+}
+
+// Member changes a membership as a person.
+func (h *Homeserver) Member(room, sender, user, membership, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.setMembership(room, sender, user, membership, reason)
+}
+
+// Send sends an event as a person.
+func (h *Homeserver) Send(room, user, eventType string, stateKey *string, content string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.add(Event{Room: room, Sender: user, Type: eventType, StateKey: stateKey, Content: json.RawMessage(content)})
+}
+
+// Say sends a text as a person.
+func (h *Homeserver) Say(room, user, body string) string {
+	content, _ := json.Marshal(map[string]string{"msgtype": "m.text", "body": body})
+	return h.Send(room, user, "m.room.message", nil, string(content))
+}
+
+// Direct makes a room of a person and the bridge's user, which is invited.
+func (h *Homeserver) Direct(user string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next++
+	room := fmt.Sprintf("!direct%d:%s", h.next, ServerName)
+	h.setMembership(room, user, user, "join", "")
+	h.setMembership(room, user, "@"+Sender+":"+ServerName, "invite", "")
+	return room
+}

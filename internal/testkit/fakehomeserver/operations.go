@@ -1,0 +1,203 @@
+package fakehomeserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// a request to an operation: the path's segments, unescaped, and the body.
+type request struct {
+	user string
+	path []string
+	body map[string]any
+	ts   int64
+}
+
+func (r *request) text(key string) string {
+	text, _ := r.body[key].(string)
+	return text
+}
+
+func (r *request) is(pattern string) bool {
+	want := strings.Split(pattern, "/")
+	if len(want) != len(r.path) {
+		return false
+	}
+	for i, segment := range want {
+		if segment != "*" && segment != r.path[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// A failure is an error of the API.
+type failure struct {
+	status int
+	code   string
+	text   string
+}
+
+func (f failure) Error() string { return f.text }
+
+func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.down {
+		panic(http.ErrAbortHandler)
+	}
+	req := &request{user: r.URL.Query().Get("user_id"), body: map[string]any{}}
+	req.ts, _ = strconv.ParseInt(r.URL.Query().Get("ts"), 10, 64)
+	if req.user == "" {
+		req.user = "@" + Sender + ":" + ServerName
+	}
+	for _, segment := range strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/_matrix/client/"), "/") {
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			h.t.Errorf("path %q: %v", r.URL.EscapedPath(), err)
+		}
+		req.path = append(req.path, plain)
+	}
+	if req.is("v3/rooms/*/state/*") {
+		req.path = append(req.path, "")
+	}
+	_ = json.NewDecoder(r.Body).Decode(&req.body)
+	answer, err := any(struct{}{}), error(nil)
+	if r.Header.Get("Authorization") != "Bearer "+ASToken {
+		err = failure{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "wrong token"}
+	} else {
+		answer, err = h.operation(r.Method, req)
+	}
+	if h.fails > 0 {
+		h.fails--
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if f, ok := err.(failure); ok {
+		w.WriteHeader(f.status)
+		answer = map[string]string{"errcode": f.code, "error": f.text}
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (h *Homeserver) operation(method string, r *request) (any, error) {
+	switch {
+	case r.is("v3/register"):
+		user := "@" + r.text("username") + ":" + ServerName
+		if _, taken := h.users[user]; taken {
+			return nil, failure{400, "M_USER_IN_USE", "taken"}
+		}
+		h.users[user] = ""
+		return map[string]string{"user_id": user}, nil
+	case r.is("v3/createRoom"):
+		return h.create(r)
+	case r.is("v3/directory/room/*"):
+		return h.directory(method, r)
+	}
+	if _, exists := h.users[r.user]; !exists {
+		return nil, failure{403, "M_FORBIDDEN", "no such user " + r.user}
+	}
+	switch {
+	case r.is("v3/profile/*/displayname"):
+		h.users[r.path[2]] = r.text("displayname")
+		return struct{}{}, nil
+	case r.is("v3/rooms/*/join"):
+		if h.membership(r.path[2], r.user) != "join" {
+			h.setMembership(r.path[2], r.user, r.user, "join", "")
+		}
+		return map[string]string{"room_id": r.path[2]}, nil
+	case r.is("v3/rooms/*/leave"):
+		h.setMembership(r.path[2], r.user, r.user, "leave", r.text("reason"))
+		return struct{}{}, nil
+	case r.is("v3/rooms/*/kick"):
+		h.setMembership(r.path[2], r.user, r.text("user_id"), "leave", r.text("reason"))
+		return struct{}{}, nil
+	case r.is("v3/rooms/*/invite"):
+		h.setMembership(r.path[2], r.user, r.text("user_id"), "invite", "")
+		return struct{}{}, nil
+	case r.is("v3/rooms/*/send/*/*"):
+		return h.send(r)
+	case r.is("v3/rooms/*/state/*/*"):
+		return h.state(method, r)
+	}
+	h.t.Errorf("the homeserver of the test has no %s %s", method, strings.Join(r.path, "/"))
+	return nil, failure{404, "M_UNRECOGNIZED", "not here"}
+}
+
+func (h *Homeserver) create(r *request) (any, error) {
+	alias := "#" + r.text("room_alias_name") + ":" + ServerName
+	if h.aliases[alias] != "" {
+		return nil, failure{400, "M_ROOM_IN_USE", "taken"}
+	}
+	h.next++
+	room := fmt.Sprintf("!room%d:%s", h.next, ServerName)
+	h.aliases[alias] = room
+	empty := ""
+	add := func(eventType string, content map[string]any) {
+		raw, _ := json.Marshal(content)
+		h.add(Event{Room: room, Sender: r.user, Type: eventType, StateKey: &empty, Content: raw})
+	}
+	add("m.room.create", map[string]any{"creator": r.user})
+	h.setMembership(room, r.user, r.user, "join", "")
+	add("m.room.canonical_alias", map[string]any{"alias": alias})
+	add("m.room.name", map[string]any{"name": r.text("name")})
+	add("m.room.topic", map[string]any{"topic": r.text("topic")})
+	if h.failCreation {
+		h.failCreation = false
+		return nil, failure{500, "M_UNKNOWN", "out of luck"}
+	}
+	return map[string]string{"room_id": room}, nil
+}
+
+func (h *Homeserver) directory(method string, r *request) (any, error) {
+	room, known := h.aliases[r.path[3]]
+	switch {
+	case method == http.MethodGet && known:
+		return map[string]any{"room_id": room, "servers": []string{ServerName}}, nil
+	case method == http.MethodGet:
+		return nil, failure{404, "M_NOT_FOUND", "no such alias"}
+	case known:
+		return nil, failure{409, "M_UNKNOWN", "taken"}
+	}
+	h.aliases[r.path[3]] = r.text("room_id")
+	return struct{}{}, nil
+}
+
+func (h *Homeserver) send(r *request) (any, error) {
+	key := r.user + " " + r.path[2] + " " + r.path[5]
+	id, repeated := h.sent[key]
+	if !repeated {
+		if h.membership(r.path[2], r.user) != "join" {
+			return nil, failure{403, "M_FORBIDDEN", r.user + " is not in the room"}
+		}
+		raw, _ := json.Marshal(r.body)
+		id = h.add(Event{Room: r.path[2], Sender: r.user, Type: r.path[4], Content: raw, Time: r.ts})
+		h.sent[key] = id
+	}
+	return map[string]string{"event_id": id}, nil
+}
+
+func (h *Homeserver) state(method string, r *request) (any, error) {
+	if method == http.MethodGet {
+		for _, e := range h.rooms[r.path[2]] {
+			if e.Type == r.path[4] && e.StateKey != nil && *e.StateKey == r.path[5] {
+				return e.Content, nil
+			}
+		}
+		return nil, failure{404, "M_NOT_FOUND", "no such state"}
+	}
+	raw, _ := json.Marshal(r.body)
+	key := r.path[5]
+	at := r.ts
+	if at == 0 {
+		at = time.Now().UnixMilli()
+	}
+	id := h.add(Event{Room: r.path[2], Sender: r.user, Type: r.path[4], StateKey: &key, Content: raw, Time: at})
+	return map[string]string{"event_id": id}, nil
+}

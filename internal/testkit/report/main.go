@@ -1,0 +1,119 @@
+// Command report reads what go test -json writes: it shows each package's
+// line and all that failed tests have printed, and counts at the end.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	tests := flag.Bool("tests", false, "show the line of each test too")
+	flag.Parse()
+	ok, err := report(os.Stdin, os.Stdout, *tests)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if !ok || err != nil {
+		os.Exit(1)
+	}
+}
+
+// An event is a line of go test -json (go doc test2json).
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of build-output
+	Test       string
+	Output     string
+}
+
+// A summary counts tests and subtests.
+type summary struct {
+	passed, failed, skipped int
+	brokenPackages          []string
+	skips                   []string
+	output                  map[string]*strings.Builder // of tests under way
+}
+
+// report copies what people want to see, and says whether all went well.
+func report(in io.Reader, out io.Writer, tests bool) (ok bool, err error) {
+	s := summary{output: map[string]*strings.Builder{}}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			// go itself complains in plain text.
+			fmt.Fprintln(out, lines.Text())
+			continue
+		}
+		s.take(e, out, tests)
+	}
+	if err := lines.Err(); err != nil {
+		return false, fmt.Errorf("read go test's output: %w", err)
+	}
+	for _, name := range s.skips {
+		fmt.Fprintf(out, "skipped: %s\n", name)
+	}
+	for _, name := range s.brokenPackages {
+		fmt.Fprintf(out, "failed: %s\n", name)
+	}
+	fmt.Fprintf(out, "%d tests passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
+	return s.failed == 0 && len(s.brokenPackages) == 0 && s.passed > 0, nil
+}
+
+func (s *summary) take(e event, out io.Writer, tests bool) {
+	if e.Test == "" {
+		s.takePackage(e, out)
+		return
+	}
+	name := e.Package + " " + e.Test
+	if s.output[name] == nil {
+		s.output[name] = &strings.Builder{}
+	}
+	switch e.Action {
+	case "output":
+		s.output[name].WriteString(e.Output)
+		if tests && strings.HasPrefix(strings.TrimLeft(e.Output, " "), "--- ") {
+			fmt.Fprint(out, e.Output)
+		}
+		return
+	case "pass":
+		s.passed++
+	case "skip":
+		s.skipped++
+		s.skips = append(s.skips, name)
+	case "fail":
+		s.failed++
+		fmt.Fprintf(out, "\n%s:\n%s\n", name, s.output[name])
+	default:
+		return
+	}
+	delete(s.output, name)
+}
+
+func (s *summary) takePackage(e event, out io.Writer) {
+	switch e.Action {
+	case "output", "build-output":
+		if e.Output != "PASS\n" && !strings.Contains(e.Output, "[no test files]") {
+			fmt.Fprint(out, e.Output)
+		}
+	case "fail":
+		s.brokenPackages = append(s.brokenPackages, e.Package)
+		// Tests that never ended have said why the package did: a panic, or
+		// the time limit.
+		for name, text := range s.output {
+			if strings.HasPrefix(name, e.Package+" ") {
+				s.failed++
+				fmt.Fprintf(out, "\n%s did not end:\n%s\n", name, text)
+				delete(s.output, name)
+			}
+		}
+	}
+}
