@@ -1,0 +1,130 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"trestle/appservice"
+	"trestle/internal/database"
+)
+
+// ErrCursorMoved means that somebody else has frozen a transaction for the
+// same application service.
+var ErrCursorMoved = errors.New("the cursor of the application service has moved")
+
+// AppServices holds the delivery to application services: a cursor for each,
+// and the transactions that they have not accepted yet.
+type AppServices struct{ db *database.DB }
+
+var (
+	insertCursor = database.SQL(`
+		INSERT INTO appservice_cursors (service, epoch, position, number)
+		VALUES ($1, $2, $3, $4)
+		ON CONFLICT DO NOTHING`)
+	selectCursor = database.SQL(`
+		SELECT service, epoch, position, number
+		FROM appservice_cursors
+		WHERE service = $1`)
+	moveCursor = database.SQL(`
+		UPDATE appservice_cursors
+		SET position = CASE WHEN position > $2 THEN position ELSE $2 END, number = $3
+		WHERE service = $1 AND number = $3 - 1`)
+	advanceCursor = database.SQL(`
+		UPDATE appservice_cursors
+		SET position = $2
+		WHERE service = $1 AND number = $3 AND position < $2`)
+	insertFrozen = database.SQL(`
+		INSERT INTO appservice_transactions (service, number, txn_id, position, events, oldest, body)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`)
+	selectFrozen = database.SQL(`
+		SELECT service, number, txn_id, position, events, oldest, body
+		FROM appservice_transactions
+		WHERE service = $1 AND number > $2
+		ORDER BY number
+		LIMIT 1000`)
+	deleteDelivered = database.SQL(`
+		DELETE FROM appservice_transactions
+		WHERE service = $1 AND number <= $2`)
+)
+
+// NewAppServices prepares the subject.
+func NewAppServices(db *database.DB) *AppServices { return &AppServices{db} }
+
+// Begin returns the cursor of a service. If there is none, it stores the given
+// one and returns that.
+func (s *AppServices) Begin(ctx context.Context, c appservice.Cursor) (appservice.Cursor, error) {
+	found, err := readCursor(ctx, s.db.Read(), c.Service)
+	if !errors.Is(err, database.ErrNoRows) {
+		return found, err
+	}
+	err = s.db.Update(ctx, func(tx *database.Tx) error {
+		if _, err := tx.Exec(ctx, insertCursor, c.Service, c.Epoch, c.Position, c.Number); err != nil {
+			return err
+		}
+		found, err = readCursor(ctx, tx, c.Service)
+		return err
+	})
+	return found, err
+}
+
+func readCursor(ctx context.Context, from database.Querier, service string) (c appservice.Cursor, err error) {
+	err = from.QueryRow(ctx, selectCursor, service).Scan(&c.Service, &c.Epoch, &c.Position, &c.Number)
+	return c, err
+}
+
+// Waiting returns the frozen transactions of a service with numbers above
+// after, in order, at most 1,000.
+func (s *AppServices) Waiting(ctx context.Context, service string, after int64) ([]appservice.Frozen, error) {
+	rows, err := s.db.Read().Query(ctx, selectFrozen, service, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []appservice.Frozen
+	for rows.Next() {
+		var f appservice.Frozen
+		if err := rows.Scan(&f.Service, &f.Number, &f.ID, &f.Position, &f.Events, &f.Oldest, &f.Body); err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+// Freeze stores a transaction, moves the cursor to its position and number, and
+// removes the transactions up to the number acked. It is [ErrCursorMoved], and
+// nothing is changed, unless the cursor's number is the one before.
+func (s *AppServices) Freeze(ctx context.Context, f appservice.Frozen, acked int64) error {
+	return s.db.Update(ctx, func(tx *database.Tx) error {
+		moved, err := tx.Exec(ctx, moveCursor, f.Service, f.Position, f.Number)
+		if err != nil {
+			return err
+		}
+		if moved == 0 {
+			return fmt.Errorf("%w: transaction %d of %s", ErrCursorMoved, f.Number, f.Service)
+		}
+		if err := tx.Queue(ctx, insertFrozen, f.Service, f.Number, f.ID, f.Position, f.Events, f.Oldest, f.Body); err != nil {
+			return err
+		}
+		return tx.Queue(ctx, deleteDelivered, f.Service, acked)
+	})
+}
+
+// Acknowledge removes the transactions of a service up to a number.
+func (s *AppServices) Acknowledge(ctx context.Context, service string, acked int64) error {
+	return s.db.Update(ctx, func(tx *database.Tx) error {
+		return tx.Queue(ctx, deleteDelivered, service, acked)
+	})
+}
+
+// Advance moves cursors forward, each unless its number has changed.
+func (s *AppServices) Advance(ctx context.Context, cursors []appservice.Cursor) error {
+	rows := make([][]any, len(cursors))
+	for i, c := range cursors {
+		rows[i] = []any{c.Service, c.Position, c.Number}
+	}
+	return s.db.Update(ctx, func(tx *database.Tx) error {
+		return tx.ExecMany(ctx, advanceCursor, rows)
+	})
+}

@@ -1,0 +1,266 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"trestle/internal/database"
+	"trestle/internal/lru"
+	"trestle/internal/matrix"
+)
+
+// eventCacheBytes bounds the events held in memory.
+const eventCacheBytes = 128 << 20
+
+// An Event is a room event and its place: in the stream, in its room and in
+// the room's state. Read only.
+type Event struct {
+	*matrix.Event
+	NID         int64
+	RoomNID     int64
+	Position    int64 // in the stream
+	Ordering    int64 // in the room
+	Root        int64 // state of the room after the event
+	ReplacesNID int64 // the state event that this one took the place of, or 0
+	RedactedBy  int64 // the redaction's number, or 0
+	TxnKey      string
+}
+
+// Events holds the room events.
+type Events struct {
+	db    *database.DB
+	ids   *database.IDs
+	rooms *Rooms
+
+	// caching is held while an event goes into byNID.
+	caching sync.Mutex
+	byNID   *lru.Cache[int64, *Event]
+}
+
+const eventColumns = `event_nid, event_id, room_nid, position, ordering, state_root, replaces_nid, redacted_by, COALESCE(txn_key, ''), json`
+
+var (
+	insertEvent = database.SQL(`
+		INSERT INTO events (event_nid, event_id, room_nid, type_nid, sender_nid, state_key, position, ordering,
+			origin_server_ts, state_root, replaces_nid, redacted_by, txn_key, json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13)`)
+	selectEventsByNID = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE event_nid = ANY($1)
+		ORDER BY event_nid`)
+	selectEventByID = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE event_id = $1`)
+	selectEventByTxn = database.SQL(`
+		SELECT event_id
+		FROM events
+		WHERE room_nid = $1 AND sender_nid = $2 AND txn_key = $3`)
+	selectRoomBackward = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE room_nid = $1 AND ordering <= $2 AND ordering > $3
+		ORDER BY ordering DESC
+		LIMIT $4`)
+	selectRoomForward = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE room_nid = $1 AND ordering > $2 AND ordering <= $3
+		ORDER BY ordering
+		LIMIT $4`)
+	selectStream = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE position > $1 AND position <= $2
+		ORDER BY position
+		LIMIT $3`)
+	redactEvent = database.SQL(`
+		UPDATE events
+		SET redacted_by = $2, json = $3
+		WHERE event_nid = $1`)
+	selectEventsMaxPosition = database.SQL(`
+		SELECT COALESCE(MAX(position), 0)
+		FROM events`)
+)
+
+func newEvents(db *database.DB, rooms *Rooms) *Events {
+	cost := func(e *Event) int { return 400 + len(e.JSON()) }
+	return &Events{db: db, ids: db.NewIDs("event"), rooms: rooms, byNID: lru.New[int64](eventCacheBytes, cost)}
+}
+
+// NewNID is the number for an event that is about to be made.
+func (s *Events) NewNID(ctx context.Context) (int64, error) { return s.ids.Next(ctx) }
+
+// Insert stores an event; its position and ordering are set.
+func (s *Events) Insert(ctx context.Context, tx *database.Tx, e *Event, typeNID, senderNID int64) error {
+	var stateKey any
+	if e.StateKey != nil {
+		stateKey = *e.StateKey
+	}
+	return tx.Queue(ctx, insertEvent, e.NID, string(e.ID), e.RoomNID, typeNID, senderNID, stateKey, e.Position, e.Ordering,
+		e.OriginServerTS, e.Root, e.ReplacesNID, optional(e.TxnKey), e.JSON())
+}
+
+// Redact replaces what is stored of an event by its redacted form.
+func (s *Events) Redact(ctx context.Context, tx *database.Tx, e *Event) error {
+	return tx.Queue(ctx, redactEvent, e.NID, e.RedactedBy, e.JSON())
+}
+
+// Cache keeps an event that has just been committed.
+func (s *Events) Cache(e *Event) { s.keep(e) }
+
+// keep caches an event, unless the cache knows of a redaction that was
+// committed after this one was read, and returns what the cache has.
+func (s *Events) keep(e *Event) *Event {
+	s.caching.Lock()
+	defer s.caching.Unlock()
+	if cached, ok := s.byNID.Get(e.NID); ok && cached.RedactedBy != 0 && e.RedactedBy == 0 {
+		return cached
+	}
+	s.byNID.Put(e.NID, e)
+	return e
+}
+
+// ByNIDs is the events of those numbers, in their order; one that is missing is an error.
+func (s *Events) ByNIDs(ctx context.Context, nids []int64) ([]*Event, error) {
+	events := make([]*Event, len(nids))
+	var missing []int64
+	for i, nid := range nids {
+		e, ok := s.byNID.Get(nid)
+		if !ok {
+			missing = append(missing, nid)
+		}
+		events[i] = e
+	}
+	if len(missing) == 0 {
+		return events, nil
+	}
+	found := make(map[int64]*Event, len(missing))
+	for chunk := range slices.Chunk(missing, 500) {
+		loaded, err := s.query(ctx, selectEventsByNID, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range loaded {
+			found[e.NID] = e
+		}
+	}
+	for i, nid := range nids {
+		if events[i] == nil {
+			if events[i] = found[nid]; events[i] == nil {
+				return nil, fmt.Errorf("event number %d: %w", nid, database.ErrNoRows)
+			}
+		}
+	}
+	return events, nil
+}
+
+// ByNID is one event.
+func (s *Events) ByNID(ctx context.Context, nid int64) (*Event, error) {
+	if e, ok := s.byNID.Get(nid); ok {
+		return e, nil
+	}
+	events, err := s.ByNIDs(ctx, []int64{nid})
+	if err != nil {
+		return nil, err
+	}
+	return events[0], nil
+}
+
+// ByID is the event of that ID; [database.ErrNoRows] if it is not known.
+func (s *Events) ByID(ctx context.Context, id matrix.EventID) (*Event, error) {
+	events, err := s.query(ctx, selectEventByID, string(id))
+	if err != nil {
+		return nil, err
+	}
+	if len(events) == 0 {
+		return nil, fmt.Errorf("event %s: %w", id, database.ErrNoRows)
+	}
+	return events[0], nil
+}
+
+// ByTxn is the event that a sender made in a room under a transaction key, or empty.
+func (s *Events) ByTxn(ctx context.Context, roomNID, senderNID int64, key string) (matrix.EventID, error) {
+	var id string
+	err := s.db.Read().QueryRow(ctx, selectEventByTxn, roomNID, senderNID, key).Scan(&id)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	return matrix.EventID(id), err
+}
+
+// Backward is up to limit events of a room in (downTo, from], newest first.
+func (s *Events) Backward(ctx context.Context, roomNID, from, downTo int64, limit int) ([]*Event, error) {
+	return s.query(ctx, selectRoomBackward, roomNID, from, downTo, limit)
+}
+
+// Forward is up to limit events of a room in (after, upTo], oldest first.
+func (s *Events) Forward(ctx context.Context, roomNID, after, upTo int64, limit int) ([]*Event, error) {
+	return s.query(ctx, selectRoomForward, roomNID, after, upTo, limit)
+}
+
+// Stream is up to limit events of all rooms with positions in (after, upTo], in order.
+func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*Event, error) {
+	return s.query(ctx, selectStream, after, upTo, limit)
+}
+
+// LastPosition is the position of the newest event.
+func (s *Events) LastPosition(ctx context.Context) (position int64, err error) {
+	err = s.db.Read().QueryRow(ctx, selectEventsMaxPosition).Scan(&position)
+	return position, err
+}
+
+// eventRow is a row before it is decoded: the connection is given back before
+// anything else is asked.
+type eventRow struct {
+	Event
+	id  string
+	raw []byte
+}
+
+func (s *Events) query(ctx context.Context, stmt *database.Statement, args ...any) ([]*Event, error) {
+	list, err := s.fetch(ctx, stmt, args)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]*Event, len(list))
+	for i := range list {
+		row := &list[i]
+		if e, ok := s.byNID.Get(row.NID); ok && (e.RedactedBy == row.RedactedBy || row.RedactedBy == 0) {
+			events[i] = e
+			continue
+		}
+		info, err := s.rooms.InfoOf(ctx, row.RoomNID)
+		if err != nil {
+			return nil, err
+		}
+		e := row.Event
+		if e.Event, err = matrix.LoadEvent(info.Version, matrix.EventID(row.id), row.raw); err != nil {
+			return nil, fmt.Errorf("stored event %s: %w", row.id, err)
+		}
+		events[i] = s.keep(&e)
+	}
+	return events, nil
+}
+
+func (s *Events) fetch(ctx context.Context, stmt *database.Statement, args []any) ([]eventRow, error) {
+	rows, err := s.db.Read().Query(ctx, stmt, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []eventRow
+	for rows.Next() {
+		var row eventRow
+		if err := rows.Scan(&row.NID, &row.id, &row.RoomNID, &row.Position, &row.Ordering, &row.Root,
+			&row.ReplacesNID, &row.RedactedBy, &row.TxnKey, &row.raw); err != nil {
+			return nil, err
+		}
+		list = append(list, row)
+	}
+	return list, rows.Err()
+}

@@ -1,0 +1,121 @@
+package storage_test
+
+import (
+	"encoding/json"
+	"sync"
+	"testing"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/internal/matrix/roomversion"
+	"trestle/internal/testkit"
+	"trestle/migrations"
+)
+
+func open(t *testing.T, url string) *storage.Store {
+	t.Helper()
+	db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return storage.New(db)
+}
+
+// A room with n messages, as storage sees it.
+func fill(t *testing.T, s *storage.Store, n int) []*storage.Event {
+	t.Helper()
+	ctx := t.Context()
+	version, _ := roomversion.Lookup("11")
+	key, err := matrix.NewSigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nid, err := s.Rooms.NewNID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := &storage.RoomInfo{NID: nid, ID: "!room:test", Version: version}
+	var events []*storage.Event
+	for i := range n {
+		e, err := matrix.EventTemplate{
+			RoomID: info.ID, Sender: "@alice:test", Type: "m.room.message", Content: json.RawMessage(`{"body":"secret"}`),
+			OriginServerTS: int64(i), Depth: int64(i),
+		}.Build(version, "test", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := &storage.Event{Event: e, RoomNID: nid, TxnKey: string(e.ID)}
+		if stored.NID, err = s.Events.NewNID(ctx); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, stored)
+	}
+	err = s.DB.Update(ctx, func(tx *database.Tx) error {
+		if err := s.Rooms.Insert(ctx, tx, info, "@alice:test"); err != nil {
+			return err
+		}
+		for _, e := range events {
+			position, err := tx.Position(ctx)
+			if err != nil {
+				return err
+			}
+			e.Position, e.Ordering = position, position
+			if err := s.Events.Insert(ctx, tx, e, 1, 1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+// Whoever read an event just before it was redacted must not put it back into
+// the cache as it was.
+func TestTheCacheForgetsWhatIsRedacted(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		ctx := t.Context()
+		for _, e := range fill(t, s, 60) {
+			redacted := *e
+			var err error
+			if redacted.Event, err = e.Redact(); err != nil {
+				t.Fatal(err)
+			}
+			redacted.RedactedBy = 1
+			var readers sync.WaitGroup
+			stop := make(chan struct{})
+			for range 3 {
+				readers.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						if _, err := s.Events.ByID(ctx, e.ID); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			err = s.DB.Update(ctx, func(tx *database.Tx) error {
+				tx.OnCommit(func() { s.Events.Cache(&redacted) })
+				return s.Events.Redact(ctx, tx, &redacted)
+			})
+			close(stop)
+			readers.Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, err := s.Events.ByNID(ctx, e.NID); err != nil || found.RedactedBy != 1 {
+				t.Fatalf("event %d is cached as it was before: %s, %v", e.NID, found.Content, err)
+			}
+		}
+	})
+}

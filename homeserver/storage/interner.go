@@ -1,0 +1,168 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+
+	"trestle/internal/database"
+	"trestle/internal/lru"
+)
+
+// internedNames bounds each direction of an interner's memory, in entries.
+const internedNames = 200_000
+
+// An Interner turns names into the numbers that large tables hold, and back.
+type Interner struct {
+	db     *database.DB
+	ids    *database.IDs
+	byName *lru.Cache[string, int64]
+	byNID  *lru.Cache[int64, string]
+
+	selectNIDs, selectNames, insert *database.Statement
+}
+
+var (
+	selectUserNIDs = database.SQL(`
+		SELECT user_nid, user_id
+		FROM user_ids
+		WHERE user_id = ANY($1)`)
+	selectUserIDs = database.SQL(`
+		SELECT user_nid, user_id
+		FROM user_ids
+		WHERE user_nid = ANY($1)`)
+	insertUser = database.SQL(`
+		INSERT INTO user_ids (user_nid, user_id)
+		VALUES ($1, $2)
+		ON CONFLICT DO NOTHING`)
+
+	selectTypeNIDs = database.SQL(`
+		SELECT type_nid, type
+		FROM event_types
+		WHERE type = ANY($1)`)
+	selectTypes = database.SQL(`
+		SELECT type_nid, type
+		FROM event_types
+		WHERE type_nid = ANY($1)`)
+	insertType = database.SQL(`
+		INSERT INTO event_types (type_nid, type)
+		VALUES ($1, $2)
+		ON CONFLICT DO NOTHING`)
+)
+
+func newInterner(db *database.DB, ids string, selectNIDs, selectNames, insert *database.Statement) *Interner {
+	return &Interner{
+		db: db, ids: db.NewIDs(ids),
+		byName:     lru.New[string, int64](internedNames, nil),
+		byNID:      lru.New[int64, string](internedNames, nil),
+		selectNIDs: selectNIDs, selectNames: selectNames, insert: insert,
+	}
+}
+
+// NID is the number of a name, which gets one if it has none yet.
+func (in *Interner) NID(ctx context.Context, name string) (int64, error) {
+	if nid, ok := in.byName.Get(name); ok {
+		return nid, nil
+	}
+	found, err := in.lookup(ctx, []string{name})
+	if err != nil {
+		return 0, err
+	}
+	if nid, ok := found[name]; ok {
+		return nid, nil
+	}
+	nid, err := in.ids.Next(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = in.db.Update(ctx, func(tx *database.Tx) error {
+		_, err := tx.Exec(ctx, in.insert, nid, name)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("intern %q: %w", name, err)
+	}
+	// Somebody else may have been first: what the table says is true.
+	if found, err = in.lookup(ctx, []string{name}); err != nil {
+		return 0, err
+	}
+	return found[name], nil
+}
+
+// Lookup is the numbers of those names that have one.
+func (in *Interner) Lookup(ctx context.Context, names []string) (map[string]int64, error) {
+	found := make(map[string]int64, len(names))
+	var missing []string
+	for _, name := range names {
+		if nid, ok := in.byName.Get(name); ok {
+			found[name] = nid
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	more, err := in.lookup(ctx, missing)
+	for name, nid := range more {
+		found[name] = nid
+	}
+	return found, err
+}
+
+// Names is the names of numbers, in their order; an unknown number is an error.
+func (in *Interner) Names(ctx context.Context, nids []int64) ([]string, error) {
+	names := make([]string, len(nids))
+	var missing []int64
+	for i, nid := range nids {
+		name, ok := in.byNID.Get(nid)
+		if !ok {
+			missing = append(missing, nid)
+		}
+		names[i] = name
+	}
+	if len(missing) == 0 {
+		return names, nil
+	}
+	found, err := in.collect(ctx, in.selectNames, missing)
+	if err != nil {
+		return nil, err
+	}
+	byNID := make(map[int64]string, len(found))
+	for name, nid := range found {
+		byNID[nid] = name
+	}
+	for i, nid := range nids {
+		if names[i] == "" {
+			name, ok := byNID[nid]
+			if !ok {
+				return nil, fmt.Errorf("number %d names nothing", nid)
+			}
+			names[i] = name
+		}
+	}
+	return names, nil
+}
+
+func (in *Interner) lookup(ctx context.Context, names []string) (map[string]int64, error) {
+	return in.collect(ctx, in.selectNIDs, names)
+}
+
+func (in *Interner) collect(ctx context.Context, stmt *database.Statement, keys any) (map[string]int64, error) {
+	rows, err := in.db.Read().Query(ctx, stmt, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[string]int64{}
+	for rows.Next() {
+		var nid int64
+		var name string
+		if err := rows.Scan(&nid, &name); err != nil {
+			return nil, err
+		}
+		found[name] = nid
+		in.byName.Put(name, nid)
+		in.byNID.Put(nid, name)
+	}
+	return found, rows.Err()
+}

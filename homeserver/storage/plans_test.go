@@ -1,0 +1,58 @@
+package storage
+
+import (
+	"strings"
+	"testing"
+
+	"trestle/internal/database"
+	"trestle/internal/testkit"
+	"trestle/migrations"
+)
+
+// Statements that run at every /sync, or for every message, go by an index.
+func TestPlans(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		users, rooms := []string{"@a:x", "@b:x"}, []int64{1, 2}
+		for name, q := range map[string]struct {
+			stmt *database.Statement
+			args []any
+		}{
+			"device list changes":  {selectDeviceListChanges, []any{"@a:x", int64(2), int64(3)}},
+			"own moves":            {selectOwnMoves, []any{int64(1), int64(2)}},
+			"moves of mates":       {selectMovesOfMates, []any{int64(1), int64(2), "%:x"}},
+			"joined or gone":       {selectJoinedOrGone, []any{rooms, int64(2), "%:x"}},
+			"sharing":              {selectSharing, []any{int64(1), users}},
+			"joined rooms":         {selectJoinedRoomNIDs, []any{"@a:x"}},
+			"device keys":          {selectDeviceKeysOfUsers, []any{users}},
+			"cross-signing keys":   {selectCrossSigningKeys, []any{users}},
+			"key signatures":       {selectKeySignatures, []any{users, "@a:x"}},
+			"one-time key counts":  {countOneTimeKeys, []any{"@a:x", "D"}},
+			"taking a key":         {takeOneTimeKey, []any{"@a:x", "D", "signed_curve25519"}},
+			"fallback keys":        {selectUnusedFallbackKeys, []any{"@a:x", "D"}},
+			"messages to a device": {selectToDevice, []any{"@a:x", "D", int64(1), int64(2), int64(3)}},
+			"the oldest message":   {selectOldestToDevice, []any{"@a:x", "D"}},
+			"acknowledging":        {deleteToDevice, []any{"@a:x", "D", int64(1)}},
+			"old transactions":     {deleteToDeviceTransactions, []any{int64(1)}},
+			"receipts of a room":   {selectReceipts, []any{int64(1), int64(2), int64(3), "@a:x", int64(10)}},
+			"the receipt stream":   {selectReceiptStream, []any{int64(1), int64(2), int64(3)}},
+			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
+		} {
+			plan, err := database.Explain(t.Context(), db, q.stmt, q.args...)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			for line := range strings.Lines(plan) {
+				scan, whole := strings.CutPrefix(strings.TrimSpace(line), "SCAN ")
+				if whole && !strings.Contains(scan, "VIRTUAL TABLE") || strings.Contains(line, "Seq Scan") {
+					t.Errorf("%s reads a whole table:\n%s", name, plan)
+					break
+				}
+			}
+		}
+	})
+}
