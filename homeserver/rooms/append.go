@@ -1,0 +1,380 @@
+package rooms
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+
+	"trestle/homeserver/storage"
+	"trestle/homeserver/storage/statetree"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/internal/matrix/eventauth"
+)
+
+// A proposal is an event that somebody here wants to add.
+type proposal struct {
+	Sender    matrix.UserID
+	Type      string
+	StateKey  *string
+	Content   json.RawMessage
+	Redacts   matrix.EventID
+	Timestamp int64 // 0 is now
+	TxnKey    string
+}
+
+// A txn identifies a request that a client may repeat.
+type txn struct {
+	room   int64
+	sender matrix.UserID
+	key    string
+}
+
+// A batch is events on their way to storage, all or none.
+type batch struct {
+	events []*storage.Event
+	done   chan struct{} // closed once err is set
+	err    error
+}
+
+func (b *batch) size() int {
+	n := 400
+	for _, e := range b.events {
+		n += 400 + len(e.JSON())
+	}
+	return n
+}
+
+func (b *batch) wait() ([]*storage.Event, error) {
+	<-b.done
+	return b.events, b.err
+}
+
+// last is the ID of the batch's last event, once it is committed.
+func (b *batch) last() (matrix.EventID, error) {
+	<-b.done
+	if b.err != nil {
+		return "", b.err
+	}
+	return b.events[len(b.events)-1].ID, nil
+}
+
+// A draft is a batch while it is made, under the room's lock.
+type draft struct {
+	ctx   context.Context
+	s     *Service
+	room  *room
+	head  head
+	steps []step
+	// extra is written in the same transaction, after the events.
+	extra func(ctx context.Context, tx *database.Tx) error
+}
+
+// A step is one event of a draft and what is stored with it.
+type step struct {
+	event      *storage.Event
+	typeNID    int64
+	senderNID  int64
+	nodes      []*statetree.Node
+	key        *storage.StateKey // new in the room
+	keyNID     uint32
+	targetNID  int64 // of the user whose membership changes
+	was        string
+	redacted   *storage.Event
+	newSummary bool
+}
+
+// errStale is for the retry that follows when a room turns out to be broken.
+var errStale = errors.New("the room has to be loaded again")
+
+// update runs fn with a draft on the room's newest state and queues what it
+// made. fn may run again if the room turns out to be stale.
+func (s *Service) update(ctx context.Context, nid int64, fn func(d *draft) error) (*batch, error) {
+	for attempt := 0; ; attempt++ {
+		b, err := s.tryUpdate(ctx, nid, fn)
+		if !errors.Is(err, errStale) || attempt == 3 {
+			return b, err
+		}
+	}
+}
+
+func (s *Service) tryUpdate(ctx context.Context, nid int64, fn func(d *draft) error) (*batch, error) {
+	r, err := s.cache.acquire(ctx, nid)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.broken.Load() {
+		s.cache.release(r)
+		return nil, errStale
+	}
+	d := &draft{ctx: ctx, s: s, room: r, head: r.pending}
+	keys := r.keys.size()
+	if err := fn(d); err != nil {
+		r.land(d.steps)
+		r.keys.truncate(keys) // or a number would be in use that is stored nowhere
+		s.cache.release(r)
+		return nil, err
+	}
+	return d.queue(), nil
+}
+
+// view is the state that the next event of the draft is judged by.
+func (d *draft) view() *view {
+	return &view{ctx: d.ctx, s: d.s, room: d.room, head: &d.head}
+}
+
+// state is a state event as the draft has it, or nil.
+func (d *draft) state(typ, stateKey string) (*storage.Event, error) {
+	v := d.view()
+	e := v.stored(typ, stateKey)
+	return e, v.err
+}
+
+// membership is a user's membership as the draft has it.
+func (d *draft) membership(user matrix.UserID) (string, error) {
+	e, err := d.state("m.room.member", string(user))
+	if e == nil || err != nil {
+		return "", err
+	}
+	return e.Membership(), nil
+}
+
+// add decides about an event and, if it is allowed, makes it the newest of the draft.
+func (d *draft) add(p proposal) (*storage.Event, error) {
+	v := d.view()
+	template := matrix.EventTemplate{
+		RoomID: d.room.info.ID, Sender: p.Sender, Type: p.Type, StateKey: p.StateKey, Content: p.Content, Redacts: p.Redacts,
+		OriginServerTS: p.Timestamp, Depth: d.head.depth + 1, PrevEvents: d.head.extremities,
+	}
+	if template.OriginServerTS == 0 {
+		template.OriginServerTS = d.s.Now().UnixMilli()
+	}
+	for _, key := range eventauth.NeededFor(d.room.info.Version, template) {
+		if e := v.Event(key.Type, key.Key); e != nil {
+			template.AuthEvents = append(template.AuthEvents, e.ID)
+		}
+	}
+	event, err := template.Build(d.room.info.Version, d.s.ServerName, d.s.Key)
+	if err != nil {
+		return nil, err
+	}
+	refused := eventauth.Allowed(event, v)
+	if v.err != nil {
+		return nil, v.err // the rules have not seen the whole state
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	return d.accept(event, p.TxnKey)
+}
+
+// accept makes an allowed event the newest of the draft.
+func (d *draft) accept(event *matrix.Event, txnKey string) (*storage.Event, error) {
+	nid, err := d.s.store.Events.NewNID(d.ctx)
+	if err != nil {
+		return nil, err
+	}
+	st := step{event: &storage.Event{Event: event, NID: nid, RoomNID: d.room.info.NID, TxnKey: txnKey}}
+	if st.typeNID, err = d.s.store.Types.NID(d.ctx, event.Type); err != nil {
+		return nil, err
+	}
+	if st.senderNID, err = d.s.store.Users.NID(d.ctx, string(event.Sender)); err != nil {
+		return nil, err
+	}
+	if event.IsState() {
+		if err := d.setState(&st); err != nil {
+			return nil, err
+		}
+	}
+	st.event.Root = d.head.tree.Root()
+	d.head.extremities = []matrix.EventID{event.ID}
+	d.head.depth = event.Depth
+	d.room.fly(st.event)
+	d.steps = append(d.steps, st)
+	return st.event, nil
+}
+
+func (d *draft) setState(st *step) error {
+	e := st.event
+	before, err := d.state(e.Type, *e.StateKey)
+	if err != nil {
+		return err
+	}
+	if before != nil {
+		e.ReplacesNID = before.NID
+		st.was = before.Membership()
+	}
+	key := storage.StateKey{Type: e.Type, Key: *e.StateKey}
+	number, isNew := d.room.keys.add(key)
+	if isNew {
+		st.key, st.keyNID = &key, number
+	}
+	d.head.tree, st.nodes, err = d.head.tree.Set(d.ctx, d.s.store.State, d.s.store.State.NewNodeID, number, e.NID)
+	if err != nil {
+		return err
+	}
+	if e.Type == "m.room.member" {
+		if st.targetNID, err = d.s.store.Users.NID(d.ctx, *e.StateKey); err != nil {
+			return err
+		}
+	}
+	if e.Type == "m.room.power_levels" || e.Type == "m.room.create" {
+		d.head.power = nil
+	}
+	st.newSummary = summarize(&d.head.summary, e.Event, st.was)
+	return nil
+}
+
+// queue hands the draft to the committing goroutine and moves the room ahead.
+func (d *draft) queue() *batch {
+	b := &batch{done: make(chan struct{})}
+	if len(d.steps) == 0 {
+		if d.extra == nil {
+			close(b.done)
+			d.s.cache.release(d.room)
+			return b
+		}
+	}
+	for _, st := range d.steps {
+		b.events = append(b.events, st.event)
+		if st.event.TxnKey != "" {
+			d.s.recent.Put(txn{d.room.info.NID, st.event.Sender, st.event.TxnKey}, b)
+		}
+	}
+	d.room.pending = d.head
+	d.ctx = context.WithoutCancel(d.ctx)
+	d.s.store.DB.Enqueue(d.write, func(err error) { d.settle(b, err) })
+	return b
+}
+
+// write stores the draft. It may run more than once.
+func (d *draft) write(tx *database.Tx) error {
+	if d.room.broken.Load() {
+		return errStale
+	}
+	tx.OnAbort(func() { d.room.broken.Store(true) })
+	committed := d.head
+	for i := range d.steps {
+		position, err := tx.Position(d.ctx)
+		if err != nil {
+			return err
+		}
+		if err := d.writeStep(tx, &d.steps[i], position); err != nil {
+			return err
+		}
+		committed.lastPosition = position
+	}
+	if len(d.steps) > 0 {
+		if err := d.s.store.Rooms.SetHead(d.ctx, tx, d.room.info.NID, committed.stored()); err != nil {
+			return err
+		}
+	}
+	if d.summaryChanged() {
+		if err := d.s.store.Rooms.SetSummary(d.ctx, tx, d.room.info.NID, committed.summary); err != nil {
+			return err
+		}
+	}
+	if d.extra != nil {
+		if err := d.extra(d.ctx, tx); err != nil {
+			return err
+		}
+	}
+	tx.OnCommit(func() { d.publish(&committed) })
+	return nil
+}
+
+func (d *draft) writeStep(tx *database.Tx, st *step, position int64) error {
+	e := st.event
+	e.Position, e.Ordering = position, position
+	if st.key != nil {
+		if err := d.s.store.State.InsertKey(d.ctx, tx, e.RoomNID, st.keyNID, *st.key); err != nil {
+			return err
+		}
+	}
+	if err := d.s.store.State.InsertNodes(d.ctx, tx, st.nodes); err != nil {
+		return err
+	}
+	if err := d.s.store.Events.Insert(d.ctx, tx, e, st.typeNID, st.senderNID); err != nil {
+		return err
+	}
+	if st.targetNID != 0 {
+		m := storage.Membership{RoomNID: e.RoomNID, Membership: e.Membership(), EventNID: e.NID, Position: position}
+		if err := d.s.store.Members.Set(d.ctx, tx, st.targetNID, m); err != nil {
+			return err
+		}
+	}
+	if st.redacted != nil {
+		return d.s.store.Events.Redact(d.ctx, tx, st.redacted)
+	}
+	return nil
+}
+
+func (d *draft) summaryChanged() bool {
+	for i := range d.steps {
+		if d.steps[i].newSummary {
+			return true
+		}
+	}
+	return false
+}
+
+// publish makes the draft visible to readers, in commit order.
+func (d *draft) publish(committed *head) {
+	for i := range d.steps {
+		st := &d.steps[i]
+		d.s.store.Events.Cache(st.event)
+		if st.redacted != nil {
+			d.s.store.Events.Cache(st.redacted)
+		}
+	}
+	if len(d.steps) > 0 {
+		h := *committed
+		d.room.committed.Store(&h)
+	}
+	for i := range d.steps {
+		st := &d.steps[i]
+		change := Change{Event: st.event, Info: d.room.info, Redacted: st.redacted}
+		if st.targetNID != 0 {
+			change.Target, change.Membership, change.Was = matrix.UserID(*st.event.StateKey), st.event.Membership(), st.was
+		}
+		d.s.Listener.RoomChanged(change)
+	}
+}
+
+// settle answers the batch.
+func (d *draft) settle(b *batch, err error) {
+	defer close(b.done)
+	d.room.land(d.steps)
+	if err == nil {
+		d.s.cache.release(d.room)
+		return
+	}
+	d.room.broken.Store(true)
+	b.err = fmt.Errorf("store %d events in %s: %w", len(d.steps), d.room.info.ID, err)
+	d.s.cache.drop(d.room)
+	for _, st := range d.steps {
+		if st.event.TxnKey != "" {
+			d.s.recent.Delete(txn{d.room.info.NID, st.event.Sender, st.event.TxnKey})
+		}
+	}
+}
+
+// merge copies further members into an object, for contents that are put together.
+func merge(base map[string]json.RawMessage, more map[string]any) (json.RawMessage, error) {
+	all := maps.Clone(base)
+	if all == nil {
+		all = map[string]json.RawMessage{}
+	}
+	for key, value := range more {
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		all[key] = raw
+	}
+	return json.Marshal(all)
+}

@@ -1,0 +1,346 @@
+package rooms
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/internal/matrix/roomversion"
+)
+
+// A CreateRequest is what a client may say about a new room (Client-Server
+// API § POST /createRoom).
+type CreateRequest struct {
+	Creator         matrix.UserID
+	AppService      string // that acts as the creator
+	Preset          string
+	Visibility      string // public or private; private if empty
+	Name            string
+	Topic           string
+	AliasName       string // local part
+	Version         string
+	CreationContent map[string]json.RawMessage
+	InitialState    []InitialState
+	PowerLevels     map[string]json.RawMessage // power_level_content_override
+	Invite          []matrix.UserID
+	IsDirect        bool
+	Timestamp       int64 // as in SendRequest
+}
+
+// InitialState is a state event that a new room begins with.
+type InitialState struct {
+	Type     string          `json:"type"`
+	StateKey string          `json:"state_key"`
+	Content  json.RawMessage `json:"content"`
+}
+
+// A preset is a named choice of the first state.
+type preset struct {
+	joinRule, visibility, guests string
+	trusted                      bool
+}
+
+var presets = map[string]preset{
+	"private_chat":         {"invite", "shared", "can_join", false},
+	"trusted_private_chat": {"invite", "shared", "can_join", true},
+	"public_chat":          {"public", "shared", "forbidden", false},
+}
+
+// maxInitial bounds the events and invites of one createRoom.
+const maxInitial = 1000
+
+// Create makes a room, all of it or nothing. Errors: M_UNSUPPORTED_ROOM_VERSION,
+// M_INVALID_ROOM_STATE, M_ROOM_IN_USE, M_EXCLUSIVE, M_INVALID_PARAM.
+func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID, error) {
+	c, err := s.plan(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	first, err := c.first(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer s.making.Delete(first.RoomID)
+	nid, err := s.store.Rooms.NewNID(ctx)
+	if err != nil {
+		return "", err
+	}
+	info := &storage.RoomInfo{NID: nid, ID: first.RoomID, Version: c.version}
+	r := newRoom(info, nil)
+	r.pending.summary = storage.Summary{RoomID: info.ID, Version: c.version.ID, Creator: req.Creator, JoinRule: "invite"}
+	d := &draft{ctx: ctx, s: s, room: r, head: r.pending}
+	if _, err := d.accept(first, ""); err != nil {
+		return "", err
+	}
+	for _, p := range c.proposals() {
+		if _, err := d.add(p); err != nil {
+			return "", invalidState(p, err)
+		}
+	}
+	d.extra = c.extra(info)
+	s.cache.add(r)
+	b := &batch{done: make(chan struct{})}
+	for _, st := range d.steps {
+		b.events = append(b.events, st.event)
+	}
+	r.mu.Lock()
+	r.pending = d.head
+	r.mu.Unlock()
+	d.ctx = context.WithoutCancel(ctx)
+	s.store.DB.Enqueue(func(tx *database.Tx) error {
+		if err := s.store.Rooms.Insert(d.ctx, tx, info, req.Creator); err != nil {
+			return err
+		}
+		return d.write(tx)
+	}, func(err error) { d.settle(b, err) })
+	if _, err := b.wait(); err != nil {
+		return "", err
+	}
+	return info.ID, nil
+}
+
+// invalidState is the answer to a first state that the room's own rules refuse.
+func invalidState(p proposal, err error) error {
+	switch matrix.Code(err) {
+	case "M_FORBIDDEN":
+		return matrix.NewError(400, "M_INVALID_ROOM_STATE", "The state event %s does not fit the room that was asked for: %v", p.Type, err)
+	}
+	return err
+}
+
+// A creation is a room that is being planned.
+type creation struct {
+	s       *Service
+	req     CreateRequest
+	version *roomversion.Version
+	preset  preset
+	alias   matrix.RoomAlias
+	member  json.RawMessage
+	power   json.RawMessage
+	invites []proposal
+}
+
+func (s *Service) plan(ctx context.Context, req CreateRequest) (*creation, error) {
+	c := &creation{s: s, req: req}
+	if req.Version == "" {
+		req.Version = s.DefaultVersion
+	}
+	version, ok := roomversion.Lookup(req.Version)
+	if !ok || !version.Supported() {
+		return nil, matrix.UnsupportedRoomVersion(req.Version)
+	}
+	c.version = version
+	if err := c.choosePreset(); err != nil {
+		return nil, err
+	}
+	if len(req.InitialState) > maxInitial || len(req.Invite) > maxInitial {
+		return nil, matrix.InvalidParam("A room begins with at most %d state events and invites.", maxInitial)
+	}
+	for _, user := range req.Invite {
+		if _, err := matrix.ParseUserID(string(user)); err != nil {
+			return nil, matrix.InvalidParam("%v.", err)
+		}
+	}
+	if err := c.chooseAlias(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.power, err = c.powerLevels(); err != nil {
+		return nil, err
+	}
+	members, err := s.memberContent(ctx, MemberRequest{Target: req.Creator}, "join")
+	if err != nil {
+		return nil, err
+	}
+	if c.member, err = json.Marshal(members); err != nil {
+		return nil, err
+	}
+	return c, c.planInvites(ctx)
+}
+
+// planInvites prepares the invites; the creator, who is in, needs none.
+func (c *creation) planInvites(ctx context.Context) error {
+	planned := map[matrix.UserID]bool{c.req.Creator: true}
+	for _, user := range c.req.Invite {
+		if planned[user] {
+			continue
+		}
+		planned[user] = true
+		if c.s.Local(user) {
+			// An application service may make the user while it is asked.
+			if err := c.s.Directory.QueryUser(ctx, user, c.req.AppService); err != nil {
+				return err
+			}
+		}
+		members, err := c.s.memberContent(ctx, MemberRequest{Target: user, IsDirect: c.req.IsDirect}, "invite")
+		if err != nil {
+			return err
+		}
+		content, err := json.Marshal(members)
+		if err != nil {
+			return err
+		}
+		c.invites = append(c.invites, c.state("m.room.member", string(user), content))
+	}
+	return nil
+}
+
+func (c *creation) choosePreset() error {
+	name := c.req.Preset
+	switch c.req.Visibility {
+	case "public":
+		if name == "" {
+			name = "public_chat"
+		}
+	case "", "private":
+		if name == "" {
+			name = "private_chat"
+		}
+	default:
+		return matrix.InvalidParam("visibility has to be public or private.")
+	}
+	chosen, ok := presets[name]
+	if !ok {
+		return matrix.InvalidParam("preset has to be private_chat, trusted_private_chat or public_chat.")
+	}
+	c.preset = chosen
+	return nil
+}
+
+func (c *creation) chooseAlias(ctx context.Context) error {
+	if c.req.AliasName == "" {
+		return nil
+	}
+	if strings.ContainsAny(c.req.AliasName, ":\x00") {
+		return matrix.InvalidParam("room_alias_name is the part of the alias before the colon.")
+	}
+	alias, err := matrix.ParseRoomAlias(string(matrix.NewRoomAlias(c.req.AliasName, c.s.ServerName)))
+	if err != nil {
+		return matrix.InvalidParam("%v.", err)
+	}
+	if err := c.s.Directory.MayUseAlias(c.req.AppService, alias); err != nil {
+		return err
+	}
+	if taken, err := c.s.AliasExists(ctx, alias); err != nil {
+		return err
+	} else if taken {
+		return matrix.RoomInUse("Room alias %s exists already.", alias)
+	}
+	c.alias = alias
+	return nil
+}
+
+// first is the create event of a room that does not exist. Where the room's ID
+// is made of the event, two rooms that somebody makes in one millisecond would
+// be one: the later is dated a little later. The room's ID stays in s.making
+// until the caller takes it out.
+func (c *creation) first(ctx context.Context) (*matrix.Event, error) {
+	for at, try := c.now(), 0; ; try++ {
+		e, err := c.createEvent(at)
+		if err != nil {
+			return nil, err
+		}
+		if _, taken := c.s.making.LoadOrStore(e.RoomID, true); !taken {
+			_, err := c.s.store.Rooms.Info(ctx, e.RoomID)
+			if errors.Is(err, database.ErrNoRows) {
+				return e, nil
+			}
+			c.s.making.Delete(e.RoomID)
+			if err != nil {
+				return nil, err
+			}
+		}
+		at += 1 + rand.Int64N(1<<min(try, 20))
+	}
+}
+
+// createEvent is the first event, which no rule but its own form binds.
+func (c *creation) createEvent(at int64) (*matrix.Event, error) {
+	more := map[string]any{"room_version": c.version.ID}
+	if !c.version.CreatorFromSender {
+		more["creator"] = c.req.Creator
+	}
+	content := map[string]json.RawMessage{}
+	for key, value := range c.req.CreationContent {
+		if key != "creator" && key != "room_version" {
+			content[key] = value
+		}
+	}
+	if c.version.PrivilegedCreators && c.preset.trusted {
+		creators, err := additionalCreators(content["additional_creators"], c.req.Invite, c.req.Creator)
+		if err != nil {
+			return nil, err
+		}
+		if len(creators) > 0 {
+			more["additional_creators"] = creators
+		}
+	}
+	raw, err := merge(content, more)
+	if err != nil {
+		return nil, err
+	}
+	template := matrix.EventTemplate{
+		Sender: c.req.Creator, Type: "m.room.create", StateKey: new(string), Content: raw,
+		OriginServerTS: at, Depth: 1,
+	}
+	if !c.version.RoomIDFromCreate {
+		template.RoomID = matrix.RoomID("!" + matrix.RandomString(18) + ":" + string(c.s.ServerName))
+	}
+	e, err := template.Build(c.version, c.s.ServerName, c.s.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := allowedCreate(e); err != nil {
+		return nil, matrix.NewError(400, "M_INVALID_ROOM_STATE", "creation_content: %v", err)
+	}
+	return e, nil
+}
+
+// additionalCreators adds the invited users of a trusted room to those whom
+// the request names.
+func additionalCreators(named json.RawMessage, invited []matrix.UserID, creator matrix.UserID) ([]matrix.UserID, error) {
+	var creators []matrix.UserID
+	if named != nil {
+		if err := json.Unmarshal(named, &creators); err != nil {
+			return nil, matrix.InvalidParam("additional_creators has to be a list of user IDs.")
+		}
+	}
+	for _, user := range invited {
+		if user != creator && !slices.Contains(creators, user) {
+			creators = append(creators, user)
+		}
+	}
+	return creators, nil
+}
+
+func (c *creation) now() int64 {
+	if c.req.Timestamp != 0 {
+		return c.req.Timestamp
+	}
+	return c.s.Now().UnixMilli()
+}
+
+// extra stores the alias and the listing together with the room.
+func (c *creation) extra(info *storage.RoomInfo) func(context.Context, *database.Tx) error {
+	return func(ctx context.Context, tx *database.Tx) error {
+		if c.alias != "" {
+			inserted, err := c.s.store.Aliases.Insert(ctx, tx, c.alias, info.NID, c.req.Creator)
+			if err != nil {
+				return err
+			}
+			if !inserted {
+				return matrix.RoomInUse("Room alias %s exists already.", c.alias)
+			}
+		}
+		if c.req.Visibility == "public" {
+			return c.s.store.Published.Set(ctx, tx, info.NID, "", true)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,97 @@
+package rooms
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// A Reader is whom an event is shown to.
+type Reader struct {
+	User   matrix.UserID
+	Device matrix.DeviceID
+	// NoRoomID leaves the room ID out, as /sync does.
+	NoRoomID bool
+}
+
+// TxnKey scopes a transaction ID to a device and to what the request does:
+// the event type, or the event that is redacted. Lengths keep the parts apart.
+func TxnKey(device matrix.DeviceID, scope, id string) string {
+	return strconv.Itoa(len(device)) + "." + strconv.Itoa(len(scope)) + "." + string(device) + scope + id
+}
+
+// transactionID is the ID in a key, if the key is of that device.
+func transactionID(key string, device matrix.DeviceID) string {
+	first, rest, _ := strings.Cut(key, ".")
+	second, rest, _ := strings.Cut(rest, ".")
+	ofDevice, err1 := strconv.Atoi(first)
+	ofScope, err2 := strconv.Atoi(second)
+	if err1 != nil || err2 != nil || ofDevice < 0 || ofScope < 0 || ofDevice+ofScope > len(rest) || rest[:ofDevice] != string(device) {
+		return ""
+	}
+	return rest[ofDevice+ofScope:]
+}
+
+// AppendClient appends an event in the client format as a reader sees it.
+// membership is the reader's at the event; empty leaves it out.
+func (s *Service) AppendClient(ctx context.Context, dst []byte, e *storage.Event, reader Reader, membership string) ([]byte, error) {
+	o, err := s.ClientOptions(ctx, e, reader, membership)
+	if err != nil {
+		return nil, err
+	}
+	return e.AppendClient(dst, o), nil
+}
+
+// ClientOptions is what a reader sees of an event beside the event itself.
+func (s *Service) ClientOptions(ctx context.Context, e *storage.Event, reader Reader, membership string) (matrix.ClientOptions, error) {
+	o := s.plainOptions(e, reader)
+	o.Membership = membership
+	if e.ReplacesNID != 0 {
+		before, err := s.store.Events.ByNID(ctx, e.ReplacesNID)
+		if err != nil {
+			return o, err
+		}
+		o.PrevContent, o.PrevSender, o.ReplacesState = before.Content, before.Sender, before.ID
+	}
+	if e.RedactedBy != 0 {
+		redaction, err := s.store.Events.ByNID(ctx, e.RedactedBy)
+		if err != nil {
+			return o, err
+		}
+		// What became of the redaction itself is not told here: a chain of
+		// redactions would make this event as long as the chain.
+		o.RedactedBecause = redaction.AppendClient(nil, s.plainOptions(redaction, reader))
+	}
+	return o, nil
+}
+
+// plainOptions is what a reader sees of an event but for other events.
+func (s *Service) plainOptions(e *storage.Event, reader Reader) matrix.ClientOptions {
+	age := max(0, s.Now().UnixMilli()-e.OriginServerTS)
+	o := matrix.ClientOptions{Age: &age, NoRoomID: reader.NoRoomID}
+	if e.TxnKey != "" && reader.User == e.Sender && reader.User != "" {
+		o.TransactionID = transactionID(e.TxnKey, reader.Device)
+	}
+	return o
+}
+
+// Client is an event in the client format.
+func (s *Service) Client(ctx context.Context, e *storage.Event, reader Reader, membership string) (json.RawMessage, error) {
+	return s.AppendClient(ctx, make([]byte, 0, len(e.JSON())+256), e, reader, membership)
+}
+
+// Clients is a list of events in the client format.
+func (s *Service) Clients(ctx context.Context, events []*storage.Event, reader Reader) ([]json.RawMessage, error) {
+	list := make([]json.RawMessage, len(events))
+	for i, e := range events {
+		var err error
+		if list[i], err = s.Client(ctx, e, reader, ""); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}

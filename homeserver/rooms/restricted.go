@@ -1,0 +1,114 @@
+package rooms
+
+import (
+	"context"
+	"encoding/json"
+
+	"trestle/internal/matrix"
+)
+
+// authorise keeps guests out of where they may not be, and names who vouches
+// for a restricted join, in a member event that came as plain state.
+func (d *draft) authorise(req *SendRequest) error {
+	if req.Type != "m.room.member" || *req.StateKey != string(req.Sender) {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(req.Content, &members); err != nil {
+		return matrix.BadJSON("The content has to be an object.")
+	}
+	var membership string
+	if json.Unmarshal(members["membership"], &membership) != nil || membership != "join" {
+		return nil
+	}
+	was, err := d.membership(req.Sender)
+	if err != nil || was == "join" {
+		return err
+	}
+	if req.Guest {
+		if err := d.admitsGuests(); err != nil {
+			return err
+		}
+	}
+	if was == "invite" {
+		return nil
+	}
+	voucher, err := d.voucher(req.Sender)
+	if err != nil || voucher == "" {
+		return err
+	}
+	req.Content, err = merge(members, map[string]any{"join_authorised_via_users_server": voucher})
+	return err
+}
+
+// voucher is a local member who may let the user into a restricted room, or
+// empty where nobody is needed or nobody can. M_FORBIDDEN if the user meets
+// none of the room's conditions (Client-Server API § Restricted rooms).
+func (d *draft) voucher(user matrix.UserID) (matrix.UserID, error) {
+	rules, err := d.state("m.room.join_rules", "")
+	if err != nil || rules == nil || !d.room.info.Version.HasRestrictedRule(field(rules.Event, "join_rule")) {
+		return "", err
+	}
+	met, err := d.s.meetsConditions(d.ctx, rules.Content, user)
+	if err != nil {
+		return "", err
+	}
+	if !met {
+		return "", matrix.Forbidden("To join this room you have to be in one of the rooms that it names, or be invited.")
+	}
+	return d.inviter()
+}
+
+// inviter is a local member who may invite.
+func (d *draft) inviter() (matrix.UserID, error) {
+	v := d.view()
+	power := v.PowerLevels()
+	if v.err != nil {
+		return "", v.err
+	}
+	members, err := d.s.store.Members.OfRoom(d.ctx, d.room.info.NID)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range members {
+		if m.Membership == "join" && d.s.Local(m.User) && power.User(m.User) >= power.Invite() {
+			return m.User, nil
+		}
+	}
+	return "", nil
+}
+
+// meetsConditions reports whether a user is in one of the rooms that a
+// restricted join rule names.
+func (s *Service) meetsConditions(ctx context.Context, joinRules json.RawMessage, user matrix.UserID) (bool, error) {
+	var content struct {
+		Allow []struct {
+			Type   string        `json:"type"`
+			RoomID matrix.RoomID `json:"room_id"`
+		} `json:"allow"`
+	}
+	if json.Unmarshal(joinRules, &content) != nil {
+		return false, nil
+	}
+	for _, condition := range content.Allow {
+		if condition.Type != "m.room_membership" {
+			continue
+		}
+		joined, err := s.Joined(ctx, condition.RoomID, user)
+		if joined || err != nil {
+			return joined, err
+		}
+	}
+	return false, nil
+}
+
+func (d *draft) admitsGuests() error {
+	e, err := d.state("m.room.guest_access", "")
+	if err != nil {
+		return err
+	}
+	if e == nil || field(e.Event, "guest_access") != "can_join" {
+		return matrix.NewError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guests may not join this room.")
+	}
+	return nil
+}

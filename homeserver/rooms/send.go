@@ -1,0 +1,224 @@
+package rooms
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// A SendRequest is an event that a client or an application service sends.
+type SendRequest struct {
+	Room     matrix.RoomID
+	Sender   matrix.UserID
+	Type     string
+	StateKey *string // nil for a message
+	Content  json.RawMessage
+	Redacts  matrix.EventID
+	// TxnKey makes repeats of the request find the event that the first made;
+	// it holds whatever scopes a transaction ID. Empty for none.
+	TxnKey string
+	// AppService is the ID of the application service that acts as the sender.
+	AppService string
+	Guest      bool // the sender is a guest
+	// Timestamp is the origin_server_ts that an application service asks for,
+	// in milliseconds; 0 is now.
+	Timestamp int64
+}
+
+// Send adds an event to a room. Errors: M_FORBIDDEN by the room's rules,
+// M_BAD_JSON, M_TOO_LARGE; M_BAD_ALIAS and M_INVALID_PARAM for a canonical alias.
+func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, error) {
+	info, err := s.known(ctx, req.Room)
+	if err != nil {
+		return "", err
+	}
+	if strings.IndexByte(req.TxnKey, 0) >= 0 {
+		return "", matrix.InvalidParam("A transaction ID has no NUL.")
+	}
+	if id, err := s.repeat(ctx, info, req); id != "" || err != nil {
+		return id, err
+	}
+	if req.StateKey != nil {
+		return s.sendState(ctx, info, req)
+	}
+	if req.Type == "m.room.redaction" {
+		return s.redact(ctx, info, req)
+	}
+	return s.commit(ctx, info, req, nil)
+}
+
+// repeat is the event that the same transaction made before, or empty.
+func (s *Service) repeat(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
+	if req.TxnKey == "" {
+		return "", nil
+	}
+	if b, ok := s.recent.Get(txn{info.NID, req.Sender, req.TxnKey}); ok {
+		return b.last()
+	}
+	senderNID, err := s.store.Users.NID(ctx, string(req.Sender))
+	if err != nil {
+		return "", err
+	}
+	return s.store.Events.ByTxn(ctx, info.NID, senderNID, req.TxnKey)
+}
+
+// commit adds the requested event after check, which may be nil, agrees.
+func (s *Service) commit(ctx context.Context, info *storage.RoomInfo, req SendRequest, check func(*draft) error) (matrix.EventID, error) {
+	return s.once(ctx, info, req, func(d *draft) error {
+		if check != nil {
+			if err := check(d); err != nil {
+				return err
+			}
+		}
+		_, err := d.add(req.proposal())
+		return err
+	})
+}
+
+// once runs fill, which adds the requested event, unless the same transaction
+// is under way already.
+func (s *Service) once(ctx context.Context, info *storage.RoomInfo, req SendRequest, fill func(*draft) error) (matrix.EventID, error) {
+	var earlier *batch
+	b, err := s.update(ctx, info.NID, func(d *draft) error {
+		if req.TxnKey != "" {
+			var ok bool
+			// The same request may have come twice at once.
+			if earlier, ok = s.recent.Get(txn{info.NID, req.Sender, req.TxnKey}); ok {
+				return nil
+			}
+		}
+		return fill(d)
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case earlier != nil:
+		return earlier.last()
+	}
+	return b.last()
+}
+
+func (req SendRequest) proposal() proposal {
+	return proposal{
+		Sender: req.Sender, Type: req.Type, StateKey: req.StateKey, Content: req.Content, Redacts: req.Redacts,
+		Timestamp: req.Timestamp, TxnKey: req.TxnKey,
+	}
+}
+
+// errSame ends a draft because the state already is what was asked for.
+type errSame struct{ id matrix.EventID }
+
+func (errSame) Error() string { return "the state is that already" }
+
+func (s *Service) sendState(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
+	switch req.Type {
+	case "m.room.canonical_alias":
+		if err := s.checkCanonicalAlias(ctx, info, req); err != nil {
+			return "", err
+		}
+	case "m.room.create":
+		return "", matrix.Forbidden("A room is created once.")
+	case "m.room.member":
+		if err := s.checkMemberState(ctx, &req); err != nil {
+			return "", err
+		}
+	}
+	canonical, err := matrix.CanonicalJSON(req.Content)
+	if err != nil {
+		return "", matrix.BadJSON("The content is not what Matrix allows: %v.", err)
+	}
+	id, err := s.commit(ctx, info, req, func(d *draft) error {
+		if err := d.authorise(&req); err != nil {
+			return err
+		}
+		before, err := d.state(req.Type, *req.StateKey)
+		if err != nil {
+			return err
+		}
+		if before == nil || before.Sender != req.Sender || !bytes.Equal(before.Content, canonical) {
+			return nil
+		}
+		own, err := d.membership(req.Sender)
+		if err == nil && (own == "join" || req.Type == "m.room.member") {
+			err = errSame{before.ID}
+		}
+		return err
+	})
+	var same errSame
+	if errors.As(err, &same) {
+		return same.id, nil
+	}
+	return id, err
+}
+
+// redact adds a redaction and applies it to its target.
+func (s *Service) redact(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
+	if req.Redacts == "" {
+		var content struct {
+			Redacts string `json:"redacts"`
+		}
+		if json.Unmarshal(req.Content, &content) != nil || content.Redacts == "" {
+			return "", matrix.BadJSON("A redaction names the event that it redacts in content.redacts.")
+		}
+		target, err := matrix.ParseEventID(content.Redacts)
+		if err != nil {
+			return "", matrix.InvalidParam("%v.", err)
+		}
+		req.Redacts = target
+	}
+	return s.once(ctx, info, req, func(d *draft) error { return d.redact(req) })
+}
+
+func (d *draft) redact(req SendRequest) error {
+	target, err := d.s.store.Events.ByID(d.ctx, req.Redacts)
+	if errors.Is(err, database.ErrNoRows) || err == nil && target.RoomNID != d.room.info.NID {
+		return matrix.NotFound("Event %s is not known in this room.", req.Redacts)
+	}
+	if err != nil {
+		return err
+	}
+	v := d.view()
+	power := v.PowerLevels()
+	if v.err != nil {
+		return v.err
+	}
+	if target.Sender != req.Sender && power.User(req.Sender) < power.Redact() {
+		return matrix.Forbidden("You may redact only your own events in this room.")
+	}
+	if target.Type == "m.room.create" {
+		return matrix.Forbidden("The event that created the room stays.")
+	}
+	e, err := d.add(req.proposal())
+	if err != nil || target.RedactedBy != 0 {
+		return err
+	}
+	redacted := *target
+	if redacted.Event, err = target.Redact(); err != nil {
+		return err
+	}
+	redacted.RedactedBy = e.NID
+	d.steps[len(d.steps)-1].redacted = &redacted
+	d.room.fly(&redacted) // the next event is judged by what is left of it
+	if target.IsState() {
+		d.head.power = nil
+		d.resummarize(target, &redacted)
+	}
+	return nil
+}
+
+// resummarize takes what a redaction removed out of what directories show.
+func (d *draft) resummarize(target, redacted *storage.Event) {
+	current, err := d.state(target.Type, *target.StateKey)
+	if err != nil || current == nil || current.NID != target.NID || target.Type == "m.room.member" {
+		return
+	}
+	if summarize(&d.head.summary, redacted.Event, "") {
+		d.steps[len(d.steps)-1].newSummary = true
+	}
+}

@@ -1,0 +1,134 @@
+// Package rooms is the only writer of room events. A change is decided
+// against the room's newest state under the room's lock, built, signed and
+// queued; it is answered when it is committed, and only then told to readers,
+// whom this package does not know.
+package rooms
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/lru"
+	"trestle/internal/matrix"
+)
+
+// A Listener is told what was committed, in stream order, on the committing
+// goroutine: it must be quick and must not call back.
+type Listener interface {
+	RoomChanged(Change)
+}
+
+// What storage calls these is what readers get.
+type (
+	// A StateKey is what state is looked up by.
+	StateKey = storage.StateKey
+	// A DirectoryUser is a hit in the user directory.
+	DirectoryUser = storage.DirectoryUser
+)
+
+// A Change is one committed event.
+type Change struct {
+	Event *storage.Event
+	Info  *storage.RoomInfo
+	// Target, Membership and Was are set for m.room.member.
+	Target     matrix.UserID
+	Membership string
+	Was        string // the membership before; empty is none
+	// Redacted is what this redaction has made of its target, if it is known here.
+	Redacted *storage.Event
+}
+
+// Profiles knows the names that go into member events.
+type Profiles interface {
+	Profile(ctx context.Context, user matrix.UserID) (displayName, avatarURL string, err error)
+}
+
+// Directory asks outside of this server's own tables for an alias: an
+// application service may make it while it is asked.
+type Directory interface {
+	// QueryAlias reports whether the alias may exist now. asker is the
+	// application service on whose behalf this is, or empty.
+	QueryAlias(ctx context.Context, alias matrix.RoomAlias, asker string) (bool, error)
+	// QueryUser gives whoever owns a user the chance to make it.
+	QueryUser(ctx context.Context, user matrix.UserID, asker string) error
+	// MayUseAlias is an error, M_EXCLUSIVE, if the application service, or a
+	// person if it is empty, may not make or delete the alias.
+	MayUseAlias(appservice string, alias matrix.RoomAlias) error
+	// AliasesChanged tells that a room has other aliases than before.
+	AliasesChanged(room matrix.RoomID)
+}
+
+// An Actor is who does something.
+type Actor struct {
+	User       matrix.UserID
+	AppService string // the ID of the application service that acts as the user; empty for people
+	Guest      bool
+	Admin      bool
+}
+
+// Options are what a Service needs.
+type Options struct {
+	Store          *storage.Store
+	ServerName     matrix.ServerName
+	Key            matrix.SigningKey
+	DefaultVersion string
+	Now            func() time.Time
+	Listener       Listener
+	Profiles       Profiles
+	Directory      Directory
+}
+
+// A Service writes and reads rooms. It is safe for concurrent use.
+type Service struct {
+	Options
+	store  *storage.Store
+	cache  *cache
+	recent *lru.Cache[txn, *batch]
+	making sync.Map // the IDs of rooms that are being made
+}
+
+// recentBytes bounds the events whose transaction IDs are remembered outside of
+// the database: enough for every request that can overlap with its repeat.
+const recentBytes = 32 << 20
+
+// New makes a Service.
+func New(o Options) *Service {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, (*batch).size)}
+	s.cache = newCache(s.load)
+	return s
+}
+
+// Local reports whether a user is one of this server's.
+func (s *Service) Local(user matrix.UserID) bool { return user.Server() == s.ServerName }
+
+// Info is the room of that ID, or M_NOT_FOUND.
+func (s *Service) Info(ctx context.Context, id matrix.RoomID) (*storage.RoomInfo, error) {
+	info, err := s.store.Rooms.Info(ctx, id)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, matrix.NotFound("Room %s is not known here.", id)
+	}
+	return info, err
+}
+
+// notMember is the answer to whoever asks about a room that is not theirs,
+// the same whether or not it exists.
+func notMember(id matrix.RoomID) error {
+	return matrix.Forbidden("You are not in room %s.", id)
+}
+
+// known is Info for operations that members do: an unknown room is forbidden
+// ground like any other.
+func (s *Service) known(ctx context.Context, id matrix.RoomID) (*storage.RoomInfo, error) {
+	info, err := s.store.Rooms.Info(ctx, id)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, notMember(id)
+	}
+	return info, err
+}
