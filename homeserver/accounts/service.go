@@ -1,0 +1,167 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/registration"
+)
+
+// Options are what a [Service] works with. ServerName, DB and Store are
+// needed.
+type Options struct {
+	ServerName  matrix.ServerName
+	DB          *database.DB
+	Store       *storage.Accounts
+	AppServices *registration.Registry // nil: none
+	Notifier    Notifier               // nil: nobody waits for changes
+	Limiter     Limiter                // nil: no limits
+	Passwords   PasswordOptions
+
+	OpenRegistration   bool     // anybody may register
+	RegistrationTokens []string // whoever has one of these may
+	Guests             bool     // guest accounts may be made
+	SharedSecret       string   // for registration by scripts; empty: off
+
+	// TokenLifetime is how long an access token lasts that came with a
+	// refresh token; default one hour. Others do not expire.
+	TokenLifetime time.Duration
+	// Secret authenticates what the server hands out and takes back within
+	// the hour. Processes on one database share it; default random.
+	Secret []byte
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// A Notifier is told of every change that a user's clients can see, once it is
+// committed.
+type Notifier interface {
+	UserChanged(user matrix.UserID, position int64)
+}
+
+// A Limiter counts attempts against a bucket; M_LIMIT_EXCEEDED is its error.
+type Limiter interface {
+	AllowKey(bucket, key string) error
+}
+
+// Observers learn of changes to accounts. All are optional.
+type Observers struct {
+	Devices       []DeviceObserver
+	Profiles      []ProfileObserver
+	Deactivations []DeactivationObserver
+	Users         UserSource
+	Remote        RemoteProfiles
+}
+
+// A DeviceObserver is told of devices that come, go or change their names, in
+// the transaction that does it, so that device lists never miss a change.
+// removed holds those that went.
+type DeviceObserver interface {
+	DeviceListChanged(ctx context.Context, tx *database.Tx, user matrix.UserID, removed []matrix.DeviceID) error
+}
+
+// A ProfileObserver is told of a profile field that was set or deleted, after
+// it was committed and before the client's request is answered.
+type ProfileObserver interface {
+	ProfileChanged(ctx context.Context, user matrix.UserID, field string) error
+}
+
+// A DeactivationObserver is told of accounts that were deactivated: their
+// users have to leave their rooms. With erase, what can be removed of their
+// events should go.
+type DeactivationObserver interface {
+	Deactivated(ctx context.Context, user matrix.UserID, erase bool) error
+}
+
+// A UserSource gives the application service whose namespace a user is in the
+// chance to make the user.
+type UserSource interface {
+	QueryUser(ctx context.Context, user matrix.UserID) error
+}
+
+// Service is the accounts of one homeserver.
+type Service struct {
+	options   Options
+	observers Observers
+	passwords *passwords
+	tokenIDs  *database.IDs
+	tokens    *tokenCache
+	known     *accountCache
+	rules     *rulesCache
+}
+
+// New makes the service. Call [Service.Observe] before it serves requests.
+func New(options Options) *Service {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	if options.TokenLifetime <= 0 {
+		options.TokenLifetime = time.Hour
+	}
+	if len(options.Secret) == 0 {
+		options.Secret = []byte(rand.Text() + rand.Text())
+	}
+	if options.AppServices == nil {
+		empty, err := registration.NewSet(options.ServerName)
+		if err != nil {
+			panic(err) // no registrations cannot clash
+		}
+		options.AppServices = registration.NewRegistry(empty)
+	}
+	s := &Service{
+		options:   options,
+		passwords: newPasswords(options.Passwords),
+		tokenIDs:  options.DB.NewIDs("token"),
+	}
+	// Another process on the same database may log users out.
+	var age time.Duration
+	if options.DB.Engine() == database.PostgreSQL {
+		age = time.Minute
+	}
+	s.tokens = newTokenCache(100_000, age)
+	s.known = newAccountCache(100_000, age)
+	s.rules = newRulesCache(10_000, age)
+	return s
+}
+
+// Observe sets who is told of changes; it is part of the wiring.
+func (s *Service) Observe(o Observers) { s.observers = o }
+
+// Local reports whether a user is one of this server.
+func (s *Service) Local(user matrix.UserID) bool { return user.Server() == s.options.ServerName }
+
+// now is the time in Unix milliseconds.
+func (s *Service) now() int64 { return s.options.Now().UnixMilli() }
+
+// changed tells the user's clients of a position once it is committed.
+func (s *Service) changed(tx *database.Tx, user matrix.UserID, position int64) {
+	if s.options.Notifier != nil {
+		tx.OnCommit(func() { s.options.Notifier.UserChanged(user, position) })
+	}
+}
+
+func (s *Service) devicesChanged(ctx context.Context, tx *database.Tx, user matrix.UserID, removed []matrix.DeviceID) error {
+	for _, o := range s.observers.Devices {
+		if err := o.DeviceListChanged(ctx, tx, user, removed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limitAttempts slows down whoever guesses passwords, wherever from.
+func (s *Service) limitAttempts(user matrix.UserID) error {
+	if s.options.Limiter == nil {
+		return nil
+	}
+	return s.options.Limiter.AllowKey("login", string(user))
+}
