@@ -1,0 +1,195 @@
+package encryption
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+const (
+	// maxMessageSize bounds the content of one message, in bytes.
+	maxMessageSize = 64 << 10
+	// messagesAtOnce bounds the messages of one /sync
+	// (Client-Server API § Send-to-Device messaging).
+	messagesAtOnce = 100
+	// maxQueue bounds the messages that wait for a device.
+	maxQueue = 20_000
+	// transactionLifetime is how long a repeat of a transaction is known to be one.
+	transactionLifetime = 24 * time.Hour
+)
+
+// A Sending is messages of one type to devices.
+type Sending struct {
+	Sender matrix.UserID
+	Device matrix.DeviceID // of the sender
+	Type   string
+	TxnID  string
+	// Messages is the contents by user and device; the device "*" is all of a
+	// user's.
+	Messages map[matrix.UserID]map[matrix.DeviceID]json.RawMessage
+}
+
+func (m *Sending) check() error {
+	if !isName(m.Type) || !isName(m.TxnID) {
+		return matrix.InvalidParam("A type and a transaction ID have at most %d bytes each.", matrix.MaxIDLength)
+	}
+	for user, devices := range m.Messages {
+		for device, content := range devices {
+			if !isName(string(device)) {
+				return matrix.InvalidParam("%.80q is no device ID.", device)
+			}
+			if len(content) > maxMessageSize {
+				return matrix.TooLarge("The message to %s of %s has more than %d bytes.", device, user, maxMessageSize)
+			}
+			if _, err := object(content, "A message"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Send queues messages for devices of local users, once for each transaction
+// of the sender's device. Devices that do not exist get none.
+func (s *Service) Send(ctx context.Context, m Sending) error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	var messages []storage.ToDeviceMessage
+	var users []matrix.UserID
+	for user, devices := range m.Messages {
+		if !s.local(user) || len(devices) == 0 {
+			continue
+		}
+		users = append(users, user)
+		for device, content := range devices {
+			messages = append(messages, storage.ToDeviceMessage{User: user, Device: device, Sender: m.Sender, Type: m.Type, Content: content})
+		}
+	}
+	slices.SortFunc(messages, func(a, b storage.ToDeviceMessage) int {
+		// What is meant for one device comes before what is meant for all, of
+		// which the former then gets no second message.
+		return boolOrder(a.Device == "*", b.Device == "*")
+	})
+	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
+		isNew, err := s.keys.ToDevice.Begin(ctx, tx, m.Sender, m.Device, m.Type, m.TxnID, s.options.Now().UnixMilli())
+		if err != nil || !isNew || len(messages) == 0 {
+			return err
+		}
+		position, err := tx.Position(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range messages {
+			messages[i].Position = position
+		}
+		tx.OnCommit(func() { s.sent(users, position) })
+		return s.keys.ToDevice.Insert(ctx, tx, messages)
+	})
+}
+
+func boolOrder(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func (s *Service) sent(users []matrix.UserID, position int64) {
+	for _, user := range users {
+		s.queues.forget(user)
+		s.options.Notifier.UserChanged(user, notifier.ToDevice, position)
+	}
+}
+
+// toDeviceEvent is a message as /sync shows it.
+type toDeviceEvent struct {
+	Content json.RawMessage `json:"content"`
+	Sender  matrix.UserID   `json:"sender"`
+	Type    string          `json:"type"`
+}
+
+// ToDevice is the messages to a device in (since, upTo], as events, oldest
+// first. If there are more than fit into one answer, next is the position of
+// the last one that did, from which to go on; otherwise it is 0.
+func (s *Service) ToDevice(ctx context.Context, user matrix.UserID, device matrix.DeviceID, since, upTo int64) (events []json.RawMessage, next int64, err error) {
+	oldest, err := s.oldestMessage(ctx, user, device)
+	if err != nil || oldest == 0 {
+		return nil, 0, err
+	}
+	list, err := s.keys.ToDevice.Pending(ctx, user, device, since, upTo, messagesAtOnce+1)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(list) > messagesAtOnce {
+		list = list[:messagesAtOnce]
+		next = list[messagesAtOnce-1].Position
+	}
+	for _, m := range list {
+		event, err := json.Marshal(toDeviceEvent{m.Content, m.Sender, m.Type})
+		if err != nil {
+			return nil, 0, err
+		}
+		events = append(events, event)
+	}
+	return events, next, nil
+}
+
+// Acknowledge takes in that a device has received all messages up to a
+// position: they are deleted, without waiting for it. Call it with what the
+// since token of a /sync says.
+func (s *Service) Acknowledge(ctx context.Context, user matrix.UserID, device matrix.DeviceID, upTo int64) error {
+	oldest, err := s.oldestMessage(ctx, user, device)
+	if err != nil || oldest == 0 || oldest > upTo {
+		return err
+	}
+	s.store.DB.Enqueue(func(tx *database.Tx) error {
+		tx.OnCommit(func() { s.queues.forget(user) })
+		return s.keys.ToDevice.Acknowledge(context.WithoutCancel(ctx), tx, user, device, upTo)
+	}, func(error) {}) // the next call tries again
+	return nil
+}
+
+// oldestMessage is the position of the oldest message to a device, or 0.
+func (s *Service) oldestMessage(ctx context.Context, user matrix.UserID, device matrix.DeviceID) (int64, error) {
+	oldest, found, mark := s.queues.get(user, device)
+	if found {
+		return oldest, nil
+	}
+	oldest, err := s.keys.ToDevice.Oldest(ctx, user, device)
+	if err == nil {
+		s.queues.put(user, device, oldest, mark)
+	}
+	return oldest, err
+}
+
+// Tidy forgets old transactions and shortens queues of devices that nobody
+// uses, oldest messages first. Call it every hour or so.
+func (s *Service) Tidy(ctx context.Context) error {
+	long, err := s.keys.ToDevice.LongQueues(ctx, maxQueue)
+	if err != nil {
+		return err
+	}
+	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
+		before := s.options.Now().Add(-transactionLifetime).UnixMilli()
+		if err := s.keys.ToDevice.ForgetTransactions(ctx, tx, before); err != nil {
+			return err
+		}
+		for _, d := range long {
+			tx.OnCommit(func() { s.queues.forget(d.User) })
+			if err := s.keys.ToDevice.Trim(ctx, tx, d, maxQueue); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,157 @@
+// Package ephemeral is what people tell each other without saying anything: who
+// types, how far everybody has read, and who is there. Receipts are stored;
+// typing and presence live in memory.
+package ephemeral
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// A Notifier is told of changes, which must not make it call back.
+type Notifier interface {
+	ReceiptsChanged(room, position int64)
+	TypingChanged(room int64)
+	// PresenceChanged returns the serial of the change.
+	PresenceChanged(user matrix.UserID, rooms []int64) int64
+	// User knows which rooms a user is in.
+	User(ctx context.Context, user matrix.UserID) (*notifier.Snapshot, error)
+}
+
+// Rooms knows who is in a room.
+type Rooms interface {
+	Joined(ctx context.Context, room matrix.RoomID, user matrix.UserID) (bool, error)
+}
+
+// AccountData keeps the m.fully_read of users.
+type AccountData interface {
+	// AccountData is M_NOT_FOUND if there is none.
+	AccountData(ctx context.Context, user matrix.UserID, room matrix.RoomID, dataType string) (json.RawMessage, error)
+	WriteAccountData(ctx context.Context, tx *database.Tx, user matrix.UserID, d accounts.Datum) error
+}
+
+// Options are what a [Service] works with. All but the last three are needed.
+type Options struct {
+	Store       *storage.Store
+	Receipts    *storage.Receipts
+	DeviceLists *storage.DeviceLists
+	Rooms       Rooms
+	AccountData AccountData
+	Notifier    Notifier
+
+	NoPresence bool // nobody is shown, whatever clients set
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// A Service is safe for concurrent use. Somebody has to [Service.Run] it.
+type Service struct {
+	options Options
+	store   *storage.Store
+	wake    chan struct{} // capacity 1
+	typists typists
+	people  people
+	recent  *recentReceipts
+}
+
+// New makes a Service.
+func New(o Options) *Service {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &Service{
+		options: o, store: o.Store, wake: make(chan struct{}, 1), recent: newRecentReceipts(),
+		typists: typists{rooms: map[int64]map[matrix.UserID]time.Time{}},
+		people:  people{known: map[matrix.UserID]*person{}, changed: map[matrix.UserID]bool{}, telling: map[matrix.UserID]int{}},
+	}
+}
+
+// Run ends what has taken its time, and tells of changes of presence, until
+// the context ends.
+func (s *Service) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		case <-timer.C:
+		}
+		timer.Reset(s.Work(ctx))
+	}
+}
+
+// Work does once what Run does all the time, and says when to come back if
+// nothing happens before.
+func (s *Service) Work(ctx context.Context) time.Duration {
+	now := s.options.Now()
+	next := s.stopTypists(now)
+	if s.options.NoPresence {
+		return next
+	}
+	s.checkPeople(now)
+	s.publish(ctx)
+	return min(next, presenceInterval)
+}
+
+// poke makes Run look again.
+func (s *Service) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// RoomChanged takes in a committed event, as [rooms.Listener]: whoever leaves
+// types no more, whoever says something is there, and people who have just met
+// learn of each other.
+func (s *Service) RoomChanged(c rooms.Change) {
+	if c.Target != "" && c.Membership != "join" {
+		s.leave(c.Event.RoomNID, c.Target)
+		s.people.leaveRoom(c.Target, c.Event.RoomNID)
+	}
+	if s.options.NoPresence {
+		return
+	}
+	if c.Target != "" && c.Membership == "join" && c.Was != "join" {
+		s.met(c.Target)
+	}
+	s.Active(c.Event.Sender)
+}
+
+// inRoom is the number of a room that a user is in; else M_FORBIDDEN.
+func (s *Service) inRoom(ctx context.Context, room matrix.RoomID, user matrix.UserID) (int64, error) {
+	joined, err := s.options.Rooms.Joined(ctx, room, user)
+	if err != nil {
+		return 0, err
+	}
+	if !joined {
+		return 0, matrix.Forbidden("You are not in room %s.", room)
+	}
+	info, err := s.store.Rooms.Info(ctx, room)
+	if err != nil {
+		return 0, err
+	}
+	return info.NID, nil
+}
+
+// locked runs a function with a mutex held.
+func locked(mu *sync.Mutex, fn func()) {
+	mu.Lock()
+	defer mu.Unlock()
+	fn()
+}
