@@ -1,0 +1,254 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"slices"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// maxPage bounds a page of history.
+const maxPage = 1000
+
+// A PageRequest asks for a page of a room's history.
+type PageRequest struct {
+	User     matrix.UserID
+	Device   matrix.DeviceID
+	Room     matrix.RoomID
+	From, To string // tokens; empty is the room's newest or oldest end
+	Backward bool
+	Limit    int
+	Filter   *accounts.RoomEventFilter
+}
+
+// A Page is a page of a room's history.
+type Page struct {
+	Start string            `json:"start"`
+	End   string            `json:"end,omitempty"` // absent where there is no more
+	Chunk []json.RawMessage `json:"chunk"`
+	State []json.RawMessage `json:"state,omitempty"`
+}
+
+// Messages is a page of a room's history (Client-Server API § GET
+// /rooms/{roomId}/messages). M_FORBIDDEN for those who may not look back,
+// M_INVALID_PARAM for a bad token.
+func (s *Service) Messages(ctx context.Context, req PageRequest) (*Page, error) {
+	access, err := s.Rooms.Access(ctx, req.Room, req.User)
+	if err != nil {
+		return nil, err
+	}
+	w := walk{Service: s, ctx: ctx, access: access, reader: rooms.Reader{User: req.User, Device: req.Device}, filter: req.Filter}
+	if w.sight, err = s.Rooms.Sight(ctx, access.Info, req.User); err != nil {
+		return nil, err
+	}
+	if err := w.bounds(req); err != nil {
+		return nil, err
+	}
+	start := req.From
+	if start == "" {
+		start = Token{Position: w.place}.String()
+	}
+	found, more, err := w.collect(min(max(req.Limit, 1), maxPage), req.Backward)
+	if err != nil {
+		return nil, err
+	}
+	page := &Page{Start: start}
+	// The specification leaves the token out at the end; clients in the field
+	// expect one with every page that has events.
+	if more || len(found) > 0 {
+		page.End = Token{Position: w.place}.String()
+	}
+	if page.Chunk, err = w.render(found); err != nil {
+		return nil, err
+	}
+	if req.Filter.LazyLoadMembers {
+		page.State, err = w.members(found)
+	}
+	return page, err
+}
+
+// A walk goes through a room's history from a place.
+type walk struct {
+	*Service
+	ctx    context.Context
+	access *rooms.Access
+	sight  *rooms.Sight
+	reader rooms.Reader
+	filter *accounts.RoomEventFilter
+	place  int64 // between two events: those at or before it are behind
+	end    int64
+}
+
+func (w *walk) bounds(req PageRequest) error {
+	w.end = w.access.UpTo
+	w.place = math.MinInt64
+	if req.Backward {
+		w.place, w.end = w.access.UpTo, math.MinInt64
+	}
+	if req.From != "" {
+		token, err := ParseToken(req.From)
+		if err != nil {
+			return err
+		}
+		w.place = min(token.Position, w.access.UpTo)
+	}
+	if req.To != "" {
+		token, err := ParseToken(req.To)
+		if err != nil {
+			return err
+		}
+		w.end = min(token.Position, w.access.UpTo)
+	}
+	return nil
+}
+
+// collect takes up to limit wanted and visible events and moves the place
+// behind the last one looked at; more tells that there may be others.
+func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err error) {
+	for scanned := 0; scanned < maxScan; {
+		size := max(20, min(limit, 200))
+		var batch []*storage.Event
+		if backward {
+			batch, err = w.Store.Events.Backward(w.ctx, w.access.Info.NID, w.place, w.end, size)
+		} else {
+			batch, err = w.Store.Events.Forward(w.ctx, w.access.Info.NID, w.place, w.end, size)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		for _, e := range batch {
+			if len(found) == limit {
+				return found, true, nil
+			}
+			visible, membership, err := w.sight.Of(w.ctx, e)
+			if err != nil {
+				return nil, false, err
+			}
+			w.place = e.Ordering
+			if backward {
+				w.place--
+			}
+			if visible && (w.filter == nil || Wants(w.filter, e)) {
+				found = append(found, shown{e, membership})
+			}
+		}
+		if len(batch) < size {
+			return found, false, nil
+		}
+		scanned += len(batch)
+	}
+	return found, true, nil
+}
+
+func (w *walk) render(events []shown) ([]json.RawMessage, error) {
+	list := make([]json.RawMessage, 0, len(events))
+	for _, e := range events {
+		raw, err := w.Rooms.Client(w.ctx, e.event, w.reader, e.membership)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, raw)
+	}
+	return list, nil
+}
+
+// members is the member events of those who sent the events.
+func (w *walk) members(events []shown) ([]json.RawMessage, error) {
+	seen := map[matrix.UserID]bool{}
+	var list []*storage.Event
+	for _, e := range events {
+		if seen[e.event.Sender] {
+			continue
+		}
+		seen[e.event.Sender] = true
+		member, err := w.access.State.Event(w.ctx, "m.room.member", string(e.event.Sender))
+		if err != nil {
+			return nil, err
+		}
+		if member != nil {
+			list = append(list, member)
+		}
+	}
+	return w.Rooms.Clients(w.ctx, list, w.reader)
+}
+
+// A Context is an event and what was said around it.
+type Context struct {
+	Start  string            `json:"start"`
+	End    string            `json:"end"`
+	Event  json.RawMessage   `json:"event"`
+	Before []json.RawMessage `json:"events_before"`
+	After  []json.RawMessage `json:"events_after"`
+	State  []json.RawMessage `json:"state"`
+}
+
+// Context is what was said around an event (Client-Server API § GET
+// /rooms/{roomId}/context/{eventId}). limit counts all events but the one
+// itself. M_NOT_FOUND if the user may not see it.
+func (s *Service) Context(ctx context.Context, reader rooms.Reader, room matrix.RoomID, id matrix.EventID, limit int, filter *accounts.RoomEventFilter) (*Context, error) {
+	e, membership, err := s.Rooms.Event(ctx, room, id, reader.User)
+	if err != nil {
+		return nil, err
+	}
+	access, err := s.Rooms.Access(ctx, room, reader.User)
+	if err != nil {
+		return nil, err
+	}
+	sight, err := s.Rooms.Sight(ctx, access.Info, reader.User)
+	if err != nil {
+		return nil, err
+	}
+	limit = min(max(limit, 0), maxPage)
+	before := walk{Service: s, ctx: ctx, access: access, sight: sight, reader: reader, filter: filter, place: e.Ordering - 1, end: math.MinInt64}
+	earlier, _, err := before.collect(limit/2, true)
+	if err != nil {
+		return nil, err
+	}
+	after := before
+	after.place, after.end = e.Ordering, access.UpTo
+	later, _, err := after.collect(limit-limit/2, false)
+	if err != nil {
+		return nil, err
+	}
+	c := &Context{Start: Token{Position: before.place}.String(), End: Token{Position: after.place}.String()}
+	if c.Event, err = s.Rooms.Client(ctx, e, reader, membership); err != nil {
+		return nil, err
+	}
+	if c.Before, err = before.render(earlier); err != nil {
+		return nil, err
+	}
+	if c.After, err = after.render(later); err != nil {
+		return nil, err
+	}
+	last := e
+	if len(later) > 0 {
+		last = later[len(later)-1].event
+	}
+	c.State, err = after.stateAt(last, append(slices.Concat(earlier, later), shown{event: e}))
+	return c, err
+}
+
+// stateAt is the state at an event; with lazy loading only those members who sent the events.
+func (w *walk) stateAt(last *storage.Event, events []shown) ([]json.RawMessage, error) {
+	senders := map[string]bool{}
+	for _, e := range events {
+		senders[string(e.event.Sender)] = true
+	}
+	state, err := w.Rooms.At(w.ctx, w.access.Info.NID, last.Root)
+	if err != nil {
+		return nil, err
+	}
+	lazy := w.filter != nil && w.filter.LazyLoadMembers
+	list, err := state.Events(w.ctx, func(key storage.StateKey) bool {
+		return !lazy || key.Type != "m.room.member" || senders[key.Key]
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.Rooms.Clients(w.ctx, list, w.reader)
+}

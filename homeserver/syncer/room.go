@@ -1,0 +1,310 @@
+package syncer
+
+import (
+	"encoding/json"
+	"math"
+
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// rooms fills the part of the answer about rooms.
+func (b *build) rooms() error {
+	data, err := b.roomAccountData()
+	if err != nil {
+		return err
+	}
+	part := Rooms{
+		Join: map[matrix.RoomID]*JoinedRoom{}, Invite: map[matrix.RoomID]*InvitedRoom{},
+		Knock: map[matrix.RoomID]*KnockedRoom{}, Leave: map[matrix.RoomID]*LeftRoom{},
+	}
+	for nid, at := range b.candidates(data) {
+		info, err := b.Store.Rooms.InfoOf(b.ctx, nid)
+		if err != nil {
+			return err
+		}
+		if !b.req.Filter.Room.AllowsRoom(info.ID) {
+			continue
+		}
+		if err := b.room(&part, info, at, data[info.ID]); err != nil {
+			return err
+		}
+	}
+	if len(part.Join)+len(part.Invite)+len(part.Knock)+len(part.Leave) > 0 {
+		b.resp.Rooms = &part
+	}
+	return nil
+}
+
+func (b *build) roomAccountData() (map[matrix.RoomID][]json.RawMessage, error) {
+	if !b.fresh(notifier.AccountData) {
+		return nil, nil
+	}
+	return b.AccountData.RoomAccountDataSince(b.ctx, b.req.User, b.since.Position, b.snap.Position)
+}
+
+// candidates is the rooms that there may be something new of.
+func (b *build) candidates(data map[matrix.RoomID][]json.RawMessage) map[int64]notifier.Room {
+	if b.initial || b.req.FullState {
+		return b.snap.Rooms
+	}
+	chosen := map[int64]notifier.Room{}
+	for _, nid := range b.snap.Active(b.since.Position, b.since.Serial) {
+		chosen[nid] = b.snap.Rooms[nid]
+	}
+	for nid, at := range b.snap.Rooms {
+		if at.Position > b.since.Position {
+			chosen[nid] = at
+		}
+	}
+	for id := range data {
+		info, err := b.Store.Rooms.Info(b.ctx, id)
+		if err != nil {
+			continue // account data may name any room
+		}
+		if at, ok := b.snap.Rooms[info.NID]; ok && at.Membership == "join" {
+			chosen[info.NID] = at
+		}
+	}
+	return chosen
+}
+
+func (b *build) room(part *Rooms, info *storage.RoomInfo, at notifier.Room, data []json.RawMessage) error {
+	isNew := b.initial || at.Position > b.since.Position
+	switch at.Membership {
+	case "join":
+		joined, err := b.joinedRoom(info, at, data)
+		if joined != nil {
+			part.Join[info.ID] = joined
+		}
+		return err
+	case "invite", "knock":
+		if !isNew {
+			return nil
+		}
+		stripped, err := b.stripped(info, at)
+		if err != nil {
+			return err
+		}
+		if at.Membership == "knock" {
+			part.Knock[info.ID] = &KnockedRoom{EventList{stripped}}
+		} else if stripped != nil {
+			part.Invite[info.ID] = &InvitedRoom{EventList{stripped}}
+		}
+		return nil
+	}
+	archive := (b.initial || b.req.FullState) && b.req.Filter.Room.IncludeLeave && !at.Forgotten
+	if news := isNew && !b.initial; !news && !archive {
+		return nil
+	}
+	left, err := b.leftRoom(info, at, data)
+	if left != nil {
+		part.Leave[info.ID] = left
+	}
+	return err
+}
+
+// joinedRoom is what is new in a room, or nil.
+func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json.RawMessage) (*JoinedRoom, error) {
+	activity := b.snap.Room(info.NID)
+	newcomer, err := b.isNewcomer(at)
+	if err != nil {
+		return nil, err
+	}
+	c := &change{build: b, info: info, whole: newcomer || b.req.FullState, newcomer: newcomer, upTo: b.snap.Position}
+	joined := new(JoinedRoom)
+	if c.whole || activity.Last > b.since.Position {
+		if err := c.load(activity); err != nil {
+			return nil, err
+		}
+		if joined.Timeline, err = c.timeline(); err != nil {
+			return nil, err
+		}
+		if joined.State, joined.StateAfter, err = c.state(); err != nil {
+			return nil, err
+		}
+		if joined.Summary, err = c.summary(); err != nil {
+			return nil, err
+		}
+	}
+	joined.Ephemeral, err = b.ephemeral(info, activity, newcomer)
+	if err != nil {
+		return nil, err
+	}
+	if newcomer && !b.initial {
+		// What the user kept of this room from an earlier time was not sent while it was out.
+		all, err := b.AccountData.RoomAccountDataSince(b.ctx, b.req.User, 0, b.snap.Position)
+		if err != nil {
+			return nil, err
+		}
+		data = all[info.ID]
+	}
+	joined.AccountData = eventList(wantedOf(&b.req.Filter.Room.AccountData.EventFilter, data))
+	if !c.whole && *joined == (JoinedRoom{}) {
+		return nil, nil
+	}
+	joined.StateAfter = b.stateAfter(joined.StateAfter)
+	return joined, nil
+}
+
+// stateAfter is the list, empty rather than left out where it was asked for: by
+// that, clients tell that the server knows it.
+func (b *build) stateAfter(list *EventList) *EventList {
+	if list == nil && b.req.UseStateAfter {
+		return &EventList{[]json.RawMessage{}}
+	}
+	return list
+}
+
+// isNewcomer reports whether a client knows nothing of a room that its user is
+// in: the user was not in it when the client asked last.
+func (b *build) isNewcomer(at notifier.Room) (bool, error) {
+	if b.initial {
+		return true, nil
+	}
+	if at.Position <= b.since.Position {
+		return false, nil
+	}
+	known, err := b.joinedAt(b.ctx, at.EventNID, b.since.Position)
+	return !known, err
+}
+
+func (b *build) ephemeral(info *storage.RoomInfo, activity notifier.Activity, newcomer bool) (*EventList, error) {
+	var events []json.RawMessage
+	if newcomer || activity.Receipts > b.since.Position {
+		since := b.since.Position
+		if newcomer {
+			since = 0
+		}
+		receipts, err := b.Ephemeral.ReceiptsSince(b.ctx, info.ID, since, b.snap.Position, b.req.User)
+		if err != nil {
+			return nil, err
+		}
+		if receipts != nil {
+			events = append(events, receipts)
+		}
+	}
+	if activity.Serial > b.since.Serial {
+		typing, err := b.Ephemeral.Typing(b.ctx, info.ID)
+		if err != nil {
+			return nil, err
+		}
+		// A room where nobody types is news only to whoever saw somebody type.
+		if typing != nil && (!newcomer || !emptyTyping(typing)) {
+			events = append(events, typing)
+		}
+	}
+	if !b.req.Filter.Room.Ephemeral.AllowsRoom(info.ID) {
+		return nil, nil
+	}
+	return eventList(wantedOf(&b.req.Filter.Room.Ephemeral.EventFilter, events)), nil
+}
+
+func emptyTyping(event json.RawMessage) bool {
+	var e struct {
+		Content struct {
+			UserIDs []string `json:"user_ids"`
+		} `json:"content"`
+	}
+	return json.Unmarshal(event, &e) == nil && len(e.Content.UserIDs) == 0
+}
+
+// leftRoom is what a user still sees of a room after leaving it.
+func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.RawMessage) (*LeftRoom, error) {
+	whole := b.initial || b.req.FullState
+	departure, err := b.Rooms.Departure(b.ctx, at.EventNID)
+	if err != nil {
+		return nil, err
+	}
+	if departure != nil && departure.Position > b.since.Position && !whole {
+		// Whoever came and went since then knows nothing of the room either.
+		known, err := b.joinedAt(b.ctx, at.EventNID, b.since.Position)
+		if err != nil {
+			return nil, err
+		}
+		whole = !known
+	}
+	c := &change{build: b, info: info, whole: whole, newcomer: whole, upTo: min(at.Position, b.snap.Position), left: departure}
+	if err := c.load(notifier.Activity{Complete: math.MaxInt64}); err != nil {
+		return nil, err
+	}
+	left := new(LeftRoom)
+	if left.Timeline, err = c.timeline(); err != nil {
+		return nil, err
+	}
+	// Whoever was only invited has seen nothing of the state, and whoever was
+	// out already sees nothing new of it.
+	if departure != nil && !at.Forgotten && (whole || departure.Position > b.since.Position) {
+		if left.State, left.StateAfter, err = c.state(); err != nil {
+			return nil, err
+		}
+	}
+	left.StateAfter = b.stateAfter(left.StateAfter)
+	left.AccountData = eventList(wantedOf(&b.req.Filter.Room.AccountData.EventFilter, data))
+	return left, nil
+}
+
+// stripped is what somebody outside sees of a room that invites it or that it knocks at.
+func (b *build) stripped(info *storage.RoomInfo, at notifier.Room) ([]json.RawMessage, error) {
+	if len(at.Stripped) > 0 {
+		var events []json.RawMessage
+		return events, json.Unmarshal(at.Stripped, &events)
+	}
+	member, err := b.Store.Events.ByNID(b.ctx, at.EventNID)
+	if err != nil {
+		return nil, err
+	}
+	if at.Membership == "invite" {
+		ignored, err := b.ignores(member.Sender)
+		if ignored || err != nil {
+			return nil, err
+		}
+	}
+	state, err := b.Rooms.At(b.ctx, info.NID, member.Root)
+	if err != nil {
+		return nil, err
+	}
+	return state.Stripped(b.ctx, member)
+}
+
+// ignores reports whether the user has put somebody on m.ignored_user_list.
+func (b *build) ignores(sender matrix.UserID) (bool, error) {
+	if b.ignored == nil {
+		b.ignored = map[matrix.UserID]bool{}
+		events, err := b.AccountData.AccountDataSince(b.ctx, b.req.User, 0, b.snap.Position)
+		if err != nil {
+			return false, err
+		}
+		for _, raw := range events {
+			var e struct {
+				Type    string `json:"type"`
+				Content struct {
+					Users map[matrix.UserID]json.RawMessage `json:"ignored_users"`
+				} `json:"content"`
+			}
+			if json.Unmarshal(raw, &e) != nil || e.Type != "m.ignored_user_list" {
+				continue
+			}
+			for user := range e.Content.Users {
+				b.ignored[user] = true
+			}
+		}
+	}
+	return b.ignored[sender], nil
+}
+
+// render puts events into the client format.
+func (b *build) render(events []shown) ([]json.RawMessage, error) {
+	reader := rooms.Reader{User: b.req.User, Device: b.req.Device, NoRoomID: b.req.Filter.EventFormat != "federation"}
+	list := make([]json.RawMessage, 0, len(events))
+	for _, e := range events {
+		raw, err := b.Rooms.Client(b.ctx, e.event, reader, e.membership)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, raw)
+	}
+	return list, nil
+}

@@ -1,0 +1,241 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/lru"
+	"trestle/internal/matrix"
+)
+
+// AccountData is what users keep on the server.
+type AccountData interface {
+	// AccountDataSince is the global account data that changed in (since, upTo], as events.
+	AccountDataSince(ctx context.Context, user matrix.UserID, since, upTo int64) ([]json.RawMessage, error)
+	// RoomAccountDataSince is the same by room.
+	RoomAccountDataSince(ctx context.Context, user matrix.UserID, since, upTo int64) (map[matrix.RoomID][]json.RawMessage, error)
+}
+
+// Ephemeral is what is said in rooms without being kept, and who is there.
+type Ephemeral interface {
+	// Typing is the m.typing event of a room.
+	Typing(ctx context.Context, room matrix.RoomID) (json.RawMessage, error)
+	// ReceiptsSince is the m.receipt event of the receipts in (since, upTo] that the reader may see, or nil.
+	ReceiptsSince(ctx context.Context, room matrix.RoomID, since, upTo int64, reader matrix.UserID) (json.RawMessage, error)
+	// PresenceSince is the presence events newer than a serial that the user may see.
+	PresenceSince(ctx context.Context, user matrix.UserID, since int64) ([]json.RawMessage, error)
+	// Seen tells that a device of the user is there, until done is called.
+	Seen(ctx context.Context, user matrix.UserID, device matrix.DeviceID, setPresence string) (done func())
+}
+
+// Keys is what end-to-end encryption puts into /sync.
+type Keys interface {
+	// Acknowledge takes in that a device has received all messages up to a position.
+	Acknowledge(ctx context.Context, user matrix.UserID, device matrix.DeviceID, upTo int64) error
+	// ToDevice is the messages to a device in (since, upTo], oldest first; next
+	// is the position of the last one if there are more than fit.
+	ToDevice(ctx context.Context, user matrix.UserID, device matrix.DeviceID, since, upTo int64) (messages []json.RawMessage, next int64, err error)
+	// DeviceLists is whose devices changed in (since, upTo], and who shares no room any more.
+	DeviceLists(ctx context.Context, user matrix.UserID, since, upTo int64) (changed, left []matrix.UserID, err error)
+	// Counts is how many one-time keys a device has left, and the types of its unused fallback keys.
+	Counts(ctx context.Context, user matrix.UserID, device matrix.DeviceID) (oneTime map[string]int, fallback []string, err error)
+}
+
+// Options are what a Service needs.
+type Options struct {
+	Rooms       *rooms.Service
+	Store       *storage.Store
+	Notifier    *notifier.Notifier
+	AccountData AccountData
+	Ephemeral   Ephemeral
+	Keys        Keys
+	Now         func() time.Time
+}
+
+// A Service is safe for concurrent use.
+type Service struct {
+	Options
+	lazy *lru.Cache[lazyKey, *lazyMembers]
+}
+
+// New makes a Service.
+func New(o Options) *Service {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Service{Options: o, lazy: lru.New[lazyKey](lazyBudget, func(m *lazyMembers) int { return 1 + m.size() })}
+}
+
+// A Request is what a client asks of /sync.
+type Request struct {
+	User          matrix.UserID
+	Device        matrix.DeviceID
+	Since         string
+	Filter        *accounts.Filter
+	FullState     bool
+	Timeout       time.Duration
+	SetPresence   string
+	UseStateAfter bool
+	// Stop, when closed, ends the waiting with what there is.
+	Stop <-chan struct{}
+}
+
+// maxTimeout bounds how long a client may wait.
+const maxTimeout = 5 * time.Minute
+
+// Sync answers what is new for a device, and waits up to the timeout for
+// something that is (Client-Server API § Syncing).
+func (s *Service) Sync(ctx context.Context, req Request) (*Response, error) {
+	if req.Filter == nil {
+		req.Filter = new(accounts.Filter)
+	}
+	initial := req.Since == ""
+	var since Token
+	if !initial {
+		var err error
+		if since, err = ParseToken(req.Since); err != nil {
+			return nil, err
+		}
+	}
+	// What this server has not got to, nobody has seen: such a token is of
+	// another time, as after a database was restored.
+	now := s.Notifier.Position()
+	since.Position, since.Sent = min(since.Position, now), min(since.Sent, now)
+	if !initial && req.Device != "" {
+		if err := s.Keys.Acknowledge(ctx, req.User, req.Device, since.sent()); err != nil {
+			return nil, err
+		}
+	}
+	defer s.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)()
+	waiting, cancel := context.WithTimeout(ctx, max(0, min(req.Timeout, maxTimeout)))
+	defer cancel()
+	from := since
+	for {
+		snap, err := s.Notifier.User(ctx, req.User)
+		if err != nil {
+			return nil, err
+		}
+		b := &build{Service: s, ctx: ctx, req: req, snap: snap, since: from, initial: initial}
+		if initial || req.FullState || snap.Last > from.Position || snap.LastSerial > from.Serial || from.Sent != 0 {
+			if err := b.all(); err != nil {
+				return nil, err
+			}
+		} else {
+			b.resp.NextBatch = b.now().String()
+		}
+		if initial || req.FullState || !b.resp.empty() || waiting.Err() != nil {
+			return &b.resp, b.counts()
+		}
+		from = b.now()
+		err = s.Notifier.Wait(waiting, req.Stop, req.User, from.Position, from.Serial)
+		if errors.Is(err, notifier.ErrStopped) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return &b.resp, b.counts()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// A build is one answer while it is put together.
+type build struct {
+	*Service
+	ctx     context.Context
+	req     Request
+	snap    *notifier.Snapshot
+	since   Token
+	initial bool
+	resp    Response
+	ignored map[matrix.UserID]bool // nil until asked for
+	sent    int64                  // position of the last message to the device, if there are more
+}
+
+func (b *build) now() Token { return Token{b.snap.Position, b.snap.Serial, b.sent} }
+
+// fresh reports whether a kind of change has to be looked for.
+func (b *build) fresh(kind notifier.Kind) bool {
+	return b.initial || b.snap.Changed(kind, b.since.Position)
+}
+
+func (b *build) all() error {
+	for _, part := range []func() error{b.toDevice, b.accountData, b.rooms, b.presence, b.deviceLists} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	b.resp.NextBatch = b.now().String()
+	return nil
+}
+
+func (b *build) accountData() error {
+	if !b.fresh(notifier.AccountData) {
+		return nil
+	}
+	events, err := b.AccountData.AccountDataSince(b.ctx, b.req.User, b.since.Position, b.snap.Position)
+	if err != nil {
+		return err
+	}
+	b.resp.AccountData = eventList(wantedOf(&b.req.Filter.AccountData, events))
+	return nil
+}
+
+func (b *build) toDevice() error {
+	if b.req.Device == "" || !b.initial && !b.snap.Changed(notifier.ToDevice, b.since.sent()) {
+		return nil
+	}
+	messages, next, err := b.Keys.ToDevice(b.ctx, b.req.User, b.req.Device, b.since.sent(), b.snap.Position)
+	if err != nil {
+		return err
+	}
+	b.resp.ToDevice = eventList(messages)
+	b.sent = next
+	return nil
+}
+
+func (b *build) presence() error {
+	if !b.initial && !b.snap.Changed(notifier.Presence, b.since.Serial) {
+		return nil
+	}
+	events, err := b.Ephemeral.PresenceSince(b.ctx, b.req.User, b.since.Serial)
+	if err != nil {
+		return err
+	}
+	b.resp.Presence = eventList(wantedOf(&b.req.Filter.Presence, events))
+	return nil
+}
+
+func (b *build) deviceLists() error {
+	if b.initial || !b.fresh(notifier.DeviceList) {
+		return nil
+	}
+	changed, left, err := b.Keys.DeviceLists(b.ctx, b.req.User, b.since.Position, b.snap.Position)
+	if err != nil || len(changed)+len(left) == 0 {
+		return err
+	}
+	b.resp.DeviceLists = &DeviceList{changed, left}
+	return nil
+}
+
+func (b *build) counts() error {
+	b.resp.OneTimeKeys, b.resp.FallbackKeys = map[string]int{}, []string{}
+	if b.req.Device == "" {
+		return nil
+	}
+	oneTime, fallback, err := b.Keys.Counts(b.ctx, b.req.User, b.req.Device)
+	if err != nil {
+		return err
+	}
+	if oneTime != nil {
+		b.resp.OneTimeKeys = oneTime
+	}
+	if fallback != nil {
+		b.resp.FallbackKeys = fallback
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package syncer
+
+import (
+	"context"
+	"math"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+const (
+	usualTimeline = 10
+	maxTimeline   = 1000
+	// maxScan bounds how many events are read to fill a timeline that a filter thins out.
+	maxScan = 2000
+)
+
+// A shown event is one that the reader may see, with the membership at it.
+type shown struct {
+	event      *storage.Event
+	membership string
+}
+
+// A stretch is the newest events of a room in (after, upTo], as far as they
+// are wanted.
+type stretch struct {
+	info    *storage.RoomInfo
+	after   int64
+	upTo    int64
+	limit   int
+	filter  *accounts.RoomEventFilter
+	sight   *rooms.Sight
+	reader  matrix.UserID
+	left    *storage.Event // that took the reader out, whom what came later does not concern; or nil
+	ring    []*storage.Event
+	inRing  int64 // the ring holds every event after this position
+	limited bool
+	events  []shown // oldest first
+	// gap tells that the reader may not see a change of the state before the
+	// oldest event: what is older does not belong to the same timeline.
+	gap bool
+	// missed tells that the filter leaves a change of the state out, and moved
+	// that memberships have changed.
+	missed, moved bool
+	// start is the place before the first event.
+	start int64
+}
+
+// fill reads backwards from the newest event until the limit is reached.
+func (s *Service) fill(ctx context.Context, t *stretch) error {
+	t.start = t.upTo
+	full, err := t.takeRing(ctx)
+	if err != nil || full {
+		return err
+	}
+	from, scanned := t.start, 0
+	for scanned < maxScan {
+		size := max(20, min(t.limit+1-len(t.events), 200))
+		batch, err := s.Store.Events.Backward(ctx, t.info.NID, from, t.after, size)
+		if err != nil {
+			return err
+		}
+		for _, e := range batch {
+			if full, err := t.take(ctx, e); err != nil || full {
+				return err
+			}
+		}
+		if len(batch) < size {
+			return nil
+		}
+		from = batch[len(batch)-1].Ordering - 1
+		scanned += len(batch)
+	}
+	t.limited = true
+	return nil
+}
+
+// takeRing uses what is in memory; full tells that nothing else is needed.
+func (t *stretch) takeRing(ctx context.Context) (full bool, err error) {
+	for i := len(t.ring) - 1; i >= 0; i-- {
+		e := t.ring[i]
+		if e.Position > t.upTo {
+			continue
+		}
+		if e.Position <= t.after || e.Position <= t.inRing {
+			break
+		}
+		if full, err := t.take(ctx, e); err != nil || full {
+			return true, err
+		}
+	}
+	if t.inRing <= t.after {
+		return true, nil
+	}
+	t.start = min(t.start, max(t.inRing, t.after))
+	return false, nil
+}
+
+// take puts an event before the others; full tells that there is no room for it.
+func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err error) {
+	visible, membership, err := t.sight.Of(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	late := t.left != nil && e.Ordering > t.left.Ordering && !e.Is("m.room.member", string(t.reader))
+	switch {
+	case !visible || late:
+		t.gap = t.gap || e.IsState() && len(t.events) > 0
+	case !Wants(t.filter, e):
+		t.missed = t.missed || e.IsState()
+		t.moved = t.moved || e.Type == "m.room.member"
+	default:
+		if len(t.events) >= t.limit || t.gap {
+			t.limited = true
+			return true, nil
+		}
+		t.moved = t.moved || e.Type == "m.room.member"
+		t.events = append(t.events, shown{})
+		copy(t.events[1:], t.events)
+		t.events[0] = shown{e, membership}
+	}
+	t.start = e.Ordering - 1
+	return false, nil
+}
+
+// rootAt is the root of a room's state at a place: that of the newest event at or before it.
+func (s *Service) rootAt(ctx context.Context, nid, place int64) (int64, error) {
+	list, err := s.Store.Events.Backward(ctx, nid, place, math.MinInt64, 1)
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	return list[0].Root, nil
+}
+
+// rootBefore is the root of the state that an event came to.
+func (s *Service) rootBefore(ctx context.Context, e *storage.Event) (int64, error) {
+	if !e.IsState() {
+		return e.Root, nil
+	}
+	return s.rootAt(ctx, e.RoomNID, e.Ordering-1)
+}
+
+// joinedAt reports whether a user with that newest member event in a room was
+// in the room at a position.
+func (s *Service) joinedAt(ctx context.Context, nid, position int64) (bool, error) {
+	for nid != 0 {
+		e, err := s.Store.Events.ByNID(ctx, nid)
+		if err != nil {
+			return false, err
+		}
+		if e.Position <= position {
+			return e.Membership() == "join", nil
+		}
+		nid = e.ReplacesNID
+	}
+	return false, nil
+}
