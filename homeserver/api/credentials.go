@@ -1,0 +1,146 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"trestle/internal/matrix"
+)
+
+// A Caller is who makes a request, once that is verified.
+type Caller struct {
+	UserID     matrix.UserID
+	DeviceID   matrix.DeviceID
+	AppService string // the ID of the application service that calls; empty for people
+	Guest      bool
+	Admin      bool
+	Unlimited  bool  // exempt from rate limits
+	TokenID    int64 // the access token's number; 0 for application services
+
+	RemoteAddr string // the address, without a port, that the request came from
+	UserAgent  string
+}
+
+// Credentials are what a caller presents, unverified.
+type Credentials struct {
+	Token          string
+	AssertedUser   matrix.UserID   // Application Service API § Identity assertion
+	AssertedDevice matrix.DeviceID // the same, device_id
+	RemoteAddr     string
+	UserAgent      string
+}
+
+// An Authenticator verifies credentials. Its errors are answered as they are;
+// M_UNKNOWN_TOKEN is the usual one.
+type Authenticator interface {
+	Authenticate(ctx context.Context, presented Credentials) (Caller, error)
+}
+
+// authenticate fills in who calls, as far as the route wants to know.
+func (x *exchange) authenticate() error {
+	auth := x.route.Auth
+	if auth == None {
+		x.who.RemoteAddr, x.who.UserAgent = x.remoteAddr(), x.r.UserAgent()
+		return nil
+	}
+	presented := x.credentials()
+	if presented.Token == "" {
+		if auth == Optional {
+			x.who.RemoteAddr, x.who.UserAgent = presented.RemoteAddr, presented.UserAgent
+			return nil
+		}
+		return matrix.MissingToken()
+	}
+	who, err := x.server.options.Authenticator.Authenticate(x.ctx(), presented)
+	if err != nil {
+		return err
+	}
+	who.RemoteAddr, who.UserAgent = presented.RemoteAddr, presented.UserAgent
+	x.who = who
+	return permit(auth, who)
+}
+
+// permit holds a verified caller against the route's demand.
+func permit(auth Auth, who Caller) error {
+	switch {
+	case auth == User && who.Guest:
+		return matrix.NewError(http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", "Guests cannot do this.")
+	case auth == AppService && who.AppService == "":
+		return matrix.Forbidden("Only an application service can do this.")
+	case auth == Admin && !who.Admin:
+		return matrix.Forbidden("Only an administrator of this server can do this.")
+	}
+	return nil
+}
+
+func (x *exchange) credentials() Credentials {
+	c := Credentials{RemoteAddr: x.remoteAddr(), UserAgent: x.r.UserAgent()}
+	c.Token = bearer(x.r.Header.Get("Authorization"))
+	if x.r.URL.RawQuery == "" {
+		return c
+	}
+	eachQuery(x.r.URL.RawQuery, func(key, value string) {
+		switch key {
+		case "access_token":
+			if c.Token == "" {
+				c.Token = unescapeQuery(value)
+			}
+		case "user_id":
+			c.AssertedUser = matrix.UserID(unescapeQuery(value))
+		case "device_id", "org.matrix.msc3202.device_id":
+			if c.AssertedDevice == "" {
+				c.AssertedDevice = matrix.DeviceID(unescapeQuery(value))
+			}
+		}
+	})
+	return c
+}
+
+// bearer is the token of an Authorization header, or empty. The scheme's name
+// is compared without case, as RFC 9110 has it.
+func bearer(header string) string {
+	scheme, token, found := strings.Cut(header, " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// eachQuery visits the pairs of a raw query, still escaped.
+func eachQuery(raw string, visit func(key, value string)) {
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if pair == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		if strings.ContainsAny(key, "%+") {
+			key = unescapeQuery(key)
+		}
+		visit(key, value)
+	}
+}
+
+func firstQuery(raw, name string) (value string, found bool) {
+	eachQuery(raw, func(key, escaped string) {
+		if key == name && !found {
+			value, found = unescapeQuery(escaped), true
+		}
+	})
+	return value, found
+}
+
+// unescapeQuery gives back what it was given when that is not well escaped;
+// the parameter's own type then refuses it or does not.
+func unescapeQuery(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	if u, err := url.QueryUnescape(s); err == nil {
+		return u
+	}
+	return s
+}
