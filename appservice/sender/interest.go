@@ -1,0 +1,221 @@
+package sender
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"trestle/internal/lru"
+	"trestle/internal/matrix"
+	"trestle/registration"
+)
+
+// cachedMembers bounds the rooms whose watchers are kept, counted by members.
+const cachedMembers = 500_000
+
+// An interest decides which services see a change. It follows the stream: a
+// room is loaded as it stood at the position of its first change, and then kept
+// up to date by the membership events that come by. One goroutine owns it, and
+// gives it every change in order.
+type interest struct {
+	rooms Rooms
+	set   *registration.Set
+	only  string // decide for this service alone, unless empty
+	known *lru.Cache[matrix.RoomID, *watched]
+
+	mu    sync.Mutex
+	stale map[matrix.RoomID]bool // to be loaded anew
+}
+
+// watched is a room and the services that see everything in it.
+type watched struct {
+	fixed   []*registration.Registration // by the room's ID and aliases
+	members map[matrix.UserID][]*registration.Registration
+	counts  map[*registration.Registration]int // of joined members in each one's namespace
+	all     []*registration.Registration       // fixed and counted; nil after a change
+}
+
+func newInterest(rooms Rooms, set *registration.Set, only string) *interest {
+	i := &interest{rooms: rooms, set: set, only: only}
+	i.forget()
+	return i
+}
+
+// forget drops what is known. It must be called before the stream is read from
+// an earlier position again.
+func (i *interest) forget() {
+	i.known = lru.New[matrix.RoomID](cachedMembers, func(w *watched) int { return 1 + len(w.members) })
+}
+
+// use takes another set of registrations into account from now on.
+func (i *interest) use(set *registration.Set) {
+	if set != i.set {
+		i.set = set
+		i.forget()
+	}
+}
+
+// invalidate makes the next change in a room load it anew. Any goroutine may
+// call it.
+func (i *interest) invalidate(room matrix.RoomID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stale == nil {
+		i.stale = map[matrix.RoomID]bool{}
+	}
+	i.stale[room] = true
+}
+
+// decide returns the services that see the change, each once.
+func (i *interest) decide(ctx context.Context, c *Change) ([]*registration.Registration, error) {
+	switch {
+	case c.Kind == ToDevice:
+		return i.filter(i.set.UserWatchers(c.Target), wantsToDevice), nil
+	case c.Private:
+		return i.filter(i.set.UserWatchers(c.Sender), (*registration.Registration).WantsEphemeral), nil
+	}
+	watchers := union(nil, i.set.UserWatchers(c.Sender))
+	if c.Kind == Event && c.Target != "" {
+		watchers = union(watchers, i.set.UserWatchers(c.Target))
+	}
+	rooms := c.Rooms
+	if c.Room != "" {
+		rooms = append([]matrix.RoomID{c.Room}, rooms...)
+	}
+	for _, room := range rooms {
+		w, err := i.room(ctx, room, c)
+		if err != nil {
+			return nil, err
+		}
+		watchers = union(watchers, w.watchers())
+	}
+	if c.Kind == Ephemeral {
+		return i.filter(watchers, (*registration.Registration).WantsEphemeral), nil
+	}
+	return i.filter(watchers, nil), nil
+}
+
+func wantsToDevice(r *registration.Registration) bool { return r.WantsEphemeral() || r.DeviceLists }
+
+// room returns the room as it is after the change.
+func (i *interest) room(ctx context.Context, id matrix.RoomID, c *Change) (*watched, error) {
+	w, ok := i.known.Get(id)
+	if i.takeStale(id) || c.Reset {
+		ok = false
+	}
+	if !ok {
+		room, err := i.rooms.Room(ctx, id, c.Position)
+		if err != nil {
+			return nil, fmt.Errorf("members of %s at position %d: %w", id, c.Position, err)
+		}
+		w = i.watch(id, room)
+		i.known.Put(id, w)
+		return w, nil
+	}
+	if c.Kind == Event && c.Membership != "" && i.follow(w, c) {
+		i.known.Put(id, w) // its cost has changed
+	}
+	return w, nil
+}
+
+func (i *interest) takeStale(room matrix.RoomID) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	stale := i.stale[room]
+	delete(i.stale, room)
+	return stale
+}
+
+func (i *interest) watch(id matrix.RoomID, room Room) *watched {
+	w := &watched{
+		members: make(map[matrix.UserID][]*registration.Registration, len(room.Members)),
+		counts:  map[*registration.Registration]int{},
+	}
+	w.fixed = union(w.fixed, i.set.RoomWatchers(id))
+	for _, alias := range room.Aliases {
+		w.fixed = union(w.fixed, i.set.AliasWatchers(alias))
+	}
+	w.fixed = i.filter(w.fixed, nil)
+	for _, user := range room.Members {
+		i.join(w, user)
+	}
+	return w
+}
+
+// follow applies a membership event; it reports whether anything changed.
+func (i *interest) follow(w *watched, c *Change) bool {
+	if c.Membership == "join" {
+		return i.join(w, c.Target)
+	}
+	watchers, ok := w.members[c.Target]
+	if !ok {
+		return false
+	}
+	delete(w.members, c.Target)
+	for _, r := range watchers {
+		if w.counts[r]--; w.counts[r] == 0 {
+			delete(w.counts, r)
+			w.all = nil
+		}
+	}
+	return true
+}
+
+func (i *interest) join(w *watched, user matrix.UserID) bool {
+	if _, ok := w.members[user]; ok {
+		return false
+	}
+	watchers := i.filter(i.set.UserWatchers(user), nil)
+	if len(watchers) == 0 {
+		return false
+	}
+	w.members[user] = watchers
+	for _, r := range watchers {
+		n := w.counts[r] + 1
+		if w.counts[r] = n; n == 1 {
+			w.all = nil
+		}
+	}
+	return true
+}
+
+func (w *watched) watchers() []*registration.Registration {
+	if w.all == nil {
+		w.all = append(make([]*registration.Registration, 0, len(w.fixed)+len(w.counts)), w.fixed...)
+		for r := range w.counts {
+			if !slices.Contains(w.fixed, r) {
+				w.all = append(w.all, r)
+			}
+		}
+	}
+	return w.all
+}
+
+// filter keeps the service that this is about, and those that want it.
+func (i *interest) filter(list []*registration.Registration, wants func(*registration.Registration) bool) []*registration.Registration {
+	if i.only == "" && wants == nil {
+		return list
+	}
+	var kept []*registration.Registration
+	for _, r := range list {
+		if (i.only == "" || r.ID == i.only) && (wants == nil || wants(r)) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// union never changes its arguments, and returns one of them where it can.
+func union(a, b []*registration.Registration) []*registration.Registration {
+	if len(a) == 0 {
+		return b
+	}
+	out := a
+	for _, r := range b {
+		if !slices.Contains(a, r) {
+			out = append(out[:len(out):len(out)], r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,202 @@
+package sender
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"trestle/appservice"
+	"trestle/registration"
+)
+
+const (
+	// maxPending and maxPendingBytes bound the changes that wait in memory for
+	// one service. One that falls behind further reads the stream by itself.
+	maxPending      = 400
+	maxPendingBytes = 2 << 20
+	// maxOffered bounds the changes without a position.
+	maxOffered = 100
+	// offerLife is how long such a change is worth sending.
+	offerLife = 30 * time.Second
+)
+
+// A queue is the delivery to one service. Two goroutines work on it: one takes
+// changes and freezes them into transactions (fill.go), the other sends those
+// one after another (deliver.go).
+//
+// A queue is live when the dispatcher hands it what it is interested in, and
+// lagging when it reads the stream by itself from where it stopped.
+type queue struct {
+	id      string
+	service *Service
+	log     *slog.Logger
+
+	filled signal // there may be something to freeze
+	frozen signal // there may be something to send
+	retry  signal // do not wait for the next attempt
+
+	stop func() // ends both goroutines
+	done sync.WaitGroup
+
+	mu       sync.Mutex
+	reg      *registration.Registration
+	link     *link
+	live     bool
+	interest *interest // while lagging
+	scanned  int64     // lagging: the stream has been read up to here; live: not before here
+	pending  []Change
+	bytes    int // of pending
+	offered  []offer
+	outbox   []appservice.Frozen // not yet delivered
+	number   int64               // of the newest frozen transaction
+	epoch    string
+	saved    int64 // the position in storage
+	acked    int64 // the newest delivered transaction
+	removed  int64 // the newest transaction gone from storage
+	stats    stats
+}
+
+type offer struct {
+	change Change
+	at     time.Time
+}
+
+// A signal wakes one goroutine; signals do not add up.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) send() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// take accepts changes from the dispatcher, which has handed out everything up
+// to the position before. A live queue that is full becomes a lagging one.
+func (q *queue) take(changes []Change, before int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.live {
+		return
+	}
+	taken := 0
+	for i, c := range changes {
+		if c.Position <= q.scanned {
+			taken = i + 1
+			continue
+		}
+		if taken == i && !q.room(changes[i:]) {
+			q.live, q.offered = false, nil
+			if i > 0 {
+				before = changes[i-1].Position
+			}
+			q.scanned = max(q.scanned, before)
+			break
+		}
+		q.pending = append(q.pending, c)
+		q.bytes += c.Size
+		if i+1 == len(changes) || changes[i+1].Position != c.Position {
+			taken = i + 1 // positions are taken whole or not at all
+		}
+	}
+	q.filled.send()
+}
+
+// room reports whether the changes at the first of these positions fit in. An
+// empty queue has room for anything.
+func (q *queue) room(changes []Change) bool {
+	if len(q.pending) == 0 {
+		return true
+	}
+	count, bytes := len(q.pending), q.bytes
+	for _, c := range changes {
+		if c.Position != changes[0].Position {
+			break
+		}
+		count++
+		bytes += c.Size
+	}
+	return count <= maxPending && bytes <= maxPendingBytes
+}
+
+// offer accepts a change that has no position. It is worth nothing to a
+// service that is behind.
+func (q *queue) offer(c Change, now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.live {
+		return
+	}
+	for i, o := range q.offered {
+		if c.Key != "" && o.change.Key == c.Key {
+			q.offered = append(q.offered[:i], q.offered[i+1:]...)
+			break
+		}
+	}
+	if len(q.offered) < maxOffered {
+		q.offered = append(q.offered, offer{c, now})
+		q.filled.send()
+	}
+}
+
+// safe is the position up to which everything of interest has been frozen.
+// dispatched must have been read before.
+func (q *queue) safe(dispatched int64) int64 {
+	switch {
+	case len(q.pending) > 0:
+		return q.pending[0].Position - 1
+	case q.live:
+		return max(q.scanned, dispatched)
+	}
+	return q.scanned
+}
+
+// cursor is what storage should know, if it is worth a write.
+func (q *queue) cursor(dispatched int64) (appservice.Cursor, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	position := q.safe(dispatched)
+	return appservice.Cursor{Service: q.id, Epoch: q.epoch, Position: position, Number: q.number},
+		q.epoch != "" && position > q.saved
+}
+
+// savedAt notes the position in storage.
+func (q *queue) savedAt(c appservice.Cursor) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.Number == q.number {
+		q.saved = max(q.saved, c.Position)
+	}
+}
+
+// register puts another registration of the same service in force.
+func (q *queue) register(reg *registration.Registration) {
+	q.mu.Lock()
+	old := q.reg
+	q.reg = reg
+	if old == nil || old.URL != reg.URL || old.HSToken != reg.HSToken || old.QueryToken != reg.QueryToken {
+		if q.link != nil {
+			q.link.close()
+		}
+		q.link = newLink(q.service.opts, reg)
+	}
+	q.mu.Unlock()
+	if old != nil {
+		q.retry.send()
+	}
+}
+
+func (q *queue) to() (*registration.Registration, *link) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.reg, q.link
+}
+
+// failing reports whether the service refuses its current transaction.
+func (q *queue) failing() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stats.attempts > 0
+}

@@ -1,0 +1,98 @@
+// Package sender is the homeserver's side of the Application Service API: it
+// delivers the stream to services and asks them questions. It knows the
+// homeserver only by the interfaces that it declares.
+//
+// What a service is interested in reaches it at least once, in the order of the
+// stream, for the stream is its queue: a cursor for each service says how far
+// it has been frozen into transactions, and a transaction that has been frozen
+// is sent, with the same ID and the same bytes, until the service accepts it.
+package sender
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"trestle/appservice"
+	"trestle/registration"
+)
+
+// A Store keeps cursors and frozen transactions.
+type Store interface {
+	// Begin returns the cursor of a service. If there is none, it stores the
+	// given one and returns that.
+	Begin(ctx context.Context, c appservice.Cursor) (appservice.Cursor, error)
+	// Waiting returns the frozen transactions of a service with numbers above
+	// after, in order.
+	Waiting(ctx context.Context, service string, after int64) ([]appservice.Frozen, error)
+	// Freeze stores a transaction, moves the cursor to its position and number,
+	// and removes the transactions up to the number acked, all in one
+	// transaction of the database. It fails, and changes nothing, unless the
+	// cursor's number is the one before.
+	Freeze(ctx context.Context, f appservice.Frozen, acked int64) error
+	// Acknowledge removes the transactions up to a number.
+	Acknowledge(ctx context.Context, service string, acked int64) error
+	// Advance moves cursors forward, each unless its number has changed.
+	Advance(ctx context.Context, cursors []appservice.Cursor) error
+}
+
+// Options is what a Service needs, and how it behaves where the defaults do
+// not fit.
+type Options struct {
+	Registry  *registration.Registry
+	Store     Store
+	Stream    Stream
+	Ephemeral Source // receipts and whatever else has a position; may be nil
+	ToDevice  Source // may be nil
+	Rooms     Rooms
+	Logger    *slog.Logger
+
+	TLS       *tls.Config // of connections to services; nil is Go's default
+	UserAgent string
+	// Transport replaces HTTP in tests.
+	Transport func(*registration.Registration) http.RoundTripper
+
+	MaxEvents  int           // in a transaction, of each kind; 100
+	MaxBytes   int           // of a transaction, about; 1 MiB
+	Ahead      int           // frozen transactions that wait for one service; 3
+	Timeout    time.Duration // of a transaction; 60 s
+	BackoffMin time.Duration // 1 s
+	BackoffMax time.Duration // 1 min
+	SaveEvery  time.Duration // how often cursors of idle services are stored; 15 s
+
+	QueryTimeout      time.Duration // of user and alias queries, with their retries; 30 s
+	ThirdPartyTimeout time.Duration // 10 s
+	PingTimeout       time.Duration // 10 s
+}
+
+func (o Options) withDefaults() Options {
+	number := func(p *int, value int) {
+		if *p <= 0 {
+			*p = value
+		}
+	}
+	duration := func(p *time.Duration, value time.Duration) {
+		if *p <= 0 {
+			*p = value
+		}
+	}
+	number(&o.MaxEvents, 100)
+	number(&o.MaxBytes, 1<<20)
+	number(&o.Ahead, 3)
+	duration(&o.Timeout, time.Minute)
+	duration(&o.BackoffMin, time.Second)
+	duration(&o.BackoffMax, time.Minute)
+	duration(&o.SaveEvery, 15*time.Second)
+	duration(&o.QueryTimeout, 30*time.Second)
+	duration(&o.ThirdPartyTimeout, 10*time.Second)
+	duration(&o.PingTimeout, 10*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = "Trestle"
+	}
+	return o
+}

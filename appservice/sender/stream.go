@@ -1,0 +1,116 @@
+package sender
+
+import (
+	"context"
+	"slices"
+
+	"trestle/internal/matrix"
+)
+
+// A Kind says what a change is, and so where in a transaction it goes.
+type Kind uint8
+
+const (
+	// Event is a room event.
+	Event Kind = iota
+	// Ephemeral is a receipt, typing or presence.
+	Ephemeral
+	// ToDevice is a message to a device.
+	ToDevice
+)
+
+// A Change is one entry of the homeserver's stream, with what is needed to
+// decide who is interested and to write it into a transaction.
+type Change struct {
+	Position int64
+	Kind     Kind
+
+	Room matrix.RoomID // empty for presence and to-device messages
+	// Sender is who did it: of an event, the sender; of a receipt or presence,
+	// the user; empty for typing.
+	Sender matrix.UserID
+	// Target is whom it is done to: the state_key of an m.room.member event, or
+	// the user whose device a message is for.
+	Target matrix.UserID
+	// Membership is that of an m.room.member event, and empty for all others.
+	Membership string
+	// Reset says that the room's membership changed by more than this event
+	// tells, as state resolution can do.
+	Reset bool
+	// Private is true for a receipt that only its own user's service may see.
+	Private bool
+	// Rooms are those in which a user with new presence is seen.
+	Rooms []matrix.RoomID
+
+	Time int64 // when the homeserver took it in, ms since 1970
+	Size int   // about how many bytes Body appends; bounds memory
+	Body Body
+	// Key is for changes that are offered: a later one takes the place of an
+	// earlier one with the same key.
+	Key string
+}
+
+// A Body writes a change as JSON: an event in client format with its room_id,
+// an ephemeral event with its room_id if it has one, a to-device message with
+// to_user_id and to_device_id. It is asked at most once for each service, when
+// a transaction is frozen, and has to be safe for concurrent use.
+type Body interface {
+	AppendJSON(dst []byte) []byte
+}
+
+// A Source is one kind of change in the stream.
+type Source interface {
+	// Changes returns the first changes at positions after < p <= upTo, in
+	// order of position: about limit of them, more only so as not to end in the
+	// middle of a position, fewer only when there are no more. Everything up to
+	// upTo has been committed.
+	Changes(ctx context.Context, after, upTo int64, limit int) ([]Change, error)
+}
+
+// A Stream is the source of room events, which knows the stream's end as well.
+type Stream interface {
+	Source
+	// Head is the newest committed position, of changes of all kinds.
+	Head(ctx context.Context) (int64, error)
+}
+
+// Rooms tells who is in a room.
+type Rooms interface {
+	// Room returns the room as it stood when the change at this position had
+	// been made, not as it is now: a service that was down must get the events
+	// from before its users left. Aliases may be those of now.
+	Room(ctx context.Context, room matrix.RoomID, position int64) (Room, error)
+}
+
+// A Room is what interest in a room depends on besides its ID.
+type Room struct {
+	Members []matrix.UserID // joined and local; others do no harm
+	Aliases []matrix.RoomAlias
+}
+
+// A feed is all sources as one.
+type feed []Source
+
+// read returns changes in order, and the position through which they are all
+// there are: upTo, or less if there are more than limit.
+func (f feed) read(ctx context.Context, after, upTo int64, limit int) ([]Change, int64, error) {
+	through := upTo
+	var all []Change
+	for _, source := range f {
+		changes, err := source.Changes(ctx, after, upTo, limit)
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(changes) >= limit {
+			through = min(through, changes[len(changes)-1].Position)
+		}
+		all = append(all, changes...)
+	}
+	if len(f) > 1 {
+		slices.SortStableFunc(all, func(a, b Change) int { return int(a.Position - b.Position) })
+		for len(all) > 0 && all[len(all)-1].Position > through {
+			all = all[:len(all)-1]
+		}
+	}
+	return all, through, nil
+}
