@@ -1,0 +1,158 @@
+package homeserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"trestle/appservice/sender"
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/registration"
+)
+
+// eventStream is the room events as application services are sent them.
+type eventStream struct {
+	store    *storage.Store
+	rooms    *rooms.Service
+	notifier *notifier.Notifier
+	server   matrix.ServerName
+}
+
+// Head is the newest committed position.
+func (s eventStream) Head(context.Context) (int64, error) { return s.notifier.Position(), nil }
+
+// Changes is the events in a part of the stream.
+func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
+	events, err := s.store.Events.Stream(ctx, after, upTo, limit)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]sender.Change, len(events))
+	for i, e := range events {
+		body := clientEvent{event: e}
+		if body.options, err = s.options(ctx, e); err != nil {
+			return nil, err
+		}
+		changes[i] = sender.Change{
+			Position: e.Position, Kind: sender.Event, Room: e.RoomID, Sender: e.Sender,
+			Time: e.OriginServerTS, Size: len(e.JSON()), Body: body,
+		}
+		if e.Type == "m.room.member" && e.IsState() {
+			changes[i].Target, changes[i].Membership = matrix.UserID(*e.StateKey), e.Membership()
+		}
+	}
+	return changes, nil
+}
+
+// options is what a service sees of an event beside the event.
+func (s eventStream) options(ctx context.Context, e *storage.Event) (matrix.ClientOptions, error) {
+	o, err := s.rooms.ClientOptions(ctx, e, rooms.Reader{}, "")
+	if err != nil || e.Type != "m.room.member" || e.Membership() != "invite" || matrix.UserID(*e.StateKey).Server() != s.server {
+		return o, err
+	}
+	// Whoever is invited learns what to, as other clients do from /sync.
+	state, err := s.rooms.At(ctx, e.RoomNID, e.Root)
+	if err != nil {
+		return o, err
+	}
+	stripped, err := state.Stripped(ctx, e)
+	if err != nil {
+		return o, err
+	}
+	raw, err := json.Marshal(stripped)
+	o.Unsigned = map[string]json.RawMessage{"invite_room_state": raw}
+	return o, err
+}
+
+// clientEvent writes an event when a transaction is frozen.
+type clientEvent struct {
+	event   *storage.Event
+	options matrix.ClientOptions
+}
+
+func (b clientEvent) AppendJSON(dst []byte) []byte { return b.event.AppendClient(dst, b.options) }
+
+// Room is who was in a room at a place in the stream.
+func (s eventStream) Room(ctx context.Context, id matrix.RoomID, position int64) (sender.Room, error) {
+	info, err := s.store.Rooms.Info(ctx, id)
+	if errors.Is(err, database.ErrNoRows) {
+		return sender.Room{}, nil
+	}
+	if err != nil {
+		return sender.Room{}, err
+	}
+	state, err := s.rooms.Before(ctx, info, position)
+	if err != nil {
+		return sender.Room{}, err
+	}
+	members, err := state.Events(ctx, func(key storage.StateKey) bool {
+		return key.Type == "m.room.member" && matrix.UserID(key.Key).Server() == s.server
+	})
+	if err != nil {
+		return sender.Room{}, err
+	}
+	var room sender.Room
+	for _, e := range members {
+		if e.Membership() == "join" {
+			room.Members = append(room.Members, matrix.UserID(*e.StateKey))
+		}
+	}
+	room.Aliases, err = s.rooms.LocalAliases(ctx, info.NID)
+	return room, err
+}
+
+// directory asks application services for what the tables don't have.
+type directory struct {
+	registry *registration.Registry
+	sender   *sender.Service
+	store    *storage.Store
+	accounts *accounts.Service
+}
+
+// QueryAlias asks the services that may know an alias.
+func (d directory) QueryAlias(ctx context.Context, alias matrix.RoomAlias, asker string) (bool, error) {
+	return d.sender.QueryAlias(ctx, alias, asker, func(ctx context.Context) (bool, error) {
+		found, err := d.store.Aliases.Lookup(ctx, alias)
+		return found != nil, err
+	})
+}
+
+// QueryUser asks the services that may know a user who has no account yet.
+// Nobody need answer: the user may come later.
+func (d directory) QueryUser(ctx context.Context, user matrix.UserID, asker string) error {
+	exists, err := d.accounts.Exists(ctx, user)
+	if exists || err != nil {
+		return err
+	}
+	_, err = d.sender.QueryUser(ctx, user, asker, func(ctx context.Context) (bool, error) { return d.accounts.Exists(ctx, user) })
+	if matrix.Code(err) != "" {
+		return nil
+	}
+	return err
+}
+
+// MayUseAlias is M_EXCLUSIVE for what belongs to others.
+func (d directory) MayUseAlias(appservice string, alias matrix.RoomAlias) error {
+	set := d.registry.Load()
+	return set.CheckAlias(set.ByID(appservice), alias)
+}
+
+// AliasesChanged makes services decide anew whether a room concerns them.
+func (d directory) AliasesChanged(room matrix.RoomID) { d.sender.AliasesChanged(room) }
+
+// userSource makes users for accounts.
+type userSource struct{ directory }
+
+func (u userSource) QueryUser(ctx context.Context, user matrix.UserID) error {
+	return u.directory.QueryUser(ctx, user, "")
+}
+
+// streamWaker tells the sender how far the stream is.
+type streamWaker struct{ sender *sender.Service }
+
+func (w streamWaker) RoomChanged(c rooms.Change) { w.sender.Wake(c.Event.Position) }

@@ -1,0 +1,133 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/internal/matrix"
+)
+
+// AccountConfig is what the account endpoints say about the server.
+type AccountConfig struct {
+	BaseURL          string          // under which clients reach the server; empty: not told
+	RoomVersion      string          // of new rooms
+	UnstableFeatures map[string]bool // further than those of accounts
+	Contacts         []Contact       // for /.well-known/matrix/support
+	SupportPage      string
+}
+
+// A Contact is somebody who administers the server.
+type Contact struct {
+	MatrixID     matrix.UserID `json:"matrix_id,omitempty"`
+	EmailAddress string        `json:"email_address,omitempty"`
+	Role         string        `json:"role"`
+}
+
+// accountAPI serves the modules about accounts.
+type accountAPI struct {
+	accounts *accounts.Service
+	config   AccountConfig
+}
+
+// AccountRoutes are the endpoints about accounts: registration, login, devices,
+// profiles, account data, filters and push rules.
+func AccountRoutes(service *accounts.Service, config AccountConfig) []api.Route {
+	return (&accountAPI{service, config}).routes()
+}
+
+func (a *accountAPI) routes() []api.Route {
+	var all []api.Route
+	for _, module := range [][]api.Route{
+		a.serverRoutes(), a.registerRoutes(), a.loginRoutes(), a.managementRoutes(), a.deviceRoutes(),
+		a.profileRoutes(), a.accountDataRoutes(), a.filterRoutes(), a.pushRuleRoutes(),
+	} {
+		all = append(all, module...)
+	}
+	return all
+}
+
+// Authenticator verifies tokens by the accounts service.
+func Authenticator(service *accounts.Service) api.Authenticator { return authenticator{service} }
+
+type authenticator struct{ accounts *accounts.Service }
+
+func (a authenticator) Authenticate(ctx context.Context, presented api.Credentials) (api.Caller, error) {
+	who, err := a.accounts.Authenticate(ctx, accounts.Credentials(presented))
+	return api.Caller(who), err
+}
+
+// checkSelf keeps users out of what belongs to others.
+func checkSelf(who api.Caller, user matrix.UserID) error {
+	if who.UserID != user {
+		return matrix.Forbidden("You can do this for yourself only.")
+	}
+	return nil
+}
+
+// confirm runs user-interactive authentication with the caller's password.
+// Application services act for their users without it.
+func (a *accountAPI) confirm(ctx context.Context, who api.Caller, operation string, auth json.RawMessage) error {
+	if who.AppService != "" {
+		return nil
+	}
+	return a.accounts.Confirm(ctx, accounts.ConfirmPassword(operation, who.UserID), auth)
+}
+
+// Account identification and management (modules whoami, password_management
+// and account_deactivation).
+func (a *accountAPI) managementRoutes() []api.Route {
+	return []api.Route{
+		api.Endpoint("GET", "/_matrix/client/v3/account/whoami", api.Guest, a.whoami),
+		api.Endpoint("POST", "/_matrix/client/v3/account/password", api.User, a.changePassword, api.Limit("login")),
+		api.Endpoint("POST", "/_matrix/client/v3/account/deactivate", api.User, a.deactivate, api.Limit("login")),
+	}
+}
+
+type whoamiResponse struct {
+	UserID   matrix.UserID   `json:"user_id"`
+	DeviceID matrix.DeviceID `json:"device_id,omitempty"`
+	Guest    bool            `json:"is_guest"`
+}
+
+func (a *accountAPI) whoami(_ context.Context, who api.Caller, _ *struct{}) (*whoamiResponse, error) {
+	return &whoamiResponse{who.UserID, who.DeviceID, who.Guest}, nil
+}
+
+type passwordRequest struct {
+	NewPassword   string          `json:"new_password" required:"true"`
+	LogoutDevices *bool           `json:"logout_devices"`
+	Auth          json.RawMessage `json:"auth"`
+}
+
+func (a *accountAPI) changePassword(ctx context.Context, who api.Caller, req *passwordRequest) (*struct{}, error) {
+	if err := a.accounts.CheckPassword(req.NewPassword); err != nil {
+		return nil, err
+	}
+	if err := a.confirm(ctx, who, "change password", req.Auth); err != nil {
+		return nil, err
+	}
+	logOut := req.LogoutDevices == nil || *req.LogoutDevices
+	return nil, a.accounts.SetPassword(ctx, who.UserID, req.NewPassword, logOut, who.DeviceID)
+}
+
+type deactivateRequest struct {
+	Auth  json.RawMessage `json:"auth"`
+	Erase bool            `json:"erase"`
+}
+
+type deactivateResponse struct {
+	UnbindResult string `json:"id_server_unbind_result"`
+}
+
+func (a *accountAPI) deactivate(ctx context.Context, who api.Caller, req *deactivateRequest) (*deactivateResponse, error) {
+	if err := a.confirm(ctx, who, "deactivate", req.Auth); err != nil {
+		return nil, err
+	}
+	if err := a.accounts.Deactivate(ctx, who.UserID, req.Erase); err != nil {
+		return nil, err
+	}
+	// There are no third-party identifiers, so that none is left bound.
+	return &deactivateResponse{"success"}, nil
+}

@@ -1,0 +1,261 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"trestle/homeserver/api"
+	"trestle/homeserver/rooms"
+	"trestle/internal/matrix"
+)
+
+// eventsAPI is sending events and reading single ones and state.
+type eventsAPI struct {
+	rooms *rooms.Service
+}
+
+func (a *eventsAPI) routes() []api.Route {
+	limited := api.Limit("send")
+	return []api.Route{
+		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}", api.Guest, a.send, limited),
+		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", api.Guest, a.sendState, limited),
+		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}", api.Guest, a.redact, limited),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/event/{eventId}", api.Guest, a.event),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/state", api.Guest, a.state),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", api.Guest, a.stateEvent),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/members", api.Guest, a.members),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/joined_members", api.Guest, a.joinedMembers),
+	}
+}
+
+type eventIDResponse struct {
+	EventID matrix.EventID `json:"event_id"`
+}
+
+type sendRequest struct {
+	Room    matrix.RoomID   `path:"roomId"`
+	Type    string          `path:"eventType"`
+	Txn     string          `path:"txnId"`
+	TS      *int64          `query:"ts"`
+	Content json.RawMessage `body:"raw"`
+}
+
+// timestamp is the ts of a request: only application services may choose when
+// something happened (Application Service API § Timestamp massaging).
+func timestamp(who api.Caller, ts *int64) (int64, error) {
+	if ts == nil || who.AppService == "" {
+		return 0, nil
+	}
+	if *ts < 0 || *ts > 1<<53-1 {
+		return 0, matrix.InvalidParam("ts is a time in milliseconds since 1970.")
+	}
+	return *ts, nil
+}
+
+func (a *eventsAPI) send(ctx context.Context, who api.Caller, req *sendRequest) (*eventIDResponse, error) {
+	ts, err := timestamp(who, req.TS)
+	if err != nil {
+		return nil, err
+	}
+	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
+		Room: req.Room, Sender: who.UserID, Type: req.Type, Content: req.Content, Timestamp: ts,
+		TxnKey: rooms.TxnKey(who.DeviceID, req.Type, req.Txn),
+	}))
+}
+
+func eventID(id matrix.EventID, err error) (*eventIDResponse, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &eventIDResponse{id}, nil
+}
+
+type sendStateRequest struct {
+	Room     matrix.RoomID   `path:"roomId"`
+	Type     string          `path:"eventType"`
+	StateKey string          `path:"stateKey"`
+	TS       *int64          `query:"ts"`
+	Content  json.RawMessage `body:"raw"`
+}
+
+func (a *eventsAPI) sendState(ctx context.Context, who api.Caller, req *sendStateRequest) (*eventIDResponse, error) {
+	ts, err := timestamp(who, req.TS)
+	if err != nil {
+		return nil, err
+	}
+	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
+		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Guest: who.Guest,
+		Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts,
+	}))
+}
+
+type redactRequest struct {
+	Room    matrix.RoomID   `path:"roomId"`
+	Event   matrix.EventID  `path:"eventId"`
+	Txn     string          `path:"txnId"`
+	TS      *int64          `query:"ts"`
+	Content json.RawMessage `body:"raw,optional"`
+}
+
+func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactRequest) (*eventIDResponse, error) {
+	ts, err := timestamp(who, req.TS)
+	if err != nil {
+		return nil, err
+	}
+	if req.Content == nil {
+		req.Content = json.RawMessage(`{}`)
+	}
+	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
+		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content, Timestamp: ts,
+		TxnKey: rooms.TxnKey(who.DeviceID, string(req.Event), req.Txn),
+	}))
+}
+
+type eventRequest struct {
+	Room  matrix.RoomID  `path:"roomId"`
+	Event matrix.EventID `path:"eventId"`
+}
+
+func (a *eventsAPI) event(ctx context.Context, who api.Caller, req *eventRequest) (*json.RawMessage, error) {
+	e, membership, err := a.rooms.Event(ctx, req.Room, req.Event, who.UserID)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := a.rooms.Client(ctx, e, rooms.Reader{User: who.UserID, Device: who.DeviceID}, membership)
+	return &raw, err
+}
+
+type stateRequest struct {
+	Room matrix.RoomID `path:"roomId"`
+}
+
+func (a *eventsAPI) state(ctx context.Context, who api.Caller, req *stateRequest) (*[]json.RawMessage, error) {
+	access, err := a.rooms.Access(ctx, req.Room, who.UserID)
+	if err != nil {
+		return nil, err
+	}
+	events, err := access.State.Events(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.rooms.Clients(ctx, events, rooms.Reader{User: who.UserID, Device: who.DeviceID})
+	return &list, err
+}
+
+type stateEventRequest struct {
+	Room     matrix.RoomID `path:"roomId"`
+	Type     string        `path:"eventType"`
+	StateKey string        `path:"stateKey"`
+	Format   string        `query:"format"`
+}
+
+func (r *stateEventRequest) Validate() error {
+	switch r.Format {
+	case "", "content", "event":
+		return nil
+	}
+	return matrix.InvalidParam("format is content or event.")
+}
+
+func (a *eventsAPI) stateEvent(ctx context.Context, who api.Caller, req *stateEventRequest) (*json.RawMessage, error) {
+	access, err := a.rooms.Access(ctx, req.Room, who.UserID)
+	if err != nil {
+		return nil, err
+	}
+	e, err := access.State.Event(ctx, req.Type, req.StateKey)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return nil, matrix.NotFound("The room has no such state.")
+	}
+	if req.Format == "event" {
+		raw, err := a.rooms.Client(ctx, e, rooms.Reader{User: who.UserID, Device: who.DeviceID}, "")
+		return &raw, err
+	}
+	return &e.Content, nil
+}
+
+type membersRequest struct {
+	Room          matrix.RoomID `path:"roomId"`
+	At            string        `query:"at"`
+	Membership    string        `query:"membership"`
+	NotMembership string        `query:"not_membership"`
+}
+
+type chunkResponse struct {
+	Chunk []json.RawMessage `json:"chunk"`
+}
+
+func (a *eventsAPI) members(ctx context.Context, who api.Caller, req *membersRequest) (*chunkResponse, error) {
+	access, err := a.rooms.Access(ctx, req.Room, who.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if req.At != "" {
+		if err := a.rewind(ctx, access, who.UserID, req.At); err != nil {
+			return nil, err
+		}
+	}
+	events, err := access.State.Events(ctx, func(key rooms.StateKey) bool { return key.Type == "m.room.member" })
+	if err != nil {
+		return nil, err
+	}
+	wanted := events[:0:0]
+	for _, e := range events {
+		m := e.Membership()
+		if (req.Membership == "" || m == req.Membership) && (req.NotMembership == "" || m != req.NotMembership) {
+			wanted = append(wanted, e)
+		}
+	}
+	list, err := a.rooms.Clients(ctx, wanted, rooms.Reader{User: who.UserID, Device: who.DeviceID})
+	return &chunkResponse{list}, err
+}
+
+type joinedMember struct {
+	DisplayName *string `json:"display_name"`
+	AvatarURL   *string `json:"avatar_url"`
+}
+
+type joinedMembersResponse struct {
+	Joined map[matrix.UserID]joinedMember `json:"joined"`
+}
+
+func (a *eventsAPI) joinedMembers(ctx context.Context, who api.Caller, req *stateRequest) (*joinedMembersResponse, error) {
+	access, err := a.rooms.Access(ctx, req.Room, who.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if access.Membership != "join" {
+		return nil, matrix.Forbidden("You are not in room %s.", req.Room)
+	}
+	events, err := access.State.Events(ctx, func(key rooms.StateKey) bool { return key.Type == "m.room.member" })
+	if err != nil {
+		return nil, err
+	}
+	res := joinedMembersResponse{map[matrix.UserID]joinedMember{}}
+	for _, e := range events {
+		if e.Membership() != "join" {
+			continue
+		}
+		var content struct {
+			DisplayName json.RawMessage `json:"displayname"`
+			AvatarURL   json.RawMessage `json:"avatar_url"`
+		}
+		if err := json.Unmarshal(e.Content, &content); err != nil {
+			return nil, err
+		}
+		res.Joined[matrix.UserID(*e.StateKey)] = joinedMember{text(content.DisplayName), text(content.AvatarURL)}
+	}
+	return &res, nil
+}
+
+// text reads a JSON text that somebody else wrote; nil for anything else.
+func text(raw json.RawMessage) *string {
+	var s *string
+	if json.Unmarshal(raw, &s) != nil {
+		return nil
+	}
+	return s
+}

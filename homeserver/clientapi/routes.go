@@ -1,0 +1,46 @@
+package clientapi
+
+import (
+	"context"
+	"slices"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/homeserver/encryption"
+	"trestle/homeserver/ephemeral"
+	"trestle/homeserver/media"
+	"trestle/homeserver/rooms"
+	"trestle/homeserver/syncer"
+	"trestle/internal/matrix"
+)
+
+// Services are what the Client-Server API is a face of.
+type Services struct {
+	ServerName matrix.ServerName
+	Account    AccountConfig
+	Accounts   *accounts.Service
+	Rooms      *rooms.Service
+	Keys       *encryption.Service
+	Ephemeral  *ephemeral.Service
+	Media      *media.Service
+	Sync       *syncer.Service
+	Users      UserDirectory
+	Services   AppServices
+	// Forgot tells /sync that a room is not to be shown any more.
+	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
+}
+
+// Routes is the whole Client-Server API.
+func Routes(s Services) []api.Route {
+	return slices.Concat(
+		AccountRoutes(s.Accounts, s.Account),
+		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
+		(&eventsAPI{rooms: s.Rooms}).routes(),
+		EncryptionRoutes(s.Keys, s.Accounts),
+		EphemeralRoutes(s.Ephemeral),
+		MediaRoutes(s.Media),
+		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
+		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
+		(&appservicesAPI{s.Services}).routes(),
+	)
+}

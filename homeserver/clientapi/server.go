@@ -1,0 +1,112 @@
+package clientapi
+
+import (
+	"context"
+
+	"trestle/homeserver/api"
+	"trestle/internal/matrix"
+	"trestle/internal/matrix/roomversion"
+)
+
+// What the server is and can do (modules versions, wellknown, support and
+// capabilities).
+func (a *accountAPI) serverRoutes() []api.Route {
+	return []api.Route{
+		api.Endpoint("GET", "/_matrix/client/versions", api.None, a.versions),
+		api.Endpoint("GET", "/.well-known/matrix/client", api.None, a.wellKnown),
+		api.Endpoint("GET", "/.well-known/matrix/support", api.None, a.support),
+		api.Endpoint("GET", "/_matrix/client/v3/capabilities", api.User, a.capabilities),
+	}
+}
+
+// specVersions are the versions of the specification whose operations are
+// served. Clients look for exact strings.
+var specVersions = []string{
+	"r0.0.1", "r0.1.0", "r0.2.0", "r0.3.0", "r0.4.0", "r0.5.0", "r0.6.0", "r0.6.1",
+	"v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
+	"v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+}
+
+type versionsResponse struct {
+	Versions         []string        `json:"versions"`
+	UnstableFeatures map[string]bool `json:"unstable_features"`
+}
+
+func (a *accountAPI) versions(context.Context, api.Caller, *struct{}) (*versionsResponse, error) {
+	features := a.config.UnstableFeatures
+	if features == nil {
+		features = map[string]bool{}
+	}
+	return &versionsResponse{specVersions, features}, nil
+}
+
+type wellKnown struct {
+	Homeserver struct {
+		BaseURL string `json:"base_url"`
+	} `json:"m.homeserver"`
+}
+
+// discovery is what clients are told about where the server is, or nil.
+func (a *accountAPI) discovery() *wellKnown {
+	if a.config.BaseURL == "" {
+		return nil
+	}
+	w := new(wellKnown)
+	w.Homeserver.BaseURL = a.config.BaseURL
+	return w
+}
+
+func (a *accountAPI) wellKnown(context.Context, api.Caller, *struct{}) (*wellKnown, error) {
+	w := a.discovery()
+	if w == nil {
+		return nil, matrix.NotFound("This server does not say where clients find it.")
+	}
+	return w, nil
+}
+
+type supportResponse struct {
+	Contacts    []Contact `json:"contacts,omitempty"`
+	SupportPage string    `json:"support_page,omitempty"`
+}
+
+func (a *accountAPI) support(context.Context, api.Caller, *struct{}) (*supportResponse, error) {
+	if len(a.config.Contacts) == 0 && a.config.SupportPage == "" {
+		return nil, matrix.NotFound("This server names no contact.")
+	}
+	return &supportResponse{a.config.Contacts, a.config.SupportPage}, nil
+}
+
+type capability struct {
+	Enabled bool `json:"enabled"`
+}
+
+type roomVersions struct {
+	Default   string            `json:"default"`
+	Available map[string]string `json:"available"`
+}
+
+type capabilitiesResponse struct {
+	Capabilities map[string]any `json:"capabilities"`
+}
+
+func (a *accountAPI) capabilities(context.Context, api.Caller, *struct{}) (*capabilitiesResponse, error) {
+	versions := roomVersions{Default: a.config.RoomVersion, Available: map[string]string{}}
+	if versions.Default == "" {
+		versions.Default = roomversion.Default
+	}
+	for _, v := range roomversion.All() {
+		if v.Supported() {
+			versions.Available[v.ID] = "stable"
+		}
+	}
+	return &capabilitiesResponse{map[string]any{
+		"m.room_versions":            versions,
+		"m.change_password":          capability{true},
+		"m.profile_fields":           capability{true},
+		"m.set_displayname":          capability{true},
+		"m.set_avatar_url":           capability{true},
+		"m.3pid_changes":             capability{false},
+		"m.get_login_token":          capability{false},
+		"m.forget_forced_upon_leave": capability{false},
+	}}, nil
+}

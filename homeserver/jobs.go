@@ -1,0 +1,42 @@
+package homeserver
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// jobs runs what has to be done from time to time, until ctx ends. A run that
+// is due while the one before still works is left out.
+func (s *Server) jobs(ctx context.Context) error {
+	schedule := cron.New(cron.WithLocation(time.UTC), cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger)))
+	for _, job := range []struct {
+		when string
+		name string
+		do   func(context.Context) error
+	}{
+		{"@every 2s", "read registrations that have changed", s.followRegistrations},
+		{"@every 1m", "forget idle clients", s.sweep},
+		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
+	} {
+		_, err := schedule.AddFunc(job.when, func() {
+			if err := job.do(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "a job has to be done again later", "job", job.name, "err", err)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("schedule %q: %w", job.name, err)
+		}
+	}
+	schedule.Start()
+	<-ctx.Done()
+	<-schedule.Stop().Done()
+	return nil
+}
+
+func (s *Server) sweep(context.Context) error {
+	s.notifier.Sweep(time.Now())
+	return nil
+}
