@@ -1,0 +1,122 @@
+package bridge
+
+import (
+	"context"
+
+	"maunium.net/go/mautrix/event"
+
+	"trestle/appservice/client"
+	"trestle/internal/matrix"
+)
+
+// HandleEvent implements client.Handler: it sorts what the homeserver sends
+// into portals, management rooms, and what does not concern us.
+func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) {
+	room, sender := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
+	bot := b.client.Bot().ID
+	_, fromGhost := b.remote.Ghost(sender)
+	ours := fromGhost || sender == bot
+	if e.Type == event.StateMember && e.StateKey != nil && matrix.UserID(*e.StateKey) == bot {
+		b.botMembership(ctx, e)
+		done()
+		return
+	}
+	p := b.FindRoom(room)
+	if p == nil && !ours && b.managed(room) == "" {
+		p = b.recover(ctx, room)
+	}
+	switch {
+	case p != nil:
+		b.portalEvent(ctx, p, e, ours, done)
+	case !ours:
+		b.command(ctx, nil, e)
+		done()
+	default:
+		done()
+	}
+}
+
+func (b *Bridge) portalEvent(ctx context.Context, p *Portal, e *client.Event, ours bool, done func()) {
+	if e.Type == event.StateMember && e.StateKey != nil {
+		p.noteMembership(matrix.UserID(*e.StateKey), e)
+	}
+	if e.Type == event.StateTopic && !ours {
+		p.noteTopic(e)
+	}
+	switch {
+	case ours:
+		done()
+	case b.command(ctx, p, e):
+		done()
+	default:
+		b.remote.HandleEvent(ctx, p, e, done)
+	}
+}
+
+// noteMembership keeps the tables of who is in the room.
+func (p *Portal) noteMembership(user matrix.UserID, e *client.Event) {
+	content := e.Content.AsMember()
+	joined := content.Membership == event.MembershipJoin
+	if _, ghost := p.bridge.remote.Ghost(user); ghost {
+		// Our own joins and leaves are noted when they are answered; an event
+		// about them may come late and be wrong by then.
+		if user != matrix.UserID(e.Sender) {
+			p.members.changed(user, joined)
+		}
+		return
+	}
+	p.setPerson(user, content.Displayname, joined)
+}
+
+// noteTopic remembers a topic that a person set, so that the network's echo does
+// not set it again.
+func (p *Portal) noteTopic(e *client.Event) {
+	topic := e.Content.AsTopic().Topic
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.topic != topic {
+		p.topic = topic
+		p.bridge.write(upsertPortal, p.row()...)
+	}
+}
+
+// botMembership accepts invitations of the bridge's own user: the room is then
+// one in which the person who invited gives commands.
+func (b *Bridge) botMembership(ctx context.Context, e *client.Event) {
+	room, inviter := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
+	switch e.Content.AsMember().Membership {
+	case event.MembershipInvite:
+		err := client.Retry(ctx, b.noteFailing("accept an invitation"), func(ctx context.Context) error {
+			return b.client.Bot().Join(ctx, room)
+		})
+		if err != nil {
+			b.log.Warn("an invitation was not accepted", "room", room, "inviter", inviter, "err", err)
+			return
+		}
+		b.setManaged(room, inviter)
+		b.reply(ctx, room, e, b.commands.greeting())
+	case event.MembershipLeave, event.MembershipBan:
+		b.setManaged(room, "")
+	}
+}
+
+// managed is who commands us in a room; empty if it is no management room.
+func (b *Bridge) managed(room matrix.RoomID) matrix.UserID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.management[room]
+}
+
+func (b *Bridge) setManaged(room matrix.RoomID, user matrix.UserID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, known := b.management[room]
+	switch {
+	case user != "":
+		b.management[room] = user
+		b.write(upsertManagement, room, user)
+	case known:
+		delete(b.management, room)
+		b.write(deleteManagement, room)
+	}
+}

@@ -1,0 +1,261 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"trestle/appservice/client"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// drainPage is how many entries are read from the table at once.
+const drainPage = 100
+
+// The kinds of entries.
+const (
+	kindMessage = "message"
+	kindState   = "state"
+	kindKick    = "kick"
+)
+
+// An entry is one row of the outbox: something that Matrix is to be told.
+type entry struct {
+	Kind     string          `json:"kind"`
+	Sender   matrix.UserID   `json:"sender,omitempty"` // virtual user; empty: the bridge's own
+	Name     string          `json:"name,omitempty"`   // the virtual user's display name
+	Type     string          `json:"type,omitempty"`
+	StateKey string          `json:"state_key,omitempty"`
+	Content  json.RawMessage `json:"content,omitempty"`
+	Target   matrix.UserID   `json:"target,omitempty"` // of a kick
+	Reason   string          `json:"reason,omitempty"`
+	Time     int64           `json:"time"`
+	RemoteID string          `json:"remote_id,omitempty"`
+	Excerpt  string          `json:"excerpt,omitempty"`
+
+	seq int64
+}
+
+// drain is the state of the goroutine that sends a portal's entries. It runs
+// only while there are such.
+type drain struct {
+	running bool
+	again   bool  // entries came since it last looked
+	sent    int64 // the last entry that was sent or given up
+}
+
+var (
+	selectEntries = database.SQL(`
+		SELECT seq, entry
+		FROM outbox
+		WHERE portal = $1
+		AND seq > $2
+		ORDER BY seq
+		LIMIT 100`)
+	deleteEntry = database.SQL(`
+		DELETE FROM outbox
+		WHERE seq = $1`)
+	selectQueued = database.SQL(`
+		SELECT portal, entry
+		FROM outbox
+		ORDER BY seq
+		LIMIT 10000000`)
+)
+
+// unqueue notes that an entry has left the queue. A virtual user whose last
+// message is through may leave the room.
+func (p *Portal) unqueue(sender matrix.UserID) {
+	p.mu.Lock()
+	p.queued[sender]--
+	last := p.queued[sender] <= 0
+	if last {
+		delete(p.queued, sender)
+	}
+	p.waiters = slices.DeleteFunc(p.waiters, func(w *waiter) bool {
+		w.left--
+		if w.left == 0 {
+			close(w.done)
+		}
+		return w.left <= 0
+	})
+	p.mu.Unlock()
+	if last && sender != "" {
+		p.members.silent(sender)
+	}
+}
+
+// speaking tells whether messages of a user are still to be sent.
+func (p *Portal) speaking(user matrix.UserID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queued[user] > 0
+}
+
+// loadQueued counts what an earlier process left.
+func (b *Bridge) loadQueued(ctx context.Context) error {
+	rows, err := b.db.Read().Query(ctx, selectQueued)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var portal int64
+		var raw []byte
+		if err := rows.Scan(&portal, &raw); err != nil {
+			return err
+		}
+		var e entry
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return fmt.Errorf("entry of the queue: %w", err)
+		}
+		if p := b.byID[portal]; p != nil {
+			p.queued[e.Sender]++
+		}
+	}
+	return rows.Err()
+}
+
+// wake has the portal's entries sent, if there is a room to send them to.
+func (p *Portal) wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drain.again = true
+	if p.room != "" && !p.drain.running {
+		p.drain.running = p.bridge.goRun(func() { p.send(p.bridge.ctx) })
+	}
+}
+
+// send is the drain's goroutine.
+func (p *Portal) send(ctx context.Context) {
+	for {
+		p.mu.Lock()
+		if !p.drain.again || ctx.Err() != nil {
+			p.drain.running = false
+			p.mu.Unlock()
+			return
+		}
+		p.drain.again = false
+		p.mu.Unlock()
+		if err := p.sendAll(ctx); err != nil && ctx.Err() == nil {
+			p.bridge.log.Error("the bridge's queue could not be read", "err", err)
+			time.AfterFunc(time.Second, p.wake)
+		}
+	}
+}
+
+func (p *Portal) sendAll(ctx context.Context) error {
+	for {
+		page, err := p.entries(ctx)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, e := range page {
+			event, err := p.deliver(ctx, e)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			p.sent(e, event, err)
+		}
+		if len(page) < drainPage {
+			return nil
+		}
+	}
+}
+
+func (p *Portal) entries(ctx context.Context) ([]entry, error) {
+	p.mu.Lock()
+	after := p.drain.sent
+	p.mu.Unlock()
+	rows, err := p.bridge.db.Read().Query(ctx, selectEntries, p.id, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var page []entry
+	for rows.Next() {
+		var e entry
+		var raw []byte
+		if err := rows.Scan(&e.seq, &raw); err != nil {
+			return nil, err
+		}
+		seq := e.seq
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, err
+		}
+		e.seq = seq
+		page = append(page, e)
+	}
+	return page, rows.Err()
+}
+
+// sent takes an entry out of the queue.
+func (p *Portal) sent(e entry, event matrix.EventID, err error) {
+	b := p.bridge
+	if err != nil {
+		b.metrics.refused.Inc()
+		b.log.Warn("the homeserver refused an event; it is dropped", "room", p.Room(), "kind", e.Kind, "sender", e.Sender, "err", err)
+	} else {
+		b.metrics.toMatrix.Inc()
+	}
+	p.mu.Lock()
+	p.drain.sent = e.seq
+	p.mu.Unlock()
+	ctx := context.Background()
+	b.db.Enqueue(func(tx *database.Tx) error {
+		err := tx.Queue(ctx, deleteEntry, e.seq)
+		if event != "" && e.Sender != "" {
+			err = errors.Join(err, tx.Queue(ctx, insertMessage, event, p.id, e.Sender, e.RemoteID, e.Excerpt, e.Time))
+		}
+		return err
+	}, func(err error) {
+		// If it stays, it is sent again after a restart, under the same
+		// transaction ID, and the homeserver drops it.
+		if err != nil && !errors.Is(err, database.ErrClosed) {
+			b.log.Error("the bridge's queue was not updated", "err", err)
+		}
+	})
+	p.unqueue(e.Sender)
+}
+
+// deliver sends one entry, however long the homeserver is away.
+func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
+	b, room := p.bridge, p.Room()
+	user := b.client.Bot()
+	if e.Sender != "" {
+		user = b.client.As(e.Sender)
+	}
+	var event matrix.EventID
+	attempt := func(ctx context.Context) (err error) {
+		if e.Sender != "" {
+			if err := p.members.ensure(ctx, Ghost{e.Sender, e.Name}); err != nil {
+				return err
+			}
+		}
+		switch e.Kind {
+		case kindKick:
+			err = user.Kick(ctx, room, e.Target, e.Reason)
+		case kindState:
+			err = user.SendState(ctx, room, e.Type, e.StateKey, e.Content, time.UnixMilli(e.Time))
+		default:
+			event, err = user.Send(ctx, room, client.Message{
+				Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time),
+				TransactionID: fmt.Sprintf("%s.%d", b.instance, e.seq),
+			})
+		}
+		return err
+	}
+	failing := b.noteFailing("send " + e.Kind)
+	err := client.Retry(ctx, failing, attempt)
+	if client.Is(err, "M_FORBIDDEN") && e.Kind == kindMessage && e.Sender != "" {
+		// Our tables may be wrong: the user was kicked a moment ago, or the
+		// homeserver has lost it.
+		p.members.forget(e.Sender)
+		b.forgetGhost(e.Sender)
+		err = client.Retry(ctx, failing, attempt)
+	}
+	return event, err
+}

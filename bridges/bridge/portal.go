@@ -1,0 +1,212 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"sync"
+	"time"
+
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// A Portal is a channel and, once somebody wants it, a room.
+type Portal struct {
+	bridge *Bridge
+	id     int64
+	key    Key
+
+	members *members // virtual users
+
+	mu     sync.Mutex
+	name   string
+	alias  matrix.RoomAlias
+	room   matrix.RoomID // empty: none yet
+	topic  string
+	wanted bool
+	people map[matrix.UserID]string // joined Matrix users and their display names
+	queued map[matrix.UserID]int    // entries of the outbox by sender
+	drain  drain
+
+	waiters []*waiter
+}
+
+func newPortal(b *Bridge) *Portal {
+	p := &Portal{bridge: b, people: map[matrix.UserID]string{}, queued: map[matrix.UserID]int{}}
+	p.members = newMembers(p)
+	return p
+}
+
+// row is what upsertPortal takes.
+func (p *Portal) row() []any {
+	return []any{p.id, p.key.Network, p.key.Channel, p.name, p.alias, p.room, p.topic, p.wanted}
+}
+
+// Key names the channel.
+func (p *Portal) Key() Key { return p.key }
+
+// Name is the channel's name as people spell it.
+func (p *Portal) Name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.name
+}
+
+// Room is the room's ID, empty if there is none.
+func (p *Portal) Room() matrix.RoomID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.room
+}
+
+// Wanted tells whether somebody asked the bridge to listen in the channel.
+func (p *Portal) Wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted
+}
+
+// SetWanted notes that the bridge is to listen in the channel, or no longer.
+func (p *Portal) SetWanted(wanted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted != wanted {
+		p.wanted = wanted
+		p.bridge.write(upsertPortal, p.row()...)
+	}
+}
+
+// People are the Matrix users in the room that are not ours, with their
+// display names.
+func (p *Portal) People() map[matrix.UserID]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.people)
+}
+
+// setPerson notes that a Matrix user is in the room, or no longer.
+func (p *Portal) setPerson(user matrix.UserID, name string, joined bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if joined {
+		p.people[user] = name
+		p.bridge.write(upsertMember, p.id, user, false, name)
+	} else {
+		delete(p.people, user)
+		p.bridge.write(deleteMember, p.id, user)
+	}
+}
+
+// A Message is what somebody said on the other side.
+type Message struct {
+	Sender   Ghost
+	Content  any // of m.room.message
+	Time     time.Time
+	RemoteID string // the network's ID of the message, if it has such
+	Excerpt  string // for quoting it in a reply
+}
+
+// Say puts a message into the queue towards Matrix. stored, if not nil, is called once it is
+// safe there; it must not block. Messages reach the room in the order of the calls.
+func (p *Portal) Say(m Message, stored func()) {
+	p.enqueue(entry{
+		Kind: kindMessage, Sender: m.Sender.ID, Name: m.Sender.Name, Type: "m.room.message",
+		Content: encode(m.Content), Time: millis(m.Time), RemoteID: m.RemoteID, Excerpt: m.Excerpt,
+	}, stored)
+}
+
+// Notice has the bridge's own user say something in the room. Without a room
+// it is dropped.
+func (p *Portal) Notice(text string) {
+	if p.Room() == "" {
+		return
+	}
+	content := map[string]string{"msgtype": "m.notice", "body": text}
+	p.enqueue(entry{
+		Kind: kindMessage, Type: "m.room.message", Content: encode(content), Time: millis(time.Now()),
+	}, nil)
+}
+
+// SetTopic changes the room's topic, if it has another. The bridge's own user
+// does it, since virtual users have no power.
+func (p *Portal) SetTopic(topic string, at time.Time) {
+	p.mu.Lock()
+	same := p.topic == topic
+	p.topic = topic
+	if !same {
+		p.bridge.write(upsertPortal, p.row()...)
+	}
+	room := p.room
+	p.mu.Unlock()
+	if same || room == "" {
+		return
+	}
+	p.enqueue(entry{
+		Kind: kindState, Type: "m.room.topic", Content: encode(map[string]string{"topic": topic}), Time: millis(at),
+	}, nil)
+}
+
+// Topic is the room's topic as far as the bridge knows.
+func (p *Portal) Topic() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.topic
+}
+
+// Remove takes a Matrix user out of the room, behind what was said before.
+func (p *Portal) Remove(user matrix.UserID, reason string) {
+	if p.Room() == "" {
+		return
+	}
+	p.enqueue(entry{Kind: kindKick, Target: user, Reason: reason, Time: millis(time.Now())}, nil)
+}
+
+var trimOutbox = database.SQL(`
+	DELETE FROM outbox
+	WHERE portal = $1
+	AND seq <= (
+		SELECT seq
+		FROM outbox
+		WHERE portal = $1
+		ORDER BY seq DESC
+		LIMIT 1 OFFSET $2
+	)
+	RETURNING entry`)
+
+// Trim drops all but the newest n entries that wait for a room to be created.
+func (p *Portal) Trim(ctx context.Context, n int) error {
+	if p.Room() != "" {
+		return nil
+	}
+	var dropped []entry
+	err := p.bridge.db.Update(ctx, func(tx *database.Tx) error {
+		rows, err := tx.Query(ctx, trimOutbox, p.id, n)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		dropped, err = scanEntries(rows)
+		return err
+	})
+	for _, e := range dropped {
+		p.unqueue(e.Sender)
+	}
+	return err
+}
+
+func scanEntries(rows *database.Rows) ([]entry, error) {
+	var all []entry
+	for rows.Next() {
+		var raw []byte
+		var e entry
+		if err := rows.Scan(&raw); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
