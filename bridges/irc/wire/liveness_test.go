@@ -1,0 +1,157 @@
+package wire_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/bridges/irc/wire"
+	"trestle/internal/testkit"
+)
+
+// We answer the server's PING: a client that does not is thrown out meanwhile.
+func TestAnswersPing(t *testing.T) {
+	onServers(t, testkit.IRCOptions{PingEvery: 1}, func(t *testing.T, server *testkit.IRCServer) {
+		c, _ := dial(t, wire.Options{Addr: server.Addr, Nick: "alice"})
+		mute, err := net.Dial("tcp", server.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mute.Close()
+		fmt.Fprint(mute, "NICK mute\r\nUSER mute 0 * :mute\r\n")
+		mute.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.Copy(io.Discard, mute); err != nil {
+			t.Fatal("the server does not ask")
+		}
+		if err := c.Barrier(withTimeout(t)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestServerStops(t *testing.T) {
+	onServers(t, testkit.IRCOptions{}, func(t *testing.T, server *testkit.IRCServer) {
+		opts := wire.Options{Addr: server.Addr, Nick: "alice", PingEvery: 200 * time.Millisecond, PingWait: 300 * time.Millisecond}
+		c, r := dial(t, opts)
+		for range 3 { // it answers: nothing happens
+			r.wait(t, "PONG")
+		}
+		server.Freeze()
+		defer server.Thaw()
+		if err := <-r.closed; !errors.Is(err, wire.ErrPingTimeout) || !errors.Is(c.Err(), wire.ErrPingTimeout) {
+			t.Errorf("a server that is silent: %v", err)
+		}
+		if err := c.Send(withTimeout(t), wire.NewMessage("PING", "x")); !errors.Is(err, wire.ErrPingTimeout) {
+			t.Errorf("send after the end: %v", err)
+		}
+	})
+}
+
+func TestServerDies(t *testing.T) {
+	onServers(t, testkit.IRCOptions{}, func(t *testing.T, server *testkit.IRCServer) {
+		c, r := dial(t, wire.Options{Addr: server.Addr, Nick: "alice"})
+		waiting := make(chan error, 1)
+		go func() {
+			waiting <- c.Request(t.Context(), wire.NewMessage("AWAY"), func(*wire.Message) bool { return false })
+		}()
+		r.wait(t, "305")
+		server.Kill()
+		if err := <-r.closed; err == nil || errors.Is(err, wire.ErrClosed) {
+			t.Errorf("a server that died: %v", err)
+		}
+		if err := <-waiting; err == nil {
+			t.Error("a request to a dead server got an answer")
+		}
+		<-c.Done()
+	})
+}
+
+func TestQuit(t *testing.T) {
+	onServers(t, testkit.IRCOptions{}, func(t *testing.T, server *testkit.IRCServer) {
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		bob.Join("#trestle")
+		c, _ := dial(t, wire.Options{Addr: server.Addr, Nick: "alice"})
+		if err := c.Quit(withTimeout(t), "see you\r\n"); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("a goodbye with a line break: %v", err)
+		}
+		c, r := dial(t, wire.Options{Addr: server.Addr, Nick: "carol"})
+		c.JoinChannel(withTimeout(t), "#trestle", "")
+		for n := range 200 {
+			c.Say(withTimeout(t), wire.Text{Target: "#trestle", Lines: []string{fmt.Sprint("line ", n)}})
+		}
+		if err := c.Quit(withTimeout(t), "see you"); err != nil {
+			t.Error(err)
+		}
+		if err := <-r.closed; !errors.Is(err, wire.ErrClosed) {
+			t.Errorf("after quit: %v", err)
+		}
+		for n := range 200 {
+			bob.Expect(":carol!", fmt.Sprintf(":line %d", n))
+		}
+		if line := bob.Expect(":carol!", "QUIT"); !strings.Contains(line, "see you") {
+			t.Errorf("bob sees %q", line)
+		}
+	})
+}
+
+// A peer is one connection to a scripted server.
+type peer struct {
+	t     *testing.T
+	conn  net.Conn
+	lines *bufio.Reader
+}
+
+// serve is a server that plays the script with everybody who connects.
+func serve(t *testing.T, script func(p *peer)) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				script(&peer{t, conn, bufio.NewReader(conn)})
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// expect reads up to a line with a beginning, and returns the rest of that; empty when the connection ends.
+func (p *peer) expect(beginning string) (rest string) {
+	for {
+		line, err := p.lines.ReadString('\n')
+		if err != nil {
+			return ""
+		}
+		if rest, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), beginning); ok {
+			return rest
+		}
+	}
+}
+
+func (p *peer) send(lines ...string) {
+	p.conn.Write([]byte(strings.Join(lines, "\r\n") + "\r\n"))
+}
+
+// welcome lets the client in, whatever it asked for.
+func (p *peer) welcome(isupport string) {
+	nick := p.expect("NICK ")
+	p.expect("USER ")
+	p.send(":irc.fake 001 "+nick+" :Welcome", ":irc.fake 005 "+nick+" "+isupport+" :are supported", ":irc.fake 422 "+nick+" :no motd")
+}
+
+// hold keeps the connection open until the client closes it.
+func (p *peer) hold() { io.Copy(io.Discard, p.lines) }

@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Send queues a message; it waits while the queue is full. Queued is not
+// delivered: see Deliver. MODE, KICK and the like overtake texts that wait.
+func (c *Conn) Send(ctx context.Context, m *Message) error {
+	line, err := m.Append(nil)
+	if err != nil {
+		return err
+	}
+	if limit := c.Support().LineLen; len(line)-tagsLength(line) > limit {
+		return fmt.Errorf("%w: %s of more than %d bytes", ErrMalformed, m.Command, limit)
+	}
+	for {
+		if err := c.Err(); err != nil {
+			return err
+		}
+		full := c.queue.put(line, m.Command)
+		if full == nil {
+			return nil
+		}
+		select {
+		case <-full:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.done:
+		}
+	}
+}
+
+// tagsLength is how many bytes of a line are tags, which have a limit of their own.
+func tagsLength(line []byte) int {
+	if len(line) == 0 || line[0] != '@' {
+		return 0
+	}
+	for i, b := range line {
+		if b == ' ' {
+			return i + 1
+		}
+	}
+	return len(line)
+}
+
+// now sends a message past the queue and flood control.
+func (c *Conn) now(m *Message) {
+	if line, err := m.Append(nil); err == nil {
+		c.queue.urgent(line)
+	}
+}
+
+// lastRead is how long we go on reading after we could not write: until the end, if
+// the server has died.
+const lastRead = time.Second
+
+// write sends what is queued, and watches whether the server is alive.
+func (c *Conn) write() {
+	timer := time.NewTimer(c.opts.PingEvery)
+	defer timer.Stop()
+	var asked time.Duration // when we sent a PING that is not answered, since started
+	for {
+		out, wait := c.queue.take(time.Now())
+		if len(out) > 0 {
+			c.net.SetWriteDeadline(time.Now().Add(c.opts.WriteWait))
+			// One call for whole lines: who watches the writes sees whole lines.
+			if _, err := c.net.Write(out); err != nil {
+				err = fmt.Errorf("write to %s: %w", c.opts.Addr, err)
+				c.unsent.Store(&err)
+				c.net.SetReadDeadline(time.Now().Add(lastRead))
+				return
+			}
+		}
+		if wait == 0 {
+			continue
+		}
+		look, dead := c.liveness(&asked)
+		if dead {
+			c.fail(ErrPingTimeout)
+			return
+		}
+		if wait < 0 || wait > look {
+			wait = look
+		}
+		timer.Reset(wait)
+		select {
+		case <-c.queue.wake:
+		case <-timer.C:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// liveness tells when to look again, and whether the server has been silent for too long.
+// While the Handler works, nothing is read, and silence says nothing.
+func (c *Conn) liveness(asked *time.Duration) (look time.Duration, dead bool) {
+	now := time.Since(c.started)
+	heard := time.Duration(c.heard.Load())
+	if c.busy.Load() {
+		heard = now
+	}
+	if *asked > 0 && heard < *asked {
+		left := *asked + c.opts.PingWait - now
+		return max(left, time.Millisecond), left <= 0
+	}
+	*asked = 0
+	if left := heard + c.opts.PingEvery - now; left > 0 {
+		return left, false
+	}
+	*asked = now
+	c.now(NewMessage("PING", c.token()))
+	return c.opts.PingWait, false
+}
