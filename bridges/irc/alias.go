@@ -1,0 +1,257 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+const (
+	askWait        = 8 * time.Second  // for IRC to let the bot into a channel
+	createWait     = 15 * time.Second // for the homeserver to create the room
+	scrollbackWait = 5 * time.Second  // for what was said earlier to be sent
+)
+
+// QueryAlias implements bridge.Remote: the channel behind an alias gets a room if
+// IRC lets the bot in.
+func (s *Service) QueryAlias(ctx context.Context, alias matrix.RoomAlias) error {
+	if alias.Server() != s.config.ServerName {
+		return matrix.NotFound("The alias is another server's.")
+	}
+	for _, n := range s.order {
+		if channel, ok := n.templates.channel(alias.Localpart()); ok {
+			_, err := n.open(ctx, channel, alias)
+			return err
+		}
+	}
+	return matrix.NotFound("No network of the bridge has such aliases.")
+}
+
+// flights lets those who want the same thing at the same time share one attempt.
+type flights struct {
+	mu    sync.Mutex
+	under map[string]*flight
+}
+
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// share runs fn, or waits for one that is running under the same name already.
+func (f *flights) share(ctx context.Context, name string, fn func() error) error {
+	f.mu.Lock()
+	running := f.under[name]
+	if running == nil {
+		running = &flight{done: make(chan struct{})}
+		if f.under == nil {
+			f.under = map[string]*flight{}
+		}
+		f.under[name] = running
+		go func() {
+			running.err = fn()
+			f.mu.Lock()
+			delete(f.under, name)
+			f.mu.Unlock()
+			close(running.done)
+		}()
+	}
+	f.mu.Unlock()
+	select {
+	case <-running.done:
+		return running.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// open makes a channel's room exist and its alias lead there.
+func (n *network) open(ctx context.Context, name string, alias matrix.RoomAlias) (*bridge.Portal, error) {
+	err := n.flights.share(ctx, n.fold(name), func() error {
+		// Whoever asked may leave; the others, and the room, must not suffer.
+		return n.openAlone(n.ctx, name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := n.service.bridge.Find(n.key(name))
+	if p == nil || p.Room() == "" {
+		return nil, fmt.Errorf("channel %q has no room after all", name)
+	}
+	if alias == "" || alias == n.aliasOf(name) {
+		return p, nil
+	}
+	// Another spelling of the same channel.
+	return p, p.CreateRoom(ctx, bridge.RoomSpec{Alias: alias})
+}
+
+// aliasOf is the one alias that a room is created with.
+func (n *network) aliasOf(name string) matrix.RoomAlias {
+	return matrix.NewRoomAlias(n.templates.aliasLocalpart(n.fold(name)), n.service.config.ServerName)
+}
+
+func (n *network) openAlone(ctx context.Context, name string) error {
+	if p := n.service.bridge.Find(n.key(name)); p != nil && p.Room() != "" {
+		return p.CreateRoom(ctx, bridge.RoomSpec{Alias: n.aliasOf(name)})
+	}
+	asking, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	view, err := n.enterChannel(asking, name)
+	if err != nil {
+		return err
+	}
+	creating, cancel := context.WithTimeout(ctx, createWait)
+	defer cancel()
+	err = view.portal.CreateRoom(creating, bridge.RoomSpec{
+		Alias: n.aliasOf(name), Name: decode(name), Topic: view.topic,
+		RoomVersion: n.config.RoomVersion, Events: eventLevels(view.open), Published: n.config.Published,
+	})
+	if err != nil {
+		n.post(func() { n.abandon(name) })
+		return fmt.Errorf("create the room of %s: %w", name, err)
+	}
+	patient, cancel := context.WithTimeout(ctx, scrollbackWait)
+	defer cancel()
+	if err := view.portal.Drained(patient); err != nil {
+		n.log.Info("the room opens before all that was said earlier is in it", "channel", name)
+	}
+	return nil
+}
+
+// A view is what the bot sees of a channel.
+type view struct {
+	portal *bridge.Portal
+	topic  string
+	open   bool
+}
+
+// enterChannel gets the bot into a channel, and the channel's members and topic.
+func (n *network) enterChannel(ctx context.Context, name string) (*view, error) {
+	if !n.ready(ctx) {
+		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED",
+			"The bridge is not connected to %s at the moment.", n.config.Name)
+	}
+	var conn *wire.Conn
+	joined, valid := false, false
+	n.ask(ctx, func() {
+		if !n.bot.online {
+			return
+		}
+		conn = n.bot.link.conn
+		valid = conn.Support().ValidChannel(name)
+		joined = n.known(name) != nil
+		if valid {
+			n.channel(name) // before the JOIN, so that nothing is missed
+		}
+	})
+	if conn == nil {
+		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The connection to %s was lost.", n.config.Name)
+	}
+	if !valid {
+		return nil, matrix.NotFound("%s is not a channel that %s could have.", decode(name), n.config.Name)
+	}
+	if !joined {
+		if err := conn.JoinChannel(ctx, name, ""); err != nil {
+			n.post(func() { n.abandon(name) })
+			return nil, joinError(name, err)
+		}
+	}
+	found := make(chan *view, 1)
+	n.ask(ctx, func() { n.whenSynced(name, found) })
+	select {
+	case v := <-found:
+		return v, nil
+	case <-ctx.Done():
+		return nil, joinError(name, ctx.Err())
+	}
+}
+
+// ready waits until the bot is connected.
+func (n *network) ready(ctx context.Context) bool {
+	up := make(chan struct{})
+	n.ask(ctx, func() { n.bot.whenUp(func() { close(up) }) })
+	select {
+	case <-up:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// whenSynced shows a channel as soon as its members are known.
+func (n *network) whenSynced(name string, found chan<- *view) {
+	ch := n.channels[n.fold(name)]
+	if ch == nil {
+		return
+	}
+	look := func() { found <- &view{portal: ch.portal, topic: ch.topic, open: ch.open} }
+	if ch.joined && ch.synced {
+		look()
+	} else {
+		ch.waiting = append(ch.waiting, look)
+	}
+}
+
+// abandon leaves a channel that nobody wants after all.
+func (n *network) abandon(name string) {
+	ch := n.channels[n.fold(name)]
+	if ch == nil || ch.wanted() {
+		return
+	}
+	if ch.joined {
+		n.bot.send(wire.NewMessage("PART", ch.name))
+	}
+	n.leave(ch)
+	delete(n.channels, ch.key)
+	if ch.portal != nil {
+		n.service.bridge.Drop(ch.portal)
+	}
+}
+
+// eventLevels says who may change what in a portal's room. The topic is open to all where
+// IRC has it so; there is no telling who is an operator.
+func eventLevels(openTopic bool) map[string]int {
+	levels := map[string]int{
+		"m.room.avatar": 50, "m.room.canonical_alias": 50, "m.room.name": 50, "m.room.topic": 50,
+		"m.room.encryption": 100, "m.room.history_visibility": 100, "m.room.power_levels": 100,
+		"m.room.server_acl": 100, "m.room.tombstone": 100,
+	}
+	if openTopic {
+		levels["m.room.topic"] = 0
+	}
+	return levels
+}
+
+// joinError is a refusal of IRC as the homeserver gets to see it.
+func joinError(name string, err error) error {
+	refusal, ok := errors.AsType[*wire.JoinError](err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return matrix.NewError(http.StatusGatewayTimeout, "M_CONNECTION_FAILED", "IRC did not answer in time whether %s can be joined.", decode(name))
+	case !ok:
+		return matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The connection to IRC failed: %s.", err)
+	case errors.Is(refusal.Reason, wire.ErrNoSuchChannel):
+		return matrix.NotFound("%s", joinRefusal(name, err))
+	}
+	return matrix.Forbidden("%s", joinRefusal(name, err))
+}
+
+// joinRefusal tells people why they, or the bridge, cannot be in a channel.
+func joinRefusal(name string, err error) string {
+	refusal, ok := errors.AsType[*wire.JoinError](err)
+	if !ok {
+		return fmt.Sprintf("IRC did not let the user into %s: %s", decode(name), err)
+	}
+	text := fmt.Sprintf("IRC refused %s: %s", decode(name), refusal.Reason)
+	if refusal.Text != "" {
+		text += fmt.Sprintf(" (%s: %s)", refusal.Code, plain(refusal.Text))
+	}
+	return text
+}

@@ -1,0 +1,153 @@
+package irc
+
+import (
+	"maps"
+	"slices"
+
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+)
+
+// A channel is one that the bot is in or wants to be in. Like users, it
+// belongs to the network's loop.
+type channel struct {
+	net    *network
+	key    string // folded
+	name   string
+	portal *bridge.Portal // nil until the bot has been in it
+
+	joined  bool
+	synced  bool           // NAMES is complete
+	waiting []func()       // to be called when it is
+	names   []wire.Member  // so far
+	members map[*user]bool // those that the bot sees
+	topic   string
+	open    bool // everybody may set the topic (no +t)
+
+	untrimmed int // messages since the log was last trimmed
+}
+
+// A user is somebody on IRC in a channel that the bot is in.
+type user struct {
+	nick     string
+	puppet   *puppet // whose connection it is, nil for IRC's own people
+	bot      bool    // it is us
+	channels map[*channel]bool
+}
+
+// channel returns a channel's state and makes it if there is none.
+func (n *network) channel(name string) *channel {
+	key := n.fold(name)
+	ch := n.channels[key]
+	if ch == nil {
+		ch = &channel{net: n, key: key, name: name, members: map[*user]bool{}}
+		ch.portal = n.service.bridge.Find(n.key(name))
+		n.channels[key] = ch
+	}
+	return ch
+}
+
+// bind gives the channel a portal.
+func (ch *channel) bind() error {
+	if ch.portal != nil {
+		return nil
+	}
+	var err error
+	ch.portal, err = ch.net.service.bridge.Portal(ch.net.ctx, ch.net.key(ch.name), ch.name)
+	return err
+}
+
+// want has the bot listen in a channel from now on.
+func (n *network) want(name string) {
+	ch := n.channel(name)
+	if err := ch.bind(); err != nil {
+		n.log.Error("channel has no portal", "channel", name, "err", err)
+		return
+	}
+	ch.portal.SetWanted(true)
+}
+
+// wanted tells whether there is a reason for the bot to be in the channel.
+func (ch *channel) wanted() bool {
+	return len(ch.waiting) > 0 || ch.portal != nil && (ch.portal.Room() != "" || ch.portal.Wanted())
+}
+
+// enter notes that a nick is in a channel.
+func (n *network) enter(ch *channel, nick string) *user {
+	folded := n.fold(nick)
+	u := n.users[folded]
+	if u == nil {
+		u = &user{nick: nick, puppet: n.byNick[folded], channels: map[*channel]bool{}}
+		u.bot = n.bot.is(nick)
+		n.users[folded] = u
+	}
+	ch.members[u] = true
+	u.channels[ch] = true
+	return u
+}
+
+// exit notes that a user is no longer in a channel; it forgets users who are in none.
+func (n *network) exit(ch *channel, u *user) {
+	delete(ch.members, u)
+	delete(u.channels, ch)
+	if len(u.channels) == 0 && n.users[n.fold(u.nick)] == u {
+		delete(n.users, n.fold(u.nick))
+	}
+}
+
+// rename notes a new nick.
+func (n *network) rename(u *user, nick string) {
+	if n.users[n.fold(u.nick)] == u {
+		delete(n.users, n.fold(u.nick))
+	}
+	u.nick = nick
+	n.users[n.fold(nick)] = u
+}
+
+// leave forgets who is in a channel: the bot is not any more.
+func (n *network) leave(ch *channel) {
+	ch.joined, ch.synced, ch.names = false, false, nil
+	n.watched.Delete(ch.key)
+	n.settleChannel(ch)
+	for u := range maps.Clone(ch.members) {
+		n.exit(ch, u)
+	}
+}
+
+// watches tells whether the bot sees what is said in a channel. It is safe for
+// concurrent use.
+func (n *network) watches(channel string) bool {
+	_, ok := n.watched.Load(channel)
+	return ok
+}
+
+// visible tells whether a user has a ghost.
+func (u *user) visible() bool { return u.puppet == nil && !u.bot }
+
+// endOfNames compares what the server says with the room.
+func (ch *channel) endOfNames() {
+	n := ch.net
+	present := map[*user]bool{}
+	for _, m := range ch.names {
+		present[n.enter(ch, m.Prefix.Nick)] = true
+	}
+	ch.names = nil
+	for u := range maps.Clone(ch.members) {
+		if !present[u] {
+			n.exit(ch, u)
+			n.settleGone(u, ch)
+		}
+	}
+	var ghosts []bridge.Ghost
+	for u := range ch.members {
+		if u.visible() {
+			ghosts = append(ghosts, n.ghost(u.nick))
+		}
+	}
+	ch.portal.SetMembers(ghosts)
+	ch.synced = true
+	for _, fn := range slices.Clone(ch.waiting) {
+		fn()
+	}
+	ch.waiting = nil
+}

@@ -1,0 +1,119 @@
+package irc
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+// Config is all that the bridge needs to know.
+type Config struct {
+	HomeserverURL string            // as the bridge reaches it
+	PublicURL     string            // as people's browsers do, for links to media; HomeserverURL if empty
+	ServerName    matrix.ServerName // of the virtual users
+	ServiceID     string            // id of the registration
+	ASToken       string            // as_token
+	HSToken       string            // hs_token
+	SenderLocal   string            // sender_localpart
+	Listen        string            // where the homeserver reaches us: host:port or unix:/path; empty: Handler is served by somebody else
+	Database      string            // a file, or postgres://
+	Journal       string            // file that outlives a killed process; empty: none
+	Networks      []Network
+	Logger        *slog.Logger
+	Metrics       prometheus.Registerer // nil: none
+}
+
+// A Network is one IRC network. Zero values mean the defaults named.
+type Network struct {
+	ID       string      // in aliases and user IDs: a-z, 0-9
+	Name     string      // for people; ID
+	Addr     string      // host:port
+	TLS      *tls.Config // nil: plain text
+	Password string      // PASS
+	BotNick  string      // trestle
+	BotSASL  func() wire.SASL
+	BotCert  *tls.Certificate // shown by the bot, and never by puppets
+
+	Nick        string // template with {localpart}, {display} and {mxid}; {localpart}
+	Realname    string // template with the same; {mxid}
+	Alias       string // template with {network} and {channel}; irc_{network}_{channel}
+	User        string // template with {network} and {nick}; irc_{network}_{nick}
+	DisplayName string // template with {network} and {nick}; {nick}
+
+	Channels       []string      // the bot listens in these from the start
+	MaxConnections int           // puppets; 200
+	IdleTimeout    time.Duration // a puppet that says nothing for so long goes away; 0: never
+	Flood          *wire.Flood   // nil: wire.DefaultFlood
+	Scrollback     int           // lines of earlier talk kept for a new room; 0: none
+	RoomVersion    string        // of new rooms; empty: the homeserver's default
+	Published      bool          // new rooms are in the directory of public rooms
+
+	Reconnect Backoff // zero: 1 s to 5 min
+}
+
+// A Backoff is the wait before connecting again: it doubles from First to Max, with jitter.
+type Backoff struct{ First, Max time.Duration }
+
+func (c *Config) complete() error {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = c.HomeserverURL
+	}
+	if c.HSToken == "" {
+		return fmt.Errorf("the bridge needs its hs_token")
+	}
+	seen := map[string]bool{}
+	for i := range c.Networks {
+		n := &c.Networks[i]
+		if err := n.complete(); err != nil {
+			return fmt.Errorf("network %q: %w", n.ID, err)
+		}
+		if seen[n.ID] {
+			return fmt.Errorf("there are two networks %q", n.ID)
+		}
+		seen[n.ID] = true
+	}
+	return nil
+}
+
+func (n *Network) complete() error {
+	if n.ID == "" {
+		return fmt.Errorf("a network needs an ID")
+	}
+	if _, _, err := net.SplitHostPort(n.Addr); err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	setDefault(&n.Name, n.ID)
+	setDefault(&n.BotNick, "trestle")
+	setDefault(&n.Nick, "{localpart}")
+	setDefault(&n.Realname, "{mxid}")
+	setDefault(&n.Alias, "irc_{network}_{channel}")
+	setDefault(&n.User, "irc_{network}_{nick}")
+	setDefault(&n.DisplayName, "{nick}")
+	if n.MaxConnections == 0 {
+		n.MaxConnections = 200
+	}
+	if n.Reconnect.First == 0 {
+		n.Reconnect.First = time.Second
+	}
+	if n.Reconnect.Max == 0 {
+		n.Reconnect.Max = 5 * time.Minute
+	}
+	_, err := newTemplates(n)
+	return err
+}
+
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}

@@ -1,0 +1,136 @@
+package irc
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"trestle/bridges/irc/format"
+	"trestle/bridges/irc/wire"
+)
+
+// writes is the tap: the line is about to be handed to the kernel, or has been.
+func (s *speech) writes(b []byte, done bool) {
+	s.mu.Lock()
+	l := s.line
+	s.mu.Unlock()
+	switch {
+	case l == nil || !bytes.Contains(b, l.end):
+	case done:
+		s.mark(l)
+	default:
+		s.intend(l)
+	}
+}
+
+// intend puts into the journal that a line may be said from now on.
+func (s *speech) intend(l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.sent && l.seq != 0 {
+		s.puppet.net.service.journal.set(l.seq, progress{l.after.Line, l.after.Offset, true})
+	}
+}
+
+// mark puts into the journal that a line was said, once: when it has been handed to the kernel,
+// or when it is known to be taken, which may be seen before the writer gets to say so.
+func (s *speech) mark(l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.sent {
+		return
+	}
+	l.sent, l.sentAt = true, time.Now()
+	if l.seq != 0 {
+		s.puppet.net.service.journal.set(l.seq, l.after)
+	}
+	close(l.written)
+}
+
+// echoed takes the server's echo.
+func (s *speech) echoed(m *wire.Message) {
+	s.mu.Lock()
+	l := s.line
+	s.mu.Unlock()
+	if l != nil && l.text != "" && same(l.text, textOf(m)) {
+		s.decide(l, verdict{taken: true}, true)
+	}
+}
+
+// refused takes the server's errors. One about the line's channel is about the
+// line: there is no other under way.
+func (s *speech) refused(m *wire.Message) {
+	s.mu.Lock()
+	l := s.line
+	s.mu.Unlock()
+	if l == nil || !l.sent {
+		return
+	}
+	n := s.puppet.net
+	for _, param := range m.Params {
+		if n.fold(param) == l.channel {
+			s.decide(l, verdict{refused: &wire.SendError{Target: param, Code: m.Command, Text: m.Last()}}, false)
+			return
+		}
+	}
+}
+
+// observed takes what the bot has seen us say. It is the line under way, or one that is
+// known to be taken already: the first of these that looks like it, in order.
+func (p *puppet) observed(channel string, m *wire.Message) {
+	s := &p.speech
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := textOf(m)
+	for i, o := range s.owed {
+		if o.channel == channel && same(o.text, text) && time.Now().Before(o.until) {
+			s.owed = append(s.owed[:0], s.owed[i+1:]...)
+			return
+		}
+	}
+	if l := s.line; l != nil && l.channel == channel && l.text != "" && !l.seen {
+		s.owed = s.owed[:0]
+		l.seen = true
+		// Echoes and the bot's eyes come in no order: while one of them counts, the
+		// other must not, or a late one would be taken for that of the next line.
+		if !l.echoes || l.lost {
+			l.decide(verdict{taken: true})
+		}
+	}
+}
+
+// textOf is what a message says, an action without its wrapping.
+func textOf(m *wire.Message) string {
+	if command, args, ok := m.CTCP(); ok && command == "ACTION" {
+		return args
+	}
+	return m.Last()
+}
+
+// same compares a line that we sent with what others see: servers may take colours out
+// and cut the end off.
+func same(sent, seen string) bool {
+	if strings.HasPrefix(sent, seen) {
+		return seen != "" || sent == ""
+	}
+	stripped := strings.TrimSpace(format.Strip(seen))
+	return stripped != "" && strings.HasPrefix(strings.TrimSpace(format.Strip(sent)), stripped)
+}
+
+// lost is called on the loop when the connection has ended and all that it brought was
+// worked off.
+func (s *speech) lost(nick string) {
+	s.mu.Lock()
+	l := s.line
+	if l != nil {
+		l.lost = true
+	}
+	s.mu.Unlock()
+	switch {
+	case l == nil:
+	case !l.sent, l.seen:
+		s.decide(l, verdict{taken: l.seen}, false)
+	default:
+		s.puppet.net.settle(s, l, nick)
+	}
+}

@@ -1,0 +1,215 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix/event"
+
+	"trestle/appservice/client"
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+// roomPatience is how long a room's next event waits for this one, so that what two users say
+// keeps its order on IRC too. One whose connection is slow or away does not
+// hold the others up for longer.
+const roomPatience = time.Second
+
+// HandleEvent implements bridge.Remote.
+func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	n := s.networks[p.Key().Network]
+	if n == nil { // no longer configured
+		done()
+		return
+	}
+	switch e.Type {
+	case event.EventMessage, event.EventSticker:
+		n.say(ctx, p, e, done)
+	case event.StateTopic:
+		n.setTopic(ctx, p, e, done)
+	case event.StateMember:
+		n.member(ctx, p, e)
+		done()
+	case event.EventEncrypted:
+		p.Notice("Encrypted messages do not reach IRC.")
+		done()
+	default:
+		done()
+	}
+}
+
+// say has a puppet say a message.
+func (n *network) say(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	kind, lines := n.render(ctx, p, e)
+	if len(lines) == 0 {
+		done()
+		return
+	}
+	sender := matrix.UserID(e.Sender)
+	u := &utterance{
+		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: kind, lines: lines, at: n.service.journal.at(e.Seq),
+	}
+	if u.at.Doubt {
+		// To say it again would nearly always be to say it twice.
+		u.at.Doubt = false
+		n.service.journal.set(e.Seq, u.at)
+		n.doubt(p, fmt.Sprintf("The bridge was killed while a message of %s was on its way to IRC. It may not be there: “%s”", sender, excerpt(lines[0])))
+	}
+	n.utter(ctx, sender, u, func(err error) {
+		if err != nil {
+			n.service.metrics.undelivered.Inc()
+			p.Notice(undelivered(sender, err))
+		} else {
+			n.service.metrics.toIRC.Inc()
+			p.NoteMessage(matrix.EventID(e.ID), bridge.Sent{
+				Sender: sender, Excerpt: excerpt(lines[0]), Time: time.UnixMilli(e.Timestamp),
+			})
+		}
+		if u.doubt != "" {
+			n.doubt(p, fmt.Sprintf("The IRC server went away while it was taking a message of %s. It may be there twice: “%s”", sender, excerpt(u.doubt)))
+		}
+		done()
+		n.service.journal.forget(e.Seq)
+	})
+}
+
+// doubt tells a room what nobody can know.
+func (n *network) doubt(p *bridge.Portal, text string) {
+	n.service.metrics.doubtful.Inc()
+	p.Notice(text)
+}
+
+// utter queues an utterance and waits for a moment until it is said.
+func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, finish func(error)) {
+	said := make(chan struct{})
+	u.finish = func(err error) {
+		finish(err)
+		close(said)
+	}
+	var s *speech
+	wait := roomPatience
+	if !n.ask(ctx, func() {
+		p := n.puppet(user)
+		s = &p.speech
+		if !s.add(u) {
+			wait = 0
+		}
+		if p.wanted[u.channel] != nil {
+			p.connect() // it may have gone away for being idle
+		}
+	}) {
+		return
+	}
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
+	select {
+	case <-said:
+	case <-patience.C:
+		s.waitForSpace(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// undelivered tells a room that a message did not reach IRC.
+func undelivered(user matrix.UserID, err error) string {
+	why := err.Error()
+	if refusal, ok := errors.AsType[*wire.SendError](err); ok {
+		why = decode(refusal.Text)
+	} else if errors.Is(err, errNotInChannel) {
+		why = "the user is not in the channel on IRC"
+	}
+	return fmt.Sprintf("A message of %s did not reach IRC: %s", user, strings.TrimSuffix(why, ".")+".")
+}
+
+// setTopic has a puppet set the channel's topic. If IRC refuses, the room gets
+// its old topic back.
+func (n *network) setTopic(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	topic := oneLine(e.Content.AsTopic().Topic)
+	u := &utterance{channel: p.Key().Channel, message: wire.NewMessage("TOPIC", p.Name(), topic)}
+	n.utter(ctx, matrix.UserID(e.Sender), u, func(err error) {
+		if err != nil {
+			p.Notice("IRC did not take the topic: " + reasonOf(err))
+			n.post(func() {
+				if ch := n.known(p.Key().Channel); ch != nil {
+					p.SetTopic(ch.topic, time.Now())
+				}
+			})
+		}
+		done()
+	})
+}
+
+func reasonOf(err error) string {
+	if refusal, ok := errors.AsType[*wire.SendError](err); ok {
+		return decode(refusal.Text)
+	}
+	return err.Error()
+}
+
+// member works off a change of membership by a person.
+func (n *network) member(ctx context.Context, p *bridge.Portal, e *client.Event) {
+	content, sender, target := e.Content.AsMember(), matrix.UserID(e.Sender), matrix.UserID(e.GetStateKey())
+	if ghost, ok := n.service.Ghost(target); ok {
+		if content.Membership == event.MembershipLeave || content.Membership == event.MembershipBan {
+			n.kick(ctx, p, sender, ghost, content.Reason)
+		}
+		return
+	}
+	n.ask(ctx, func() {
+		switch content.Membership {
+		case event.MembershipJoin:
+			n.personJoined(p, target, content.Displayname)
+			n.personRenamed(target, content.Displayname)
+		case event.MembershipLeave, event.MembershipBan:
+			reason := content.Reason
+			if sender != target {
+				reason = strings.TrimSuffix(fmt.Sprintf("Removed by %s: %s", sender, reason), ": ")
+			}
+			n.personLeft(p, target, reason)
+		}
+	})
+}
+
+// kick has a person's puppet kick somebody on IRC. If IRC refuses, the ghost
+// comes back.
+func (n *network) kick(ctx context.Context, p *bridge.Portal, by matrix.UserID, ghost bridge.Ghost, reason string) {
+	nick := ""
+	n.ask(ctx, func() {
+		folded, _ := n.templates.ghostNick(ghost.ID.Localpart())
+		if ch, u := n.known(p.Key().Channel), n.users[folded]; ch != nil && u != nil && ch.members[u] && u.visible() {
+			nick = u.nick
+		}
+	})
+	if nick == "" {
+		return
+	}
+	if reason == "" {
+		reason = "Kicked by " + string(by)
+	}
+	u := &utterance{channel: p.Key().Channel, message: wire.NewMessage("KICK", p.Name(), nick, oneLine(reason))}
+	n.utter(ctx, by, u, func(err error) {
+		if err != nil {
+			p.Notice("IRC did not let " + string(by) + " kick " + decode(nick) + ": " + reasonOf(err))
+			p.Join(n.ghost(nick))
+		}
+	})
+}
+
+// personRenamed gives a puppet the nick that belongs to a new display name.
+func (n *network) personRenamed(user matrix.UserID, display string) {
+	p := n.puppets[user]
+	if p == nil || p.display == display {
+		return
+	}
+	before := n.templates.puppetNick(user, p.display, n.nickLength())
+	p.display = display
+	after := n.templates.puppetNick(user, display, n.nickLength())
+	if before != after && p.link != nil && p.link.conn != nil {
+		p.changeNick(after)
+	}
+}

@@ -1,0 +1,190 @@
+package irc
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/names"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+const (
+	mailbox     = 1024             // what the loop may be behind before connections are not read
+	dialsAtOnce = 8                // connections being made at the same time
+	quitWait    = 3 * time.Second  // for the server's goodbye
+	joinWait    = 30 * time.Second // for the answer to a puppet's JOIN
+)
+
+// A network is the bridge's part in one IRC network. One goroutine, its loop, owns
+// all state: everything else posts functions to it. The loop never waits for the network
+// or the homeserver.
+type network struct {
+	service   *Service
+	config    Network
+	templates *templates
+	log       *slog.Logger
+	mapping   atomic.Uint32 // names.CaseMapping
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	posts   chan func()
+	work    sync.WaitGroup
+	dialing chan struct{}
+	watched sync.Map // folded names of the channels that the bot is in
+	nicks   sync.Map // matrix.UserID → nick of its connection
+	started atomic.Bool
+
+	// Of the loop:
+	bot       *bot
+	channels  map[string]*channel // by folded name
+	users     map[string]*user    // by folded nick, as the bot sees them
+	puppets   map[matrix.UserID]*puppet
+	byNick    map[string]*puppet // by folded nick of their connections
+	unsettled []*unsettled
+
+	flights flights
+}
+
+func newNetwork(s *Service, config Network) (*network, error) {
+	templates, err := newTemplates(&config)
+	if err != nil {
+		return nil, err
+	}
+	n := &network{
+		service: s, config: config, templates: templates, log: s.log.With("network", config.ID),
+		posts:    make(chan func(), mailbox),
+		dialing:  make(chan struct{}, dialsAtOnce),
+		channels: map[string]*channel{}, users: map[string]*user{},
+		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
+	}
+	// Events of the last run may come before start. Connections outlive the
+	// service's context: stop says goodbye first.
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(s.ctx))
+	n.bot = newBot(n)
+	return n, nil
+}
+
+// start connects the bot, and the puppets of those who are in portals already.
+func (n *network) start() {
+	n.started.Store(true)
+	n.work.Go(n.loop)
+	n.post(func() {
+		n.bot.connect()
+		for _, p := range n.service.bridge.Portals() {
+			if p.Key().Network != n.config.ID {
+				continue
+			}
+			for user, name := range p.People() {
+				n.personJoined(p, user, name)
+			}
+		}
+	})
+}
+
+// running tells whether there is a loop to ask.
+func (n *network) running() bool { return n.started.Load() && n.ctx.Err() == nil }
+
+// stop says goodbye on all connections and ends the loop.
+func (n *network) stop(reason string) {
+	var goodbyes sync.WaitGroup
+	n.ask(n.ctx, func() {
+		for _, l := range n.links() {
+			l.unused = true
+			if conn := l.conn; conn != nil && !l.closed {
+				goodbyes.Go(func() { quit(conn, reason) })
+			}
+		}
+	})
+	goodbyes.Wait()
+	n.cancel()
+	n.work.Wait()
+}
+
+// quit says goodbye and does not take no for an answer.
+func quit(conn *wire.Conn, reason string) {
+	ctx, cancel := context.WithTimeout(context.Background(), quitWait)
+	defer cancel()
+	_ = conn.Quit(ctx, reason)
+	conn.Close()
+}
+
+func (n *network) links() []*link {
+	all := []*link{n.bot.link}
+	for _, p := range n.puppets {
+		if p.link != nil {
+			all = append(all, p.link)
+		}
+	}
+	return all
+}
+
+func (n *network) loop() {
+	for {
+		select {
+		case fn := <-n.posts:
+			fn()
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// post has the loop call a function. It waits while the loop is far behind, which is what
+// keeps a fast server at bay. It reports false once the network stops.
+func (n *network) post(fn func()) bool {
+	select {
+	case n.posts <- fn:
+		return true
+	case <-n.ctx.Done():
+		return false
+	}
+}
+
+// ask is post and waits until it was done; false if that will not happen.
+func (n *network) ask(ctx context.Context, fn func()) bool {
+	done := make(chan struct{})
+	n.post(func() {
+		defer close(done)
+		fn()
+	})
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	}
+	return false
+}
+
+// after has the loop call a function later.
+func (n *network) after(d time.Duration, fn func()) *time.Timer {
+	return time.AfterFunc(d, func() { n.post(fn) })
+}
+
+// goRun starts a goroutine that stop waits for. It must end with n.ctx.
+func (n *network) goRun(fn func()) { n.work.Go(fn) }
+
+// fold is the one spelling of a name. Until the server has said otherwise, it
+// is RFC 1459's.
+func (n *network) fold(name string) string {
+	return names.CaseMapping(n.mapping.Load()).Fold(name)
+}
+
+// key is a channel's portal key.
+func (n *network) key(channel string) bridge.Key {
+	return bridge.Key{Network: n.config.ID, Channel: n.fold(channel)}
+}
+
+// ghost is the virtual user of a nick.
+func (n *network) ghost(nick string) bridge.Ghost {
+	local := n.templates.ghostLocalpart(n.fold(nick))
+	return bridge.Ghost{
+		ID:   matrix.NewUserID(local, n.service.config.ServerName),
+		Name: n.templates.displayName(decode(nick)),
+	}
+}

@@ -1,0 +1,193 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+// A wish is a channel that a puppet should be in.
+type wish struct {
+	name   string
+	portal *bridge.Portal
+	tries  int
+
+	leaving bool // a PART is on its way
+}
+
+// personJoined brings a Matrix user's puppet into a channel.
+func (n *network) personJoined(portal *bridge.Portal, user matrix.UserID, display string) {
+	p := n.puppet(user)
+	p.display = display
+	channel := portal.Key().Channel
+	if w := p.wanted[channel]; w != nil {
+		w.leaving = false
+		return
+	}
+	p.wanted[channel] = &wish{name: portal.Name(), portal: portal}
+	if p.link != nil && p.link.conn != nil {
+		p.join(channel)
+		return
+	}
+	p.connect()
+}
+
+// personLeft takes the puppet out of a channel, behind what it still has to say.
+func (n *network) personLeft(portal *bridge.Portal, user matrix.UserID, reason string) {
+	p, channel := n.puppets[user], portal.Key().Channel
+	if p == nil || p.wanted[channel] == nil {
+		return
+	}
+	w := p.wanted[channel]
+	w.leaving = true
+	p.speech.add(&utterance{
+		channel: channel, optional: true,
+		message: wire.NewMessage("PART", portal.Name(), oneLine(reason)),
+		finish:  func(error) { n.post(func() { p.parted(channel, w) }) },
+	})
+}
+
+// parted is called when the PART has been said, or was not needed.
+func (p *puppet) parted(channel string, w *wish) {
+	if p.wanted[channel] != w {
+		return
+	}
+	p.speech.setIn(channel, false)
+	if w.leaving {
+		delete(p.wanted, channel)
+		p.reap()
+	} else if p.link != nil && p.link.conn != nil { // the user has come back since
+		p.join(channel)
+	}
+}
+
+// reap ends a connection that nobody needs, after a while.
+func (p *puppet) reap() {
+	n := p.net
+	if len(p.wanted) > 0 || p.link == nil {
+		return
+	}
+	l := p.link
+	n.after(lonelyAfter, func() {
+		if p.link == l && len(p.wanted) == 0 && !p.speech.busy() {
+			l.quit("Left the last channel")
+		}
+	})
+}
+
+// join asks the server into a channel.
+func (p *puppet) join(channel string) {
+	n, conn, w := p.net, p.link.conn, p.wanted[channel]
+	n.goRun(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
+		defer cancel()
+		err := conn.JoinChannel(ctx, w.name, "")
+		n.post(func() {
+			if p.link != nil && p.link.conn == conn && p.wanted[channel] == w {
+				p.joined(channel, w, err)
+			}
+		})
+	})
+}
+
+func (p *puppet) joined(channel string, w *wish, err error) {
+	n := p.net
+	refusal, refused := errors.AsType[*wire.JoinError](err)
+	switch {
+	case err == nil:
+		w.tries = 0
+		p.speech.setIn(channel, true)
+	case !refused, errors.Is(refusal.Reason, wire.ErrUnavailable), errors.Is(refusal.Reason, wire.ErrChannelFull):
+		if w.tries++; w.tries < joinTries {
+			conn := p.link.conn
+			n.after(n.config.Reconnect.delay(w.tries+2), func() {
+				if p.link != nil && p.link.conn == conn && p.wanted[channel] == w {
+					p.join(channel)
+				}
+			})
+			return
+		}
+		fallthrough
+	default:
+		n.log.Info("puppet may not join", "user", p.user, "channel", channel, "err", err)
+		p.expelled(channel, joinRefusal(w.name, err))
+	}
+}
+
+// expelled takes the Matrix user out of the room: IRC does not have it in the channel.
+func (p *puppet) expelled(channel, reason string) {
+	w := p.wanted[channel]
+	if w == nil {
+		return
+	}
+	delete(p.wanted, channel)
+	p.speech.setIn(channel, false)
+	p.speech.wake()
+	w.portal.Remove(p.user, reason)
+	p.reap()
+}
+
+// receive is called on the connection's goroutine. Nearly all that a puppet
+// hears the bot hears too.
+func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
+	switch m.Command {
+	case "PRIVMSG", "NOTICE":
+		if c.FromSelf(m) {
+			p.speech.echoed(m)
+		}
+	case "KICK", "PART", "NICK":
+		p.net.post(func() {
+			if p.link == l {
+				p.hear(c, m)
+			}
+		})
+	case "FAIL":
+		p.speech.refused(m)
+	default:
+		if m.Numeric() >= 400 {
+			p.speech.refused(m)
+		}
+	}
+}
+
+// hear works off, on the loop, what happens to the puppet itself.
+func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
+	n := p.net
+	switch {
+	case m.Command == "KICK" && n.fold(m.Param(1)) == n.fold(c.Nick()):
+		reason := fmt.Sprintf("Kicked from %s on IRC by %s", decode(m.Param(0)), decode(m.Prefix.Nick))
+		if len(m.Params) > 2 {
+			reason += ": " + plain(m.Param(2))
+		}
+		p.expelled(n.fold(m.Param(0)), reason)
+	case m.Command == "PART" && c.FromSelf(m):
+		if w := p.wanted[n.fold(m.Param(0))]; w != nil && w.leaving {
+			return
+		}
+		p.expelled(n.fold(m.Param(0)), fmt.Sprintf("Removed from %s on IRC", decode(m.Param(0))))
+	case m.Command == "NICK" && c.FromSelf(m):
+		for nick, owner := range n.byNick {
+			if owner == p {
+				delete(n.byNick, nick)
+			}
+		}
+		n.byNick[n.fold(m.Param(0))] = p
+		n.nicks.Store(p.user, m.Param(0))
+	}
+}
+
+// changeNick asks for a nick; a refusal leaves the old one.
+func (p *puppet) changeNick(nick string) {
+	n, conn := p.net, p.link.conn
+	n.goRun(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
+		defer cancel()
+		if err := conn.ChangeNick(ctx, nick); err != nil {
+			n.log.Info("puppet keeps its nick", "user", p.user, "wanted", nick, "err", err)
+		}
+	})
+}

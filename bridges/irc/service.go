@@ -1,0 +1,200 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"trestle/appservice/client"
+	"trestle/bridges/bridge"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/migrations"
+)
+
+// stopWait bounds how long requests of the homeserver may hold up the end.
+const stopWait = 5 * time.Second
+
+// A Service is the IRC bridge: an application service with its networks.
+type Service struct {
+	config   Config
+	log      *slog.Logger
+	db       *database.DB
+	inbox    *client.Inbox
+	bridge   *bridge.Bridge
+	journal  *journal
+	networks map[string]*network
+	order    []*network // as configured
+	metrics  *metrics
+
+	ctx    context.Context // of the bridge; it outlives the networks
+	cancel context.CancelFunc
+}
+
+// Run runs the bridge until ctx ends.
+func Run(ctx context.Context, config Config) error {
+	s, err := New(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Run(ctx)
+}
+
+// New opens the bridge's database; it connects to nothing.
+func New(ctx context.Context, config Config) (*Service, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	db, err := database.Open(ctx, config.Database, migrations.Bridges, database.Options{Log: config.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("the bridge's database: %w", err)
+	}
+	s := &Service{config: config, log: config.Logger, db: db, networks: map[string]*network{}}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.assemble(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Service) assemble() error {
+	if err := s.db.LockServer(s.ctx); err != nil {
+		return fmt.Errorf("the bridge's database: %w", err)
+	}
+	for _, config := range s.config.Networks {
+		n, err := newNetwork(s, config)
+		if err != nil {
+			return fmt.Errorf("network %q: %w", config.ID, err)
+		}
+		s.networks[config.ID] = n
+		s.order = append(s.order, n)
+	}
+	api, err := client.New(client.Config{
+		HomeserverURL: s.config.HomeserverURL, ServerName: s.config.ServerName,
+		ASToken: s.config.ASToken, SenderLocal: s.config.SenderLocal,
+	})
+	if err != nil {
+		return err
+	}
+	s.inbox = client.NewInbox(s.db, s.log)
+	s.metrics = newMetrics(s.config.Metrics, s)
+	s.bridge, err = bridge.New(s.ctx, bridge.Options{
+		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: s.commands(),
+		Logger: s.log, Metrics: s.config.Metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.journal, err = openJournal(s.config.Journal, s.bridge.Instance(), s.log)
+	return err
+}
+
+// Handler is what the homeserver talks to, at the URL of the registration.
+func (s *Service) Handler() http.Handler {
+	listener := &client.Listener{HSToken: s.config.HSToken, Inbox: s.inbox, Queries: s.bridge, Logger: s.log}
+	return listener.Handler()
+}
+
+// Run works until ctx ends, then says goodbye to the networks and finishes what it
+// has begun.
+func (s *Service) Run(ctx context.Context) error {
+	server, failed, err := s.listen()
+	if err != nil {
+		return err
+	}
+	var work sync.WaitGroup
+	var bridgeErr error
+	work.Go(func() {
+		defer s.cancel()
+		bridgeErr = s.bridge.Run(s.ctx)
+	})
+	for _, n := range s.order {
+		n.start()
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.ctx.Done(): // the bridge could not go on
+	case err = <-failed:
+	}
+	// First nothing new from Matrix, then nothing new from IRC, then the rest.
+	shutdown(server)
+	var goodbyes sync.WaitGroup
+	for _, n := range s.order {
+		goodbyes.Go(func() { n.stop("The bridge is restarting") })
+	}
+	goodbyes.Wait()
+	s.cancel()
+	work.Wait()
+	return errors.Join(err, bridgeErr)
+}
+
+// Close closes the database. Run has returned, or was never called.
+func (s *Service) Close() {
+	s.cancel()
+	s.db.Close()
+	if s.journal != nil {
+		if err := s.journal.close(); err != nil {
+			s.log.Warn("the journal was not closed", "err", err)
+		}
+	}
+}
+
+// listen serves the homeserver's requests if that is ours to do.
+func (s *Service) listen() (*http.Server, <-chan error, error) {
+	if s.config.Listen == "" {
+		return nil, nil, nil
+	}
+	network, address := "tcp", s.config.Listen
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, nil, fmt.Errorf("remove the old socket: %w", err)
+		}
+	}
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for the homeserver: %w", err)
+	}
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 30 * time.Second}
+	failed := make(chan error, 1)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serve the homeserver: %w", err)
+		}
+	}()
+	s.log.Info("listening for the homeserver", "address", listener.Addr().String())
+	return server, failed, nil
+}
+
+func shutdown(server *http.Server) {
+	if server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		server.Close()
+	}
+}
+
+// Ghost implements bridge.Remote.
+func (s *Service) Ghost(user matrix.UserID) (bridge.Ghost, bool) {
+	if user.Server() != s.config.ServerName {
+		return bridge.Ghost{}, false
+	}
+	for _, n := range s.order {
+		if nick, ok := n.templates.ghostNick(user.Localpart()); ok {
+			return bridge.Ghost{ID: user, Name: n.templates.displayName(decode(nick))}, true
+		}
+	}
+	return bridge.Ghost{}, false
+}

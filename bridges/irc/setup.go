@@ -1,0 +1,135 @@
+package irc
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"trestle/bridges/irc/wire"
+	"trestle/internal/config"
+	"trestle/internal/matrix"
+	"trestle/registration"
+)
+
+// ServiceID is the bridge's ID in its registration.
+const ServiceID = "irc"
+
+// FromConfig is the bridge as the configuration file has it. The caller adds how the
+// homeserver is reached, and what belongs to the process.
+func FromConfig(c *config.Config, r *registration.Registration) (Config, error) {
+	networks, err := networksOf(c.Bridges.IRC)
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{
+		PublicURL: c.BaseURL(), ServerName: c.ServerName,
+		ServiceID: r.ID, ASToken: r.ASToken, HSToken: r.HSToken, SenderLocal: r.SenderLocalpart,
+		Database: c.Bridges.IRC.Database.Reveal(), Journal: c.InData("irc.journal"), Networks: networks,
+	}, nil
+}
+
+// networksOf takes the networks that are switched on, in the order of their names.
+func networksOf(c config.IRC) ([]Network, error) {
+	var networks []Network
+	for _, id := range slices.Sorted(maps.Keys(c.Networks)) {
+		from := c.Networks[id]
+		if !from.Enabled {
+			continue
+		}
+		n := Network{
+			ID: id, Name: from.Name, Addr: from.Address, Password: from.Password.Reveal(), BotNick: from.BotNick,
+			Nick: from.Nick, Realname: from.Realname, Alias: from.Alias, User: from.User, DisplayName: from.DisplayName,
+			Channels: from.Channels, MaxConnections: from.MaxConnections, IdleTimeout: from.IdleTimeout.Std(),
+			Flood:      &wire.Flood{Burst: from.FloodBurst, Interval: from.FloodInterval.Std()},
+			Scrollback: from.Scrollback, Published: from.Published,
+		}
+		var err error
+		if n.TLS, err = tlsOf(from); err != nil {
+			return nil, fmt.Errorf("network %q: %w", id, err)
+		}
+		if n.BotCert, err = certOf(from.SASL); err != nil {
+			return nil, fmt.Errorf("network %q: %w", id, err)
+		}
+		switch sasl := from.SASL; sasl.Mechanism {
+		case "PLAIN":
+			n.BotSASL = func() wire.SASL { return wire.Plain(sasl.Username, sasl.Password.Reveal()) }
+		case "EXTERNAL":
+			n.BotSASL = wire.External
+		}
+		networks = append(networks, n)
+	}
+	return networks, nil
+}
+
+func tlsOf(from config.IRCNetwork) (*tls.Config, error) {
+	if !from.TLS {
+		return nil, nil
+	}
+	c := &tls.Config{InsecureSkipVerify: !from.TLSVerify}
+	if from.CAFile != "" {
+		pem, err := os.ReadFile(from.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate authorities: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("certificate authorities: %s holds no certificate", from.CAFile)
+		}
+	}
+	return c, nil
+}
+
+func certOf(from config.SASL) (*tls.Certificate, error) {
+	if from.Cert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(from.Cert, from.Key)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	return &pair, nil
+}
+
+// NewRegistration is a registration for the bridge, with fresh tokens: the names that
+// its networks' templates claim, and no others.
+func NewRegistration(c config.IRC, server matrix.ServerName, url string) (*registration.Registration, error) {
+	r := registration.Generate(ServiceID, url, c.BotUser)
+	return r, Claim(r, c, server)
+}
+
+// Claim sets a registration's namespaces: networks may have come and gone since it was
+// made.
+func Claim(r *registration.Registration, c config.IRC, server matrix.ServerName) error {
+	r.Protocols = []string{"irc"}
+	r.Namespaces = registration.Namespaces{}
+	for _, id := range slices.Sorted(maps.Keys(c.Networks)) {
+		n := c.Networks[id]
+		if !n.Enabled {
+			continue
+		}
+		named := strings.NewReplacer("{network}", id)
+		user, err := claim("@", named.Replace(n.User), "{nick}", server)
+		if err != nil {
+			return fmt.Errorf("network %q: %w", id, err)
+		}
+		alias, err := claim("#", named.Replace(n.Alias), "{channel}", server)
+		if err != nil {
+			return fmt.Errorf("network %q: %w", id, err)
+		}
+		r.Namespaces.Users = append(r.Namespaces.Users, user)
+		r.Namespaces.Aliases = append(r.Namespaces.Aliases, alias)
+	}
+	return nil
+}
+
+// claim makes the namespace of a template.
+func claim(sigil, template, place string, server matrix.ServerName) (registration.Namespace, error) {
+	before, after, _ := strings.Cut(template, place)
+	regex := sigil + regexp.QuoteMeta(before) + ".+" + regexp.QuoteMeta(after+":"+string(server))
+	return registration.NewNamespace(regex, true)
+}

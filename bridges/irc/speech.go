@@ -1,0 +1,229 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"trestle/bridges/irc/wire"
+)
+
+const (
+	// fenceAfter is how long the bot, or an echo, has to show a line before the
+	// server is asked whether it has taken it.
+	fenceAfter = 500 * time.Millisecond
+	// maxQueue is how much of one user may wait in memory.
+	maxQueue = 1000
+	// owedFor is how long the bot may be behind with a line that the server has.
+	owedFor = time.Minute
+)
+
+// speech says what a Matrix user has said, in order, each line exactly once.
+//
+// One line is under way at a time. It is taken when the bot has seen it in the channel,
+// or the server has echoed it, or has answered a PING that was sent after it. When the
+// connection ends before that, what the bot saw until the user's QUIT, or until the
+// server's end, decides; see network.settle. What was handed to the kernel is in the journal
+// before anything else happens, so that a bridge that is killed knows it afterwards.
+type speech struct {
+	puppet *puppet
+
+	mu       sync.Mutex
+	changed  chan struct{}   // closed and made anew when any of these changes
+	conn     *wire.Conn      // nil: none is up
+	hopeless error           // the network does not want us
+	in       map[string]bool // channels that we are in
+	queue    []*utterance
+	running  bool
+	line     *line // under way
+	owed     []owed
+	used     time.Time // when something was last said
+}
+
+// An utterance is something to be said: a text, or a command that has its place between
+// texts.
+type utterance struct {
+	seq      int64  // of the event, for the journal; 0: none
+	channel  string // folded
+	target   string
+	kind     wire.Kind
+	lines    []string
+	at       progress
+	message  *wire.Message // instead of lines
+	optional bool          // not worth connecting or joining for
+	doubt    string        // what may be on IRC twice
+	finish   func(error)   // a *wire.SendError if refused
+}
+
+func (s *speech) init(p *puppet) {
+	s.puppet, s.changed, s.in = p, make(chan struct{}), map[string]bool{}
+}
+
+// change is called with mu held.
+func (s *speech) change() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// setState notes that a connection is up, or is not, or never will be.
+func (s *speech) setState(conn *wire.Conn, hopeless error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn, s.hopeless = conn, hopeless
+	s.in = map[string]bool{}
+	s.change()
+}
+
+// setIn notes that we are in a channel, or are not.
+func (s *speech) setIn(channel string, in bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in {
+		s.in[channel] = true
+	} else {
+		delete(s.in, channel)
+	}
+	s.change()
+}
+
+func (s *speech) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change()
+}
+
+func (s *speech) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0
+}
+
+func (s *speech) lastUse(since time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.used.After(since) {
+		return s.used
+	}
+	return since
+}
+
+// add queues an utterance and tells whether nothing was queued before. It is
+// called on the loop.
+func (s *speech) add(u *utterance) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = len(s.queue) == 0
+	s.queue = append(s.queue, u)
+	s.used = time.Now()
+	if !s.running {
+		s.running = true
+		s.puppet.net.goRun(func() { s.run(s.puppet.net.ctx) })
+	}
+	return first
+}
+
+// run says what is queued and ends when nothing is.
+func (s *speech) run(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 || ctx.Err() != nil {
+			s.running = false
+			s.mu.Unlock()
+			return
+		}
+		u := s.queue[0]
+		s.mu.Unlock()
+		err := s.utter(ctx, u)
+		if ctx.Err() != nil {
+			continue // not finished: it is said after the restart
+		}
+		s.mu.Lock()
+		s.queue = s.queue[1:]
+		s.change()
+		s.mu.Unlock()
+		u.finish(err)
+	}
+}
+
+// utter says one utterance, however long there is no connection.
+func (s *speech) utter(ctx context.Context, u *utterance) error {
+	for u.message != nil || u.at.Line < len(u.lines) {
+		conn, err := s.ready(ctx, u)
+		if err != nil {
+			return err
+		}
+		l := s.begin(u, conn)
+		if l == nil {
+			continue // the connection has just ended
+		}
+		v := s.say(ctx, conn, u, l)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case v.refused != nil:
+			return v.refused
+		case v.taken && u.message != nil:
+			return nil
+		case v.taken:
+			s.mark(l)
+			u.at = l.after
+		default:
+			if v.doubt && u.doubt == "" {
+				u.doubt = l.text
+			}
+			if l.sent && u.seq != 0 { // it never arrived: the journal must not say that it did
+				s.puppet.net.service.journal.set(u.seq, u.at)
+			}
+		}
+	}
+	return nil
+}
+
+var errNotInChannel = errors.New("not in the channel")
+
+// ready waits until the utterance can be said.
+func (s *speech) ready(ctx context.Context, u *utterance) (*wire.Conn, error) {
+	for {
+		s.mu.Lock()
+		conn, hopeless, in, changed := s.conn, s.hopeless, s.in[u.channel], s.changed
+		s.mu.Unlock()
+		switch {
+		case conn != nil && in:
+			return conn, nil
+		case hopeless != nil:
+			return nil, hopeless
+		case u.optional:
+			return nil, errNotInChannel
+		}
+		wanted := false
+		if !s.puppet.net.ask(ctx, func() { wanted = s.puppet.wanted[u.channel] != nil }) {
+			return nil, context.Canceled
+		}
+		if !wanted {
+			return nil, errNotInChannel
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// waitForSpace waits while too much is queued.
+func (s *speech) waitForSpace(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		full, changed := len(s.queue) >= maxQueue, s.changed
+		s.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package irc
+
+import (
+	"fmt"
+	"strings"
+
+	"trestle/bridges/irc/names"
+	"trestle/internal/matrix"
+)
+
+// templates translate between a network's names and Matrix IDs.
+type templates struct {
+	alias, user pattern
+	display     string
+	nick        string
+	realname    string
+}
+
+// A pattern is a localpart with one place for a name in it.
+type pattern struct{ before, after string }
+
+func newTemplates(n *Network) (*templates, error) {
+	alias, err := newPattern(strings.ReplaceAll(n.Alias, "{network}", n.ID), "{channel}")
+	if err != nil {
+		return nil, fmt.Errorf("alias: %w", err)
+	}
+	user, err := newPattern(strings.ReplaceAll(n.User, "{network}", n.ID), "{nick}")
+	if err != nil {
+		return nil, fmt.Errorf("user: %w", err)
+	}
+	if !matrix.ValidLocalpart(user.before + user.after) {
+		return nil, fmt.Errorf("user: %q has characters that user IDs do not", n.User)
+	}
+	return &templates{
+		alias: alias, user: user,
+		display:  strings.ReplaceAll(n.DisplayName, "{network}", n.Name),
+		nick:     strings.NewReplacer("{localpart}", "$LOCALPART", "{display}", "$DISPLAY", "{mxid}", "$USERID").Replace(n.Nick),
+		realname: n.Realname,
+	}, nil
+}
+
+func newPattern(template, place string) (pattern, error) {
+	before, after, ok := strings.Cut(template, place)
+	if !ok || strings.Contains(after, place) {
+		return pattern{}, fmt.Errorf("%q needs %s exactly once", template, place)
+	}
+	if before == "" {
+		return pattern{}, fmt.Errorf("%q would claim every name: it needs something before %s", template, place)
+	}
+	return pattern{before, after}, nil
+}
+
+func (p pattern) fill(name string) string { return p.before + name + p.after }
+
+func (p pattern) match(s string) (name string, ok bool) {
+	if len(s) <= len(p.before)+len(p.after) || !strings.HasPrefix(s, p.before) || !strings.HasSuffix(s, p.after) {
+		return "", false
+	}
+	return s[len(p.before) : len(s)-len(p.after)], true
+}
+
+// channel is the channel that an alias' localpart means.
+func (t *templates) channel(localpart string) (string, bool) {
+	part, ok := t.alias.match(localpart)
+	if !ok {
+		return "", false
+	}
+	return names.UnescapeChannel(part)
+}
+
+// aliasLocalpart is the alias of a channel, given folded.
+func (t *templates) aliasLocalpart(channel string) string {
+	return t.alias.fill(names.EscapeChannel(channel))
+}
+
+// ghostNick is the nick, folded, that a virtual user's localpart means.
+func (t *templates) ghostNick(localpart string) (string, bool) {
+	part, ok := t.user.match(localpart)
+	if !ok {
+		return "", false
+	}
+	return names.UnescapeNick(part)
+}
+
+// ghostLocalpart is the virtual user of a nick, given folded.
+func (t *templates) ghostLocalpart(nick string) string {
+	return t.user.fill(names.EscapeNick(nick))
+}
+
+// displayName is a virtual user's display name.
+func (t *templates) displayName(nick string) string {
+	return strings.ReplaceAll(t.display, "{nick}", nick)
+}
+
+// puppetNick is the nick that a Matrix user's connection asks for.
+func (t *templates) puppetNick(user matrix.UserID, displayName string, maxLength int) string {
+	return names.Nick(t.nick, names.Person{UserID: string(user), DisplayName: displayName}, maxLength)
+}
+
+// puppetRealname tells the network who a puppet is.
+func (t *templates) puppetRealname(user matrix.UserID, displayName string) string {
+	if displayName == "" {
+		displayName = user.Localpart()
+	}
+	return oneLine(strings.NewReplacer("{localpart}", user.Localpart(), "{display}", displayName, "{mxid}", string(user)).Replace(t.realname))
+}
+
+// oneLine takes out what may not be in an IRC parameter.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' || r == 0 {
+			return ' '
+		}
+		return r
+	}, s))
+}
