@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trestle/internal/bench"
+)
+
+func (c commands) bench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure this binary from outside, with a server of its own",
+		Long: "Start this binary as a server on a free port with a data folder of its own, drive it\n" +
+			"over HTTP, and print what was measured. Nothing of it stays.",
+		Args: cobra.NoArgs,
+	}
+	var o bench.Options
+	cmd.Flags().StringVar(&o.Database, "bench-database", "", "an empty PostgreSQL database, as a URL; else SQLite")
+	cmd.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "how long each rate is measured")
+	cmd.Flags().IntVar(&o.Idle, "idle", 1000, "how many clients wait while memory is measured")
+	verbose := cmd.Flags().Bool("verbose", false, "show the server's log")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if o.Binary, err = os.Executable(); err != nil {
+			return err
+		}
+		if *verbose {
+			o.Log = c.std.err
+		}
+		figures, err := bench.Run(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		return bench.Table(c.std.out, figures)
+	}
+	return cmd
+}

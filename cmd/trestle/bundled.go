@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"trestle/bridges/irc"
+	"trestle/internal/config"
+	"trestle/registration"
+)
+
+// A bundledIRC is the IRC bridge inside of the server's process. It is an
+// application service like any other: it and the homeserver speak HTTP.
+type bundledIRC struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	listener net.Listener
+	service  *registration.Registration
+}
+
+// bundleIRC opens the bridge's listener and writes its registration, before
+// the homeserver reads registrations. nil if no bridge is to run.
+func bundleIRC(cfg *config.Config, log *slog.Logger) (*bundledIRC, error) {
+	if cfg.NoBridges || len(cfg.AppServices) == 0 || !anyNetwork(cfg) {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the IRC bridge: %w", err)
+	}
+	service, err := writeRegistration(cfg, "http://"+listener.Addr().String())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("registration of the IRC bridge: %w", err), listener.Close())
+	}
+	return &bundledIRC{cfg: cfg, log: log.With("bridge", "irc"), listener: listener, service: service}, nil
+}
+
+func anyNetwork(cfg *config.Config) bool {
+	for _, network := range cfg.Bridges.IRC.Networks {
+		if network.Enabled {
+			return true
+		}
+	}
+	return false
+}
+
+// writeRegistration keeps the tokens of the registration that is there.
+func writeRegistration(cfg *config.Config, url string) (*registration.Registration, error) {
+	if err := os.MkdirAll(cfg.AppServices[0], 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(cfg.AppServices[0], "irc.yaml")
+	service, err := registration.LoadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if service, err = irc.NewRegistration(cfg.Bridges.IRC, cfg.ServerName, url); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	default:
+		service.URL = url
+		if err := irc.Claim(service, cfg.Bridges.IRC, cfg.ServerName); err != nil {
+			return nil, err
+		}
+	}
+	return service, service.Write(path)
+}
+
+// run bridges until ctx ends. The homeserver answers by then.
+func (b *bundledIRC) run(ctx context.Context) error {
+	bridge, err := irc.FromConfig(b.cfg, b.service)
+	if err != nil {
+		return err
+	}
+	bridge.HomeserverURL, err = loopbackURL(b.cfg)
+	if err != nil {
+		return err
+	}
+	bridge.Logger = b.log
+	service, err := irc.New(ctx, bridge)
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	server := &http.Server{Handler: service.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(b.listener) }()
+	err = service.Run(ctx)
+	err = errors.Join(err, server.Close())
+	if cause := <-served; !errors.Is(cause, http.ErrServerClosed) {
+		err = errors.Join(err, cause)
+	}
+	return err
+}
+
+// close gives up a listener that run has not used.
+func (b *bundledIRC) close() { _ = b.listener.Close() }
+
+// loopbackURL is where this process reaches its own client API.
+func loopbackURL(cfg *config.Config) (string, error) {
+	for _, address := range cfg.Listen {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			continue // a unix socket
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		return "http://" + net.JoinHostPort(host, port), nil
+	}
+	return "", errors.New("the bundled bridges need a TCP address in listen")
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"trestle/homeserver"
+	"trestle/internal/config"
+	"trestle/internal/matrix"
+)
+
+// server is the homeserver of this binary, with its bundled bridges.
+type server struct{}
+
+// Run implements Homeserver. A bridge that fails is shown and leaves the
+// homeserver alone.
+func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error {
+	bridge, err := bundleIRC(cfg, log)
+	if err != nil {
+		return err
+	}
+	if bridge == nil {
+		return homeserver.Run(ctx, cfg, log, ready)
+	}
+	defer bridge.close()
+	// The bridge says goodbye while the homeserver still answers.
+	bridging, end := context.WithCancel(ctx)
+	defer end()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var bridged sync.WaitGroup
+	err = homeserver.Run(serving, cfg, log, func() {
+		bridged.Go(func() {
+			if err := bridge.run(bridging); err != nil && !errors.Is(err, context.Canceled) {
+				bridge.log.ErrorContext(ctx, "the bridge has stopped", "err", err)
+			}
+			<-bridging.Done()
+			stop()
+		})
+		ready()
+	})
+	end()
+	bridged.Wait()
+	return err
+}
+
+// CreateUser implements Homeserver.
+func (server) CreateUser(ctx context.Context, cfg *config.Config, log *slog.Logger, user NewUser) (matrix.UserID, error) {
+	return homeserver.CreateUser(ctx, cfg, log, homeserver.NewUser(user))
+}

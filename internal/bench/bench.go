@@ -1,0 +1,73 @@
+// Package bench measures a server from outside: it starts the binary as a
+// process of its own, drives it over HTTP and says what it saw. It judges
+// nothing; docs/performance.md keeps the figures beside their budgets.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Options are what to measure, and where.
+type Options struct {
+	Binary   string        // the server
+	Database string        // a PostgreSQL URL; empty: SQLite
+	Duration time.Duration // of each figure that is a rate
+	Idle     int           // clients that wait
+	Log      io.Writer     // of the server; nil: nowhere
+}
+
+// A Figure is one result.
+type Figure struct {
+	Name  string
+	Value string
+}
+
+// Run measures everything.
+func Run(ctx context.Context, o Options) ([]Figure, error) {
+	folder, err := os.MkdirTemp("", "trestle-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	service, err := newService(filepath.Join(folder, "appservices"))
+	if err != nil {
+		return nil, err
+	}
+	defer service.close()
+	s := &server{options: o, folder: folder}
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { s.kill() }()
+	b := &run{ctx: ctx, options: o, server: s, service: service, client: newClient(s.url)}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"register", b.people}, {"sends", b.sends}, {"latency", b.latency}, {"application service", b.delivery},
+		{"page", b.page}, {"idle clients", b.idle}, {"start", b.restart},
+	} {
+		if err := step.do(); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return b.figures, nil
+}
+
+// Table writes figures as Markdown.
+func Table(w io.Writer, figures []Figure) error {
+	if _, err := fmt.Fprint(w, "| figure | measured |\n|---|---|\n"); err != nil {
+		return err
+	}
+	for _, f := range figures {
+		if _, err := fmt.Fprintf(w, "| %s | %s |\n", f.Name, f.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+package bench_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/internal/bench"
+	"trestle/internal/testkit"
+)
+
+// TestEveryFigureIsMeasured runs all measurements, too short to mean anything.
+func TestEveryFigureIsMeasured(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Idle: 20, Log: t.Output()}
+		if strings.HasPrefix(url, "postgres") {
+			o.Database = url
+		}
+		figures, err := bench.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(figures) != 9 {
+			t.Errorf("%d figures: %v", len(figures), figures)
+		}
+		for _, f := range figures {
+			if f.Name == "" || f.Value == "" || strings.HasPrefix(f.Value, "0 ") {
+				t.Errorf("%s is %q", f.Name, f.Value)
+			}
+		}
+	})
+}

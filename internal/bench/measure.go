@@ -1,0 +1,270 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// senders is how many people talk at once.
+const senders = 64
+
+// run is one measurement of everything.
+type run struct {
+	ctx     context.Context
+	options Options
+	server  *server
+	service *service
+	client  *client
+	users   []*user
+	figures []Figure
+}
+
+func (b *run) figure(name, format string, args ...any) {
+	b.figures = append(b.figures, Figure{name, fmt.Sprintf(format, args...)})
+}
+
+func (b *run) people() error {
+	for i := range senders {
+		u, err := b.client.register(b.ctx, fmt.Sprint("user", i))
+		if err != nil {
+			return err
+		}
+		b.users = append(b.users, u)
+	}
+	for _, u := range b.users[1:] {
+		if err := b.client.call(b.ctx, http.MethodPost, "/_matrix/client/v3/join/"+url.PathEscape(b.users[0].room), u.token, map[string]any{}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sends is how many messages the server takes in a second.
+func (b *run) sends() error {
+	for _, kind := range []struct {
+		name    string
+		senders int
+		room    func(int) string
+	}{
+		{"sends/s, 1 sender", 1, func(int) string { return b.users[0].room }},
+		{"sends/s, 64 senders in 64 rooms", senders, func(i int) string { return b.users[i].room }},
+		{"sends/s, 64 senders in one room", senders, func(int) string { return b.users[0].room }},
+	} {
+		rate, err := b.flood(strings.ReplaceAll(kind.name, " ", ""), kind.senders, kind.room)
+		if err != nil {
+			return err
+		}
+		b.figure(kind.name, "%.0f", rate)
+	}
+	return nil
+}
+
+// flood lets people send as fast as they are answered.
+func (b *run) flood(label string, people int, room func(int) string) (perSecond float64, err error) {
+	label = url.PathEscape(strings.ReplaceAll(label, "/", ""))
+	var count atomic.Int64
+	var failure atomic.Pointer[error]
+	var all sync.WaitGroup
+	begin := time.Now()
+	end := begin.Add(b.options.Duration)
+	for i := range people {
+		all.Go(func() {
+			for n := 0; time.Now().Before(end); n++ {
+				if err := b.client.send(b.ctx, b.users[i].token, room(i), fmt.Sprintf("%s-%d", label, n)); err != nil {
+					failure.Store(&err)
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if e := failure.Load(); e != nil {
+		return 0, *e
+	}
+	return float64(count.Load()) / time.Since(begin).Seconds(), nil
+}
+
+// latency is the time from a send to the receiver's /sync at a steady rate.
+func (b *run) latency() error {
+	const rate = 500
+	room, reader := b.users[0].room, b.users[1]
+	first, err := b.client.sync(b.ctx, reader.token, "", 0)
+	if err != nil {
+		return err
+	}
+	total := int(b.options.Duration.Seconds() * rate)
+	sent := make([]time.Time, total)
+	var mu sync.Mutex
+	var took []time.Duration
+	done := make(chan error, 1)
+	go func() {
+		done <- b.listen(reader.token, first.Next, func(body string) bool {
+			var n int
+			if _, err := fmt.Sscanf(body, "lat%d:", &n); err != nil || n >= total {
+				return false
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, time.Since(sent[n]))
+			return len(took) == total
+		})
+	}()
+	var all sync.WaitGroup
+	tick := time.NewTicker(time.Second / rate)
+	defer tick.Stop()
+	for n := range total {
+		<-tick.C
+		mu.Lock()
+		sent[n] = time.Now()
+		mu.Unlock()
+		all.Go(func() {
+			// A send that fails leaves the listener waiting until its deadline.
+			_ = b.client.send(b.ctx, b.users[2+n%(senders-2)].token, room, fmt.Sprintf("lat%d", n))
+		})
+	}
+	all.Wait()
+	if err := <-done; err != nil {
+		return err
+	}
+	slices.Sort(took)
+	b.figure("send → /sync at 500/s, p50", "%.2f ms", milliseconds(took[len(took)/2]))
+	b.figure("send → /sync at 500/s, p99", "%.2f ms", milliseconds(took[len(took)*99/100]))
+	return nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// listen syncs until seen answers true for a message.
+func (b *run) listen(token, since string, seen func(body string) bool) error {
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		answer, err := b.client.sync(ctx, token, since, 10*time.Second)
+		if err != nil {
+			return err
+		}
+		since = answer.Next
+		for _, room := range answer.Rooms.Join {
+			for _, e := range room.Timeline.Events {
+				if seen(e.Content.Body) {
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// delivery is how fast an application service is sent what has waited for it.
+func (b *run) delivery() error {
+	if err := b.mark("mark-before"); err != nil {
+		return err
+	}
+	// The service is away while people talk.
+	b.service.mu.Lock()
+	if _, err := b.backlog(); err != nil {
+		b.service.mu.Unlock()
+		return err
+	}
+	before := b.service.events
+	b.service.mu.Unlock()
+	begin := time.Now()
+	if err := b.mark("mark-after"); err != nil {
+		return err
+	}
+	b.figure("application service, events/s while catching up", "%.0f", float64(b.service.seen()-before)/time.Since(begin).Seconds())
+	return nil
+}
+
+func (b *run) backlog() (float64, error) {
+	return b.flood("backlog", senders, func(int) string { return b.users[0].room })
+}
+
+// mark sends a message and waits until the service has it.
+func (b *run) mark(txn string) error {
+	if err := b.client.send(b.ctx, b.users[0].token, b.users[0].room, txn); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(2 * time.Minute); !b.service.marked(txn); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the application service was not sent %s", txn)
+		}
+	}
+	return nil
+}
+
+// page is the time that 20 events of history take.
+func (b *run) page() error {
+	var took []time.Duration
+	path := "/_matrix/client/v3/rooms/" + url.PathEscape(b.users[0].room) + "/messages?dir=b&limit=20"
+	from := ""
+	for range 200 {
+		var answer struct {
+			End string `json:"end"`
+		}
+		begin := time.Now()
+		if err := b.client.call(b.ctx, http.MethodGet, path+from, b.users[1].token, nil, &answer); err != nil {
+			return err
+		}
+		took = append(took, time.Since(begin))
+		from = "&from=" + url.QueryEscape(answer.End)
+		if answer.End == "" {
+			from = ""
+		}
+	}
+	slices.Sort(took)
+	b.figure("a page of 20 events, p50", "%.2f ms", milliseconds(took[len(took)/2]))
+	return nil
+}
+
+// idle is the memory of clients that wait for news.
+func (b *run) idle() error {
+	first, err := b.client.sync(b.ctx, b.users[1].token, "", 0)
+	if err != nil {
+		return err
+	}
+	before, err := b.server.memory()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(b.ctx)
+	var all sync.WaitGroup
+	for i := range b.options.Idle {
+		all.Go(func() {
+			// Ended by stop; the answer does not matter.
+			_, _ = b.client.sync(ctx, b.users[1+i%(senders-1)].token, first.Next, time.Minute)
+		})
+	}
+	time.Sleep(3 * time.Second) // all have come and wait
+	after, err := b.server.memory()
+	stop()
+	all.Wait()
+	if err != nil {
+		return err
+	}
+	b.figure("memory for a client that waits", "%.1f KB", float64(after-before)/1000/float64(b.options.Idle))
+	return nil
+}
+
+// restart is the time until a killed server answers again.
+func (b *run) restart() error {
+	var took []time.Duration
+	for range 5 {
+		b.server.kill()
+		begin := time.Now()
+		if err := b.server.start(b.ctx); err != nil {
+			return err
+		}
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.figure("start until the first answer, after kill -9", "%.0f ms", milliseconds(took[len(took)/2]))
+	return nil
+}
