@@ -1,0 +1,191 @@
+package ircstory_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"trestle/internal/testkit"
+)
+
+// patience bounds every wait: far more than anything takes on an idle machine.
+const patience = 90 * time.Second
+
+// onBoth runs a test on each IRC server with each database.
+func onBoth(t *testing.T, test func(t *testing.T, irc *testkit.IRCServer, trestle *testkit.Trestle)) {
+	testkit.IRCServers(t, testkit.IRCOptions{}, func(t *testing.T, irc *testkit.IRCServer) {
+		testkit.Databases(t, func(t *testing.T, url string) {
+			test(t, irc, startTrestle(t, url, irc))
+		})
+	})
+}
+
+// startTrestle runs a homeserver whose bundled bridge listens in #trestle.
+func startTrestle(t *testing.T, database string, irc *testkit.IRCServer) *testkit.Trestle {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`server_name: localhost
+open_registration: true
+bridges:
+  irc:
+    networks:
+      local:
+        enabled: true
+        address: %s
+        channels: ["#trestle"]
+        flood_burst: 1000
+        flood_interval: 1ms
+`, irc.Addr)
+	if err := os.WriteFile(filepath.Join(data, "trestle.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options := testkit.TrestleOptions{Data: data, Bridges: true}
+	if filepath.Ext(database) == "" {
+		options.Database = database
+	}
+	return testkit.StartTrestle(t, options)
+}
+
+// A person is somebody with a Matrix client.
+type person struct {
+	*mautrix.Client
+	t    *testing.T
+	room id.RoomID
+
+	mu      sync.Mutex
+	changed chan struct{}
+	seen    []*event.Event
+}
+
+// newPerson registers, and syncs until the test ends.
+func newPerson(t *testing.T, trestle *testkit.Trestle, name string) *person {
+	t.Helper()
+	client, err := mautrix.NewClient(trestle.BaseURL, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Client = &http.Client{Transport: testkit.SpecTransport(t, http.DefaultTransport), Timeout: 2 * time.Minute}
+	client.DefaultHTTPRetries = 0
+	res, err := client.RegisterDummy(t.Context(), &mautrix.ReqRegister{Username: name, Password: "correct horse"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.UserID, client.AccessToken = res.UserID, res.AccessToken
+	client.DeviceID = res.DeviceID
+	p := &person{Client: client, t: t, changed: make(chan struct{})}
+	ctx, stop := context.WithCancel(t.Context())
+	var syncing sync.WaitGroup
+	syncing.Go(func() { p.sync(ctx) })
+	t.Cleanup(func() {
+		stop()
+		syncing.Wait()
+	})
+	return p
+}
+
+// sync collects what happens in all rooms. A server that is down is asked again.
+func (p *person) sync(ctx context.Context) {
+	since := ""
+	for ctx.Err() == nil {
+		res, err := p.FullSyncRequest(ctx, mautrix.ReqSync{Since: since, Timeout: 5000})
+		if err != nil {
+			again := time.NewTimer(20 * time.Millisecond)
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		since = res.NextBatch
+		p.mu.Lock()
+		for room, joined := range res.Rooms.Join {
+			for _, e := range joined.Timeline.Events {
+				e.RoomID = room
+				p.seen = append(p.seen, e)
+			}
+		}
+		close(p.changed)
+		p.changed = make(chan struct{})
+		p.mu.Unlock()
+	}
+}
+
+// until waits for an event and returns the first that matches.
+func (p *person) until(what string, match func(e *event.Event) bool) *event.Event {
+	p.t.Helper()
+	deadline := time.After(patience)
+	for from := 0; ; {
+		p.mu.Lock()
+		events, changed := p.seen[from:], p.changed
+		from = len(p.seen)
+		p.mu.Unlock()
+		for _, e := range events {
+			if match(e) {
+				return e
+			}
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			p.t.Fatalf("%s does not see %s", p.UserID, what)
+		}
+	}
+}
+
+// hears waits for a message.
+func (p *person) hears(sender id.UserID, msgtype, body string) *event.Event {
+	p.t.Helper()
+	return p.until(fmt.Sprintf("%s say %q", sender, body), func(e *event.Event) bool {
+		return e.Sender == sender && e.Type.Type == "m.room.message" && e.Content.Raw["msgtype"] == msgtype && e.Content.Raw["body"] == body
+	})
+}
+
+// sees waits for a membership.
+func (p *person) sees(user id.UserID, membership string) *event.Event {
+	p.t.Helper()
+	return p.until(fmt.Sprintf("%s %s", user, membership), func(e *event.Event) bool {
+		return e.Type.Type == "m.room.member" && e.GetStateKey() == string(user) && e.Content.Raw["membership"] == membership
+	})
+}
+
+// joins joins the channel by its alias.
+func (p *person) joins(alias string) {
+	p.t.Helper()
+	res, err := p.JoinRoom(p.t.Context(), alias, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.room = res.RoomID
+}
+
+// says sends a message under a transaction ID until the server has taken it.
+func (p *person) says(txn string, content map[string]any) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	for {
+		_, err := p.SendMessageEvent(ctx, p.room, event.EventMessage, content, mautrix.ReqSendEvent{TransactionID: txn})
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			p.t.Fatalf("the server does not take %s: %v", txn, err)
+		}
+	}
+}
+
+func text(body string) map[string]any { return map[string]any{"msgtype": "m.text", "body": body} }

@@ -1,0 +1,125 @@
+package jsclient_test
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"trestle/internal/testkit"
+)
+
+// patience is for a whole story: each step in it gives up much earlier.
+const patience = 3 * time.Minute
+
+//go:embed *.mjs
+var stories embed.FS
+
+//go:embed package-lock.json
+var wanted []byte
+
+// library is the folder where setup.sh has installed what package-lock.json
+// lists. Without it the test is skipped, except in CI.
+func library(t *testing.T) string {
+	t.Helper()
+	folder, err := filepath.Abs("../../../.cache/jsclient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = exec.LookPath("node")
+	if err == nil {
+		var installed []byte
+		installed, err = os.ReadFile(filepath.Join(folder, "installed.json"))
+		if err == nil && bytes.Equal(installed, wanted) {
+			return folder
+		}
+	}
+	const advice = "matrix-js-sdk is not installed as package-lock.json has it (internal/testkit/scripts/setup.sh installs it)"
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s: %v", advice, err)
+	}
+	t.Skipf("%s: %v", advice, err)
+	return ""
+}
+
+// A story is a program that runs against a homeserver.
+type story struct {
+	t     *testing.T
+	name  string
+	ended chan error
+}
+
+// begin starts a story, with a judge between it and the homeserver. What it
+// has printed is shown when the test ends.
+func begin(t *testing.T, name, homeserver string) *story {
+	t.Helper()
+	// Node looks for libraries in the folders above a program.
+	folder, err := os.MkdirTemp(library(t), "story-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(folder, stories); err != nil {
+		t.Fatal(err)
+	}
+	s := &story{t: t, name: name, ended: make(chan error, 1)}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var output bytes.Buffer
+	node := exec.CommandContext(ctx, "node", filepath.Join(folder, name))
+	node.Env = append(os.Environ(), "HOMESERVER="+judged(t, homeserver))
+	node.Stdout, node.Stderr = &output, &output
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	go func() {
+		s.ended <- node.Wait()
+		close(over)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-over
+		t.Logf("%s:\n%s", name, output.String())
+		if err := os.RemoveAll(folder); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// end waits until the story is told to its end.
+func (s *story) end() {
+	s.t.Helper()
+	if err := <-s.ended; err != nil {
+		s.t.Errorf("%s: %v", s.name, err)
+	}
+}
+
+// judged is the URL of a proxy that lets everything through and fails the test
+// at what breaks the specification.
+func judged(t *testing.T, homeserver string) string {
+	t.Helper()
+	target, err := url.Parse(homeserver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:    testkit.SpecTransport(t, http.DefaultTransport),
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(func() {
+		// The library's last long poll may still wait.
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.URL
+}

@@ -1,0 +1,150 @@
+// What the conversations need: people, who are clients that sync by
+// themselves, and ways to wait for what they shall see.
+
+import { webcrypto } from "node:crypto";
+import * as sdk from "matrix-js-sdk";
+
+// Debian 12 has Node 18, which keeps this for modules.
+globalThis.crypto ??= webcrypto;
+
+// The library thinks aloud; the story is told by console.log.
+for (const level of ["trace", "debug", "info", "warn", "error"]) {
+    console[level] = () => {};
+}
+
+const patience = 30_000;
+
+export const baseUrl = process.env.HOMESERVER;
+export const password = "correct horse battery";
+
+// client is one that has not logged in, or has, with what login answered.
+export function client(session = {}) {
+    return sdk.createClient({
+        baseUrl,
+        userId: session.user_id,
+        deviceId: session.device_id,
+        accessToken: session.access_token,
+        timelineSupport: true,
+    });
+}
+
+// register makes an account the way people do: the first request tells what
+// the server wants, the second has it.
+export async function register(username) {
+    const stranger = client();
+    const asked = await refusal(stranger.registerRequest({ username, password }));
+    equal(asked.httpStatus, 401, "registering without authentication");
+    const auth = { type: "m.login.dummy", session: asked.data.session };
+    return stranger.registerRequest({ username, password, auth, initial_device_display_name: "Node" });
+}
+
+export function login(username, secret = password) {
+    return client().loginRequest({ ...proof(username), password: secret });
+}
+
+// proof is how a person says who she is.
+export function proof(username) {
+    return { type: "m.login.password", identifier: { type: "m.id.user", user: username }, password };
+}
+
+// online starts the sync loop and waits until it has caught up.
+export async function online(session, options = {}) {
+    const person = client(session);
+    if (options.encryption) {
+        await person.initRustCrypto({ useIndexedDB: false });
+    }
+    await person.startClient({ initialSyncLimit: options.limit ?? 20, lazyLoadMembers: true });
+    await until(person, () => person.isInitialSyncComplete(), "the first sync");
+    return person;
+}
+
+// What people see changes at these moments.
+const moments = [
+    sdk.ClientEvent.Sync,
+    sdk.RoomEvent.Timeline,
+    sdk.RoomEvent.Redaction,
+    sdk.MatrixEventEvent.Replaced,
+    sdk.MatrixEventEvent.Decrypted,
+];
+
+// until waits for what a person shall see, and returns it.
+export function until(person, condition, what) {
+    return new Promise((resolve, reject) => {
+        const look = () => {
+            const found = condition();
+            if (found) {
+                stop();
+                resolve(found);
+            }
+        };
+        const stop = () => {
+            clearTimeout(timer);
+            moments.forEach((moment) => person.off(moment, look));
+        };
+        const timer = setTimeout(() => {
+            stop();
+            reject(new Error(`${person.getUserId()} never sees ${what}`));
+        }, patience);
+        moments.forEach((moment) => person.on(moment, look));
+        look();
+    });
+}
+
+// membership waits until a person's own membership of a room is so.
+export function membership(person, roomId, wanted) {
+    const room = () => person.getRoom(roomId);
+    return until(person, () => room()?.getMyMembership() === wanted && room(), `${wanted} in ${roomId}`);
+}
+
+// hears waits for a message in a person's timeline.
+export function hears(person, roomId, text, from) {
+    const heard = () =>
+        person
+            .getRoom(roomId)
+            ?.getLiveTimeline()
+            .getEvents()
+            .find((e) => e.getContent().body === text && (!from || e.getSender() === from));
+    return until(person, heard, `"${text}"`);
+}
+
+// bodies are the texts of a timeline, oldest first.
+export function bodies(room) {
+    return room
+        .getLiveTimeline()
+        .getEvents()
+        .filter((e) => e.getType() === "m.room.message")
+        .map((e) => e.getContent().body);
+}
+
+// refusal is the error that a request has to end with.
+export async function refusal(request) {
+    try {
+        await request;
+    } catch (error) {
+        return error;
+    }
+    throw new Error("a request went through that should not");
+}
+
+export function equal(got, want, what) {
+    if (JSON.stringify(got) !== JSON.stringify(want)) {
+        throw new Error(`${what}: ${JSON.stringify(got)}, not ${JSON.stringify(want)}`);
+    }
+}
+
+// tell runs the steps of a story, in their order, and ends the program. A step
+// that cannot be told here returns the reason.
+export async function tell(steps) {
+    for (const [name, step] of Object.entries(steps)) {
+        let reason;
+        try {
+            reason = await step();
+        } catch (error) {
+            console.log(`FAIL  ${name}`);
+            console.log(error.stack);
+            process.exit(1);
+        }
+        console.log(reason ? `skip  ${name}: ${reason}` : `ok    ${name}`);
+    }
+    process.exit(0);
+}
