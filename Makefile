@@ -1,0 +1,51 @@
+# make run      build Trestle and start it; its data is in ./data
+# make test     set up what the tests need, and run them all
+# make check    formatting, static analysis, dependencies, architecture
+# make bench    measure a server from outside, on both engines (docs/performance.md)
+# make microbench  benchmarks of single packages
+# make fuzz     every fuzz target for FUZZTIME (10s)
+# make build    bin/trestle, one static binary
+
+# gin without MessagePack, and end-to-end encryption in pure Go. Everything is
+# built with these, so that everything is in Go's cache once.
+export GOFLAGS := -tags=nomsgpack,goolm -buildvcs=false
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS  := -s -w -X trestle/internal/telemetry.version=$(VERSION) -X trestle/internal/telemetry.commit=$(COMMIT)
+SCRIPTS  := internal/testkit/scripts
+FUZZTIME ?= 10s
+# What make test runs: TEST='./homeserver/... -run Join', for instance.
+TEST     ?= ./...
+
+.PHONY: build run test check bench microbench fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trestle ./cmd/trestle
+
+run: build
+	./bin/trestle serve
+
+test:
+	$(SCRIPTS)/setup.sh
+	$(SCRIPTS)/with-postgres.sh $(SCRIPTS)/test.sh -race -timeout 15m $(TEST)
+
+check:
+	$(SCRIPTS)/check.sh
+
+bench: build
+	$(SCRIPTS)/setup.sh
+	@echo "SQLite:"
+	./bin/trestle bench
+	@echo "PostgreSQL:"
+	$(SCRIPTS)/with-postgres.sh --durable sh -c './bin/trestle bench --bench-database "$$TEST_POSTGRES"'
+
+microbench:
+	$(SCRIPTS)/setup.sh
+	$(SCRIPTS)/with-postgres.sh --durable go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	$(SCRIPTS)/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin .cache
