@@ -157,8 +157,14 @@ func TestTheChannelOutlivesItsServer(t *testing.T) {
 		alice.says("2", text("into the void"))
 		irc.Restart()
 		bob = testkit.DialIRC(t, irc.Addr, "bob")
-		bob.Join("#trestle")
-		bob.Expect(":alice", "PRIVMSG #trestle :into the void")
+		bob.Send("JOIN #trestle")
+		heard, watched := false, false
+		bob.ExpectFunc("alice's message, and the bot in the channel", func(line string) bool {
+			heard = heard || strings.HasPrefix(line, ":alice") && strings.Contains(line, "PRIVMSG #trestle :into the void")
+			watched = watched || strings.HasPrefix(line, ":trestle!") && strings.Contains(line, " JOIN ") ||
+				strings.Contains(line, " 353 ") && strings.Contains(line[strings.LastIndexByte(line, 0x3a):], "trestle")
+			return heard && watched
+		})
 		bob.Say("#trestle", "back again")
 		alice.hears(ghost, "m.text", "back again")
 	})
