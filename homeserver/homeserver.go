@@ -4,14 +4,9 @@ package homeserver
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +24,6 @@ import (
 	"trestle/homeserver/syncer"
 	"trestle/internal/config"
 	"trestle/internal/database"
-	"trestle/internal/listeners"
 	"trestle/internal/matrix"
 	"trestle/internal/telemetry"
 	"trestle/migrations"
@@ -143,39 +137,6 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	return s.sender.Start(ctx)
 }
 
-func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter) accounts.Options {
-	secret := sha256.Sum256(append([]byte("account tokens\x00"), key.Private.Seed()...))
-	o := accounts.Options{
-		ServerName: s.cfg.ServerName, DB: s.db, Store: storage.NewAccounts(s.db), AppServices: s.registry,
-		Notifier: accountWaker{s.notifier}, Secret: secret[:], Log: s.log,
-		OpenRegistration: s.cfg.OpenRegistration, Guests: s.cfg.Registration.Guests,
-		SharedSecret: s.cfg.RegistrationSharedSecret.Reveal(),
-		Passwords: accounts.PasswordOptions{
-			Bcrypt: s.cfg.Passwords.Hash == "bcrypt", BcryptCost: s.cfg.Passwords.BcryptCost,
-			Memory: uint32(s.cfg.Passwords.Memory >> 10), Iterations: uint32(s.cfg.Passwords.Iterations),
-			AtOnce: s.cfg.Passwords.AtOnce, MinLength: s.cfg.Passwords.MinLength,
-		},
-	}
-	for _, token := range s.cfg.Registration.Tokens {
-		o.RegistrationTokens = append(o.RegistrationTokens, token.Reveal())
-	}
-	if limiter != nil {
-		o.Limiter = limiter
-	}
-	return o
-}
-
-func (s *Server) limiter() *api.RateLimiter {
-	if s.cfg.NoRateLimits {
-		return nil
-	}
-	rates := map[string]api.Rate{}
-	for name, limit := range s.cfg.RateLimits {
-		rates[name] = api.Rate{PerSecond: limit.PerSecond, Burst: limit.Burst}
-	}
-	return api.NewRateLimiter(rates, time.Now)
-}
-
 func (s *Server) route(limiter *api.RateLimiter) {
 	options := api.Options{
 		Authenticator: clientapi.Authenticator(s.accounts), Logger: s.log,
@@ -228,124 +189,4 @@ func (s *Server) Close() {
 		}
 	}
 	s.db.Close()
-}
-
-// Run serves until ctx ends, then stops gracefully. It calls ready once all
-// listeners are open.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error {
-	s, err := Open(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.serve(ctx, ready)
-}
-
-func (s *Server) serve(ctx context.Context, ready func()) error {
-	secure, err := s.tls()
-	if err != nil {
-		return err
-	}
-	clients, err := listeners.Open(s.cfg.Listen, secure)
-	if err != nil {
-		return err
-	}
-	defer clients.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var tasks []func(context.Context) error
-	tasks = append(tasks, func(ctx context.Context) error {
-		return clients.Serve(ctx, s.Handler(), listeners.Options{Logger: s.log, Drain: s.drain, Grace: s.cfg.ShutdownTimeout.Std()})
-	})
-	federation, err := s.federation(secure)
-	if err != nil {
-		return err
-	}
-	tasks = append(tasks, federation...)
-	if s.cfg.Metrics.Enabled && s.cfg.Metrics.Listen != "" {
-		tasks = append(tasks, s.serveMetrics)
-	}
-	tasks = append(tasks, s.jobs, s.ephemeral.Run, func(ctx context.Context) error {
-		select {
-		case err := <-s.lost:
-			return fmt.Errorf("the lock on the database is lost: %w", err)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	s.health.SetReady(true)
-	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready()
-	return runAll(ctx, cancel, tasks)
-}
-
-// runAll runs tasks until one fails or the context ends, and waits for all.
-func runAll(ctx context.Context, cancel context.CancelCauseFunc, tasks []func(context.Context) error) error {
-	ended := make(chan error, len(tasks))
-	for _, task := range tasks {
-		go func() { ended <- task(ctx) }()
-	}
-	var all error
-	for range tasks {
-		err := <-ended
-		if err != nil && !errors.Is(err, context.Canceled) {
-			all = errors.Join(all, err)
-			cancel(err)
-		}
-	}
-	return all
-}
-
-func (s *Server) drain() {
-	s.health.SetReady(false)
-	s.api.Drain()
-}
-
-func (s *Server) serveMetrics(ctx context.Context) error {
-	group, err := listeners.Open([]string{s.cfg.Metrics.Listen}, nil)
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET "+s.cfg.Metrics.Path, telemetry.MetricsHandler(s.metrics))
-	mux.Handle("GET /health", &s.health)
-	return group.Serve(ctx, mux, listeners.Options{Logger: s.log, Grace: time.Second})
-}
-
-// tls is the configured certificate, or nil.
-func (s *Server) tls() (*tls.Config, error) {
-	if s.cfg.TLSCert == "" {
-		return nil, nil
-	}
-	return listeners.TLS(s.cfg.TLSCert, s.cfg.TLSKey, time.Now)
-}
-
-// secured makes TCP addresses use the certificate, if there is one.
-func secured(addresses []string, secure *tls.Config) []string {
-	if secure == nil {
-		return addresses
-	}
-	list := slices.Clone(addresses)
-	for i, address := range list {
-		if !strings.HasPrefix(address, "unix:") && !strings.HasPrefix(address, "tls:") {
-			list[i] = "tls:" + address
-		}
-	}
-	return list
-}
-
-// federation opens the federation listeners. What they serve comes with the
-// Server-Server API; until then every path is unrecognized.
-func (s *Server) federation(secure *tls.Config) ([]func(context.Context) error, error) {
-	if len(s.cfg.FederationListen) == 0 {
-		return nil, nil
-	}
-	group, err := listeners.Open(secured(s.cfg.FederationListen, secure), secure)
-	if err != nil {
-		return nil, err
-	}
-	empty := api.NewServer(api.Options{Logger: s.log})
-	return []func(context.Context) error{func(ctx context.Context) error {
-		return group.Serve(ctx, empty.Handler(), listeners.Options{Logger: s.log, Grace: time.Second})
-	}}, nil
 }
