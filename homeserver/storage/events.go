@@ -38,6 +38,7 @@ type Events struct {
 	// caching is held while an event goes into byNID.
 	caching sync.Mutex
 	byNID   *lru.Cache[int64, *Event]
+	recent  recentEvents
 }
 
 const eventColumns = `event_nid, event_id, room_nid, position, ordering, state_root, replaces_nid, redacted_by, COALESCE(txn_key, ''), json`
@@ -110,8 +111,9 @@ func (s *Events) Redact(ctx context.Context, tx *database.Tx, e *Event) error {
 	return tx.Queue(ctx, redactEvent, e.NID, e.RedactedBy, e.JSON())
 }
 
-// Cache keeps an event that has just been committed.
-func (s *Events) Cache(e *Event) { s.keep(e) }
+// Cache keeps an event that has just been committed, or redacted. It is called
+// in commit order, for every event.
+func (s *Events) Cache(e *Event) { s.recent.add(s.keep(e)) }
 
 // keep caches an event, unless the cache knows of a redaction that was
 // committed after this one was read, and returns what the cache has.
@@ -205,6 +207,9 @@ func (s *Events) Forward(ctx context.Context, roomNID, after, upTo int64, limit 
 
 // Stream is up to limit events of all rooms with positions in (after, upTo], in order.
 func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*Event, error) {
+	if events, ok := s.recent.stream(after, upTo, limit); ok {
+		return events, nil
+	}
 	return s.query(ctx, selectStream, after, upTo, limit)
 }
 

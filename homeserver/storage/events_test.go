@@ -119,3 +119,67 @@ func TestTheCacheForgetsWhatIsRedacted(t *testing.T) {
 		}
 	})
 }
+
+// What readers of the stream get from memory is what is stored.
+func TestTheEndOfTheStreamInMemoryIsTheStoredOne(t *testing.T) {
+	s := open(t, testkit.SQLite(t))
+	ctx := t.Context()
+	events := fill(t, s, 50)
+	for _, e := range events[10:] {
+		s.Events.Cache(e)
+	}
+	redacted := *events[20]
+	var err error
+	if redacted.Event, err = redacted.Redact(); err != nil {
+		t.Fatal(err)
+	}
+	redacted.RedactedBy = events[49].NID
+	if err := s.DB.Update(ctx, func(tx *database.Tx) error { return s.Events.Redact(ctx, tx, &redacted) }); err != nil {
+		t.Fatal(err)
+	}
+	s.Events.Cache(&redacted)
+	cold := storage.New(s.DB)
+	for after := range int64(52) {
+		for _, limit := range []int{0, 1, 7, 100} {
+			for _, upTo := range []int64{after - 1, after, after + 3, 60} {
+				got, err := s.Events.Stream(ctx, after, upTo, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, err := cold.Events.Stream(ctx, after, upTo, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got) != len(want) {
+					t.Fatalf("(%d, %d] limit %d: %d events from memory, %d stored", after, upTo, limit, len(got), len(want))
+				}
+				for i := range want {
+					if got[i].NID != want[i].NID || got[i].RedactedBy != want[i].RedactedBy || string(got[i].JSON()) != string(want[i].JSON()) {
+						t.Fatalf("(%d, %d] limit %d: event %d is %s, stored is %s", after, upTo, limit, i, got[i].JSON(), want[i].JSON())
+					}
+				}
+			}
+		}
+	}
+}
+
+// However long the stream grows, memory holds no more than its end.
+func TestTheEndOfTheStreamInMemoryIsBounded(t *testing.T) {
+	s := open(t, testkit.SQLite(t))
+	events := fill(t, s, 9000)
+	for _, e := range events {
+		s.Events.Cache(e)
+	}
+	got, err := s.Events.Stream(t.Context(), events[0].Position-1, events[8999].Position, 9000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range got {
+		if e.NID != events[i].NID {
+			t.Fatalf("event %d is number %d, want %d", i, e.NID, events[i].NID)
+		}
+	}
+	if len(got) != 9000 {
+		t.Fatalf("%d events, want 9000", len(got))
+	}
+}

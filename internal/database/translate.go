@@ -108,13 +108,20 @@ func (t *sqlText) placeholders() {
 		}
 	}
 	for n := range t.words {
-		switch token := t.at(n); {
-		case token.kind != tokenParameter:
-		case inOrder:
-			t.set(n, "?")
-		default:
-			t.set(n, "?"+token.text[1:])
+		token := t.at(n)
+		if token.kind != tokenParameter {
+			continue
 		}
+		text := "?"
+		if !inOrder {
+			text += token.text[1:]
+		}
+		// SQLite plans for the number that is bound to a bare LIMIT, and so
+		// compiles the statement anew each time that one is bound.
+		if t.at(n-1).is("LIMIT") || t.at(n-1).is("OFFSET") {
+			text = "(0+" + text + ")"
+		}
+		t.set(n, text)
 	}
 }
 

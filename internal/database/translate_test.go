@@ -9,6 +9,7 @@ import (
 func TestTranslate(t *testing.T) {
 	for _, c := range []struct{ postgres, sqlite string }{
 		{`SELECT a FROM t WHERE b = $1 AND c = $2`, `SELECT a FROM t WHERE b = ? AND c = ?`},
+		{`SELECT a FROM t WHERE b = $1 LIMIT $2 OFFSET $3`, `SELECT a FROM t WHERE b = ? LIMIT (0+?) OFFSET (0+?)`},
 		{`SELECT a FROM t WHERE b = $2 AND c = $1`, `SELECT a FROM t WHERE b = ?2 AND c = ?1`},
 		{`SELECT a FROM t WHERE b = $1 OR c = $1`, `SELECT a FROM t WHERE b = ?1 OR c = ?1`},
 		{`SELECT a FROM t WHERE b = ANY($1)`, `SELECT a FROM t WHERE b IN (SELECT value FROM json_each(?))`},
