@@ -72,12 +72,19 @@ func (b *run) flood(label string, people int, room func(int) string) (perSecond 
 	var count atomic.Int64
 	var failure atomic.Pointer[error]
 	var all sync.WaitGroup
+	lines := make([]*line, people)
+	for i := range lines {
+		if lines[i], err = b.client.dial(b.users[i].token, room(i)); err != nil {
+			return 0, err
+		}
+		defer lines[i].close()
+	}
 	begin := time.Now()
 	end := begin.Add(b.options.Duration)
-	for i := range people {
+	for _, line := range lines {
 		all.Go(func() {
 			for n := 0; time.Now().Before(end); n++ {
-				if err := b.client.send(b.ctx, b.users[i].token, room(i), fmt.Sprintf("%s-%d", label, n)); err != nil {
+				if err := line.send(fmt.Sprintf("%s-%d", label, n)); err != nil {
 					failure.Store(&err)
 					return
 				}
@@ -226,6 +233,11 @@ func (b *run) page() error {
 
 // idle is the memory of clients that wait for news.
 func (b *run) idle() error {
+	// A server that was busy has memory to spare, which would hide what clients take.
+	b.server.kill()
+	if err := b.server.start(b.ctx); err != nil {
+		return err
+	}
 	first, err := b.client.sync(b.ctx, b.users[1].token, "", 0)
 	if err != nil {
 		return err
