@@ -89,15 +89,22 @@ type step struct {
 // errStale is for the retry that follows when a room turns out to be broken.
 var errStale = errors.New("the room has to be loaded again")
 
-// update runs fn with a draft on the room's newest state and queues what it
-// made. fn may run again if the room turns out to be stale.
-func (s *Service) update(ctx context.Context, nid int64, fn func(d *draft) error) (*batch, error) {
-	for attempt := 0; ; attempt++ {
-		b, err := s.tryUpdate(ctx, nid, fn)
-		if !errors.Is(err, errStale) || attempt == 3 {
-			return b, err
+// staleRetries is how often a change is made anew because another one, which
+// came before it, was refused by the database.
+const staleRetries = 100
+
+// update runs fn with a draft on the room's newest state and waits until what it
+// made is committed. fn runs again if it has built on what was not.
+func (s *Service) update(ctx context.Context, nid int64, fn func(d *draft) error) (b *batch, err error) {
+	for range staleRetries {
+		if b, err = s.tryUpdate(ctx, nid, fn); err == nil {
+			_, err = b.wait()
+		}
+		if !errors.Is(err, errStale) {
+			break
 		}
 	}
+	return b, err
 }
 
 func (s *Service) tryUpdate(ctx context.Context, nid int64, fn func(d *draft) error) (*batch, error) {
@@ -106,11 +113,19 @@ func (s *Service) tryUpdate(ctx context.Context, nid int64, fn func(d *draft) er
 		return nil, err
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.broken.Load() {
-		s.cache.release(r)
-		return nil, errStale
+	for r.broken.Load() {
+		r.mu.Unlock()
+		select {
+		case <-r.gone:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if r, err = s.cache.acquire(ctx, nid); err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
 	}
+	defer r.mu.Unlock()
 	d := &draft{ctx: ctx, s: s, room: r, head: r.pending}
 	keys := r.keys.size()
 	if err := fn(d); err != nil {

@@ -21,8 +21,10 @@ type room struct {
 	committed atomic.Pointer[head]
 
 	// broken is set when a queued event was not committed: everything built
-	// on it is void, and the room has to be loaded again.
+	// on it is void, and the room has to be loaded again, once it is gone from
+	// the cache: what was queued before is committed by then.
 	broken atomic.Bool
+	gone   chan struct{}
 
 	// inflight are the events that are queued, by number. The committing
 	// goroutine takes them out, which must never wait for a writer.
@@ -103,7 +105,7 @@ func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
 }
 
 func newRoom(info *storage.RoomInfo, keys []storage.StateKey) *room {
-	r := &room{info: info, keys: newKeyTable(keys), inflight: map[int64]*storage.Event{}}
+	r := &room{info: info, keys: newKeyTable(keys), inflight: map[int64]*storage.Event{}, gone: make(chan struct{})}
 	r.committed.Store(&head{})
 	return r
 }
@@ -182,6 +184,16 @@ type cached struct {
 	users int
 }
 
+// holds reports whether the entry is that room, loaded.
+func (e *cached) holds(r *room) bool {
+	select {
+	case <-e.ready:
+		return e.room == r
+	default:
+		return false
+	}
+}
+
 // idleRooms is how many unused rooms stay in memory.
 const idleRooms = 5_000
 
@@ -220,7 +232,7 @@ func (c *cache) acquire(ctx context.Context, nid int64) (*room, error) {
 func (c *cache) release(r *room) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if entry, ok := c.rooms[r.info.NID]; ok && entry.room == r {
+	if entry, ok := c.rooms[r.info.NID]; ok && entry.holds(r) {
 		entry.users--
 	}
 }
@@ -239,8 +251,9 @@ func (c *cache) add(r *room) {
 func (c *cache) drop(r *room) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if entry, ok := c.rooms[r.info.NID]; ok && entry.room == r {
+	if entry, ok := c.rooms[r.info.NID]; ok && entry.holds(r) {
 		delete(c.rooms, r.info.NID)
+		close(r.gone)
 	}
 }
 

@@ -59,7 +59,9 @@ func (s *Service) repeat(ctx context.Context, info *storage.RoomInfo, req SendRe
 		return "", nil
 	}
 	if b, ok := s.recent.Get(txn{info.NID, req.Sender, req.TxnKey}); ok {
-		return b.last()
+		if id, err := b.last(); !errors.Is(err, errStale) {
+			return id, err
+		}
 	}
 	senderNID, err := s.store.Users.NID(ctx, string(req.Sender))
 	if err != nil {
@@ -83,25 +85,31 @@ func (s *Service) commit(ctx context.Context, info *storage.RoomInfo, req SendRe
 
 // once runs fill, which adds the requested event, unless the same transaction
 // is under way already.
-func (s *Service) once(ctx context.Context, info *storage.RoomInfo, req SendRequest, fill func(*draft) error) (matrix.EventID, error) {
-	var earlier *batch
-	b, err := s.update(ctx, info.NID, func(d *draft) error {
-		if req.TxnKey != "" {
-			var ok bool
-			// The same request may have come twice at once.
-			if earlier, ok = s.recent.Get(txn{info.NID, req.Sender, req.TxnKey}); ok {
+func (s *Service) once(ctx context.Context, info *storage.RoomInfo, req SendRequest, fill func(*draft) error) (id matrix.EventID, err error) {
+	for range staleRetries {
+		var earlier *batch
+		b, err := s.update(ctx, info.NID, func(d *draft) error {
+			earlier = nil
+			if req.TxnKey != "" {
+				// The same request may have come twice at once.
+				earlier, _ = s.recent.Get(txn{info.NID, req.Sender, req.TxnKey})
+			}
+			if earlier != nil {
 				return nil
 			}
+			return fill(d)
+		})
+		if err != nil {
+			return "", err
 		}
-		return fill(d)
-	})
-	switch {
-	case err != nil:
-		return "", err
-	case earlier != nil:
-		return earlier.last()
+		if earlier == nil {
+			return b.last()
+		}
+		if id, err = earlier.last(); !errors.Is(err, errStale) {
+			return id, err
+		}
 	}
-	return b.last()
+	return "", errStale
 }
 
 func (req SendRequest) proposal() proposal {
