@@ -11,15 +11,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"trestle/homeserver/api"
 	"trestle/internal/config"
 	"trestle/internal/listeners"
 	"trestle/internal/telemetry"
 )
 
+// Running is a server that answers.
+type Running struct {
+	Addresses []string // of the client API, one for each in the configuration
+	Metrics   prometheus.Registerer
+}
+
 // Run serves until ctx ends, then stops gracefully. It calls ready once all
 // listeners are open.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error {
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(Running)) error {
 	s, err := Open(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -28,7 +36,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()
 	return s.serve(ctx, ready)
 }
 
-func (s *Server) serve(ctx context.Context, ready func()) error {
+func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	secure, err := s.tls()
 	if err != nil {
 		return err
@@ -62,7 +70,7 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 	})
 	s.health.SetReady(true)
 	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready()
+	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics})
 	return runAll(ctx, cancel, tasks)
 }
 

@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"trestle/bridges/irc"
+	"trestle/homeserver"
 	"trestle/internal/config"
 	"trestle/registration"
 )
@@ -40,7 +43,7 @@ func bundleIRC(cfg *config.Config, log *slog.Logger) (*bundledIRC, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("registration of the IRC bridge: %w", err), listener.Close())
 	}
-	return &bundledIRC{cfg: cfg, log: log.With("bridge", "irc"), listener: listener, service: service}, nil
+	return &bundledIRC{cfg: reachable(cfg), log: log.With("bridge", "irc"), listener: listener, service: service}, nil
 }
 
 func anyNetwork(cfg *config.Config) bool {
@@ -76,16 +79,16 @@ func writeRegistration(cfg *config.Config, url string) (*registration.Registrati
 }
 
 // run bridges until ctx ends. The homeserver answers by then.
-func (b *bundledIRC) run(ctx context.Context) error {
+func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error {
 	bridge, err := irc.FromConfig(b.cfg, b.service)
 	if err != nil {
 		return err
 	}
-	bridge.HomeserverURL, err = loopbackURL(b.cfg)
+	bridge.HomeserverURL, err = loopbackURL(b.cfg, running.Addresses)
 	if err != nil {
 		return err
 	}
-	bridge.Logger = b.log
+	bridge.Logger, bridge.Metrics = b.log, running.Metrics
 	service, err := irc.New(ctx, bridge)
 	if err != nil {
 		return err
@@ -105,17 +108,30 @@ func (b *bundledIRC) run(ctx context.Context) error {
 // close gives up a listener that run has not used.
 func (b *bundledIRC) close() { _ = b.listener.Close() }
 
-// loopbackURL is where this process reaches its own client API.
-func loopbackURL(cfg *config.Config) (string, error) {
-	for _, address := range cfg.Listen {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			continue // a unix socket
-		}
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			host = "127.0.0.1"
-		}
-		return "http://" + net.JoinHostPort(host, port), nil
+// reachable is a configuration with an address that the bridge can use: plain
+// HTTP over TCP. If there is none, one is added that only this machine sees.
+func reachable(cfg *config.Config) *config.Config {
+	if slices.ContainsFunc(cfg.Listen, plain) {
+		return cfg
 	}
-	return "", errors.New("the bundled bridges need a TCP address in listen")
+	more := *cfg
+	more.Listen = append(slices.Clone(cfg.Listen), "127.0.0.1:0")
+	return &more
+}
+
+func plain(address string) bool {
+	return !strings.HasPrefix(address, "unix:") && !strings.HasPrefix(address, "tls:")
+}
+
+// loopbackURL is where this process reaches its own client API, which has been
+// opened at these addresses.
+func loopbackURL(cfg *config.Config, opened []string) (string, error) {
+	host, port, err := net.SplitHostPort(opened[slices.IndexFunc(cfg.Listen, plain)])
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }

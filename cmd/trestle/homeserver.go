@@ -22,7 +22,7 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 		return err
 	}
 	if bridge == nil {
-		return homeserver.Run(ctx, cfg, log, ready)
+		return homeserver.Run(ctx, cfg, log, func(homeserver.Running) { ready() })
 	}
 	defer bridge.close()
 	// The bridge says goodbye while the homeserver still answers.
@@ -31,9 +31,9 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var bridged sync.WaitGroup
-	err = homeserver.Run(serving, cfg, log, func() {
+	err = homeserver.Run(serving, bridge.cfg, log, func(running homeserver.Running) {
 		bridged.Go(func() {
-			if err := bridge.run(bridging); err != nil && !errors.Is(err, context.Canceled) {
+			if err := bridge.run(bridging, running); err != nil && !errors.Is(err, context.Canceled) {
 				bridge.log.ErrorContext(ctx, "the bridge has stopped", "err", err)
 			}
 			<-bridging.Done()

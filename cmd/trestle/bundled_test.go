@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/internal/config"
+)
+
+// The bundled bridge runs beside a homeserver that people reach by a socket
+// only, and its figures are among the homeserver's.
+func TestTheBundledBridgeNeedsNoAddressOfTheOperators(t *testing.T) {
+	folder := t.TempDir()
+	if _, err := config.Init(folder, nil); err != nil {
+		t.Fatal(err)
+	}
+	// The path of a socket is short.
+	short, err := os.MkdirTemp("", "trestle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(short) })
+	socket := filepath.Join(short, "api")
+	cfg, err := config.Load(config.Source{Environ: []string{
+		"TRESTLE_DATA=" + folder, "TRESTLE_LISTEN=unix:" + socket, "TRESTLE_IRC_NETWORK=local=127.0.0.1:1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		ended <- server{}.Run(ctx, cfg, slog.New(slog.DiscardHandler), func() { close(ready) })
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) },
+	}}
+	figures := ""
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(figures, `trestle_irc_network_up{network="local"} 0`); {
+		if time.Now().After(deadline) {
+			t.Fatalf("the bridge's figures are not among\n%s", figures)
+		}
+		res, err := client.Get("http://trestle/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		figures = string(raw)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
