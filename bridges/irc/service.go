@@ -86,7 +86,7 @@ func (s *Service) assemble() error {
 		return err
 	}
 	s.inbox = client.NewInbox(s.db, s.log)
-	s.metrics = newMetrics(s.config.Metrics, s)
+	s.metrics = newMetrics()
 	s.bridge, err = bridge.New(s.ctx, bridge.Options{
 		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: s.commands(),
 		Logger: s.log, Metrics: s.config.Metrics,
@@ -94,8 +94,11 @@ func (s *Service) assemble() error {
 	if err != nil {
 		return err
 	}
-	s.journal, err = openJournal(s.config.Journal, s.bridge.Instance(), s.log)
-	return err
+	if s.journal, err = openJournal(s.config.Journal, s.bridge.Instance(), s.log); err != nil {
+		return err
+	}
+	s.metrics.register(s.config.Metrics, s)
+	return nil
 }
 
 // Handler is what the homeserver talks to, at the URL of the registration.

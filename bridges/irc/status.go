@@ -79,8 +79,8 @@ type metrics struct {
 	doubtful    prometheus.Counter
 }
 
-func newMetrics(registerer prometheus.Registerer, s *Service) *metrics {
-	m := &metrics{
+func newMetrics() *metrics {
+	return &metrics{
 		toIRC: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "trestle_irc_delivered_total", Help: "Messages of Matrix users that IRC servers have taken.",
 		}),
@@ -91,10 +91,13 @@ func newMetrics(registerer prometheus.Registerer, s *Service) *metrics {
 			Name: "trestle_irc_doubtful_total", Help: "Messages of which nobody can know whether they are on IRC once: the bridge or the server was killed at that moment.",
 		}),
 	}
+}
+
+// register shows the figures of a service that is put together.
+func (m *metrics) register(registerer prometheus.Registerer, s *Service) {
 	if registerer != nil {
 		registerer.MustRegister(m.toIRC, m.undelivered, m.doubtful, &collector{s})
 	}
-	return m
 }
 
 var (

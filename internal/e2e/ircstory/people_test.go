@@ -108,10 +108,22 @@ func (p *person) sync(ctx context.Context) {
 			}
 			continue
 		}
+		news := map[id.RoomID][]*event.Event{}
+		for room, joined := range res.Rooms.Join {
+			if joined.Timeline.Limited && since != "" {
+				if news[room], err = p.gap(ctx, room, since, joined.Timeline.PrevBatch); err != nil {
+					break
+				}
+			}
+			news[room] = append(news[room], joined.Timeline.Events...)
+		}
+		if err != nil {
+			continue // the same again
+		}
 		since = res.NextBatch
 		p.mu.Lock()
-		for room, joined := range res.Rooms.Join {
-			for _, e := range joined.Timeline.Events {
+		for room, events := range news {
+			for _, e := range events {
 				e.RoomID = room
 				p.seen = append(p.seen, e)
 			}
@@ -119,6 +131,21 @@ func (p *person) sync(ctx context.Context) {
 		close(p.changed)
 		p.changed = make(chan struct{})
 		p.mu.Unlock()
+	}
+}
+
+// gap is what a sync has left out because it was too much for one answer.
+func (p *person) gap(ctx context.Context, room id.RoomID, since, upTo string) (events []*event.Event, err error) {
+	for from := since; ; {
+		page, err := p.Messages(ctx, room, from, upTo, mautrix.DirectionForward, nil, 100)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, page.Chunk...)
+		if page.End == "" || len(page.Chunk) == 0 {
+			return events, nil
+		}
+		from = page.End
 	}
 }
 
