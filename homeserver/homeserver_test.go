@@ -19,8 +19,8 @@ import (
 	"trestle/internal/testkit"
 )
 
-// open makes a homeserver on a database.
-func open(t testing.TB, url string, change func(*config.Config)) *homeserver.Server {
+// settings are for a homeserver on a database.
+func settings(t testing.TB, url string, change func(*config.Config)) *config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.ServerName = "test"
@@ -34,6 +34,13 @@ func open(t testing.TB, url string, change func(*config.Config)) *homeserver.Ser
 	if change != nil {
 		change(cfg)
 	}
+	return cfg
+}
+
+// open makes a homeserver on a database.
+func open(t testing.TB, url string, change func(*config.Config)) *homeserver.Server {
+	t.Helper()
+	cfg := settings(t, url, change)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	server, err := homeserver.Open(t.Context(), cfg, log)
 	if err != nil {

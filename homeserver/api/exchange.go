@@ -32,6 +32,8 @@ type exchange struct {
 	number  uint64
 	context context.Context
 	started time.Time
+	waited  time.Time // until when it wants to wait, if it has waited already
+	parked  bool      // the connection is not the server's any more
 }
 
 var (
@@ -63,7 +65,7 @@ func (x *exchange) run() {
 // ctx is the request's context; it knows the request's number.
 func (x *exchange) ctx() context.Context {
 	if x.context == nil {
-		x.context = requestContext{Context: x.r.Context(), server: x.server, number: x.number}
+		x.context = requestContext{Context: x.r.Context(), server: x.server, number: x.number, request: x.r, waited: x.waited}
 	}
 	return x.context
 }
@@ -137,7 +139,7 @@ func (x *exchange) remoteAddr() string {
 // where no token is asked for, too: they register and log in users in bulk.
 func (x *exchange) limit() error {
 	limiter, bucket := x.server.options.Limiter, x.route.bucket
-	if limiter == nil || x.who.Unlimited || bucket == "" {
+	if limiter == nil || x.who.Unlimited || bucket == "" || !x.waited.IsZero() {
 		return nil
 	}
 	if x.route.Auth == None && bucket != DefaultBucket {
@@ -164,10 +166,16 @@ type Answer interface {
 func (x *exchange) fail(err error) {
 	var answer Answer
 	var known *matrix.Error
+	var parked *Parked
 	switch {
 	case x.w.Written():
 		x.log(slog.LevelWarn, "response broken off", err)
 		return
+	case errors.As(err, &parked):
+		if err = x.park(parked); err != nil {
+			x.log(slog.LevelError, "request cannot wait", err)
+			err = x.writeError(matrix.Unknown())
+		}
 	case errors.As(err, &answer):
 		status, body := answer.Answer()
 		err = x.encodeJSON(status, body)

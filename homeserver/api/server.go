@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"trestle/internal/listeners"
 	"trestle/internal/matrix"
 )
 
@@ -115,6 +116,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodHead:
 		get := *r
 		get.Method = http.MethodGet
+		get.Close = true // what is read again must be what was sent: it does not park
 		r = &get
 	}
 	s.engine.ServeHTTP(w, r)
@@ -126,6 +128,7 @@ func (s *Server) handler(route *Route) gin.HandlerFunc {
 			server: s, route: route, w: c.Writer, r: c.Request, params: c.Params,
 			number: s.requests.Add(1), started: s.options.Now(),
 		}
+		x.waited, _ = listeners.TakeResumed(c.Request.Context())
 		defer x.finished()
 		x.run()
 	}
@@ -137,6 +140,9 @@ func (s *Server) refuse(e *matrix.Error) gin.HandlerFunc {
 }
 
 func (x *exchange) finished() {
+	if x.parked {
+		return // it is counted when it is answered
+	}
 	took := x.server.options.Now().Sub(x.started)
 	if m := x.server.options.Metrics; m != nil {
 		m.Request(x.r.Method, x.route.Path, x.w.Status(), took)
@@ -177,8 +183,10 @@ func (s *Server) trusts(peer string) bool {
 // A requestContext is a request's context that knows which request it is.
 type requestContext struct {
 	context.Context
-	server *Server
-	number uint64
+	server  *Server
+	number  uint64
+	request *http.Request
+	waited  time.Time
 }
 
 type requestKey struct{}

@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -58,6 +59,10 @@ func (r *syncRequest) Validate() error {
 	return nil
 }
 
+// patience is how long /sync waits before it parks: clients in rooms where
+// something is going on are not worth the trouble.
+const patience = 500 * time.Millisecond
+
 func (a *syncAPI) syncNow(ctx context.Context, who api.Caller, req *syncRequest) (*syncer.Response, error) {
 	filter, err := a.filter(ctx, who.UserID, req.Filter)
 	if err != nil {
@@ -69,9 +74,20 @@ func (a *syncAPI) syncNow(ctx context.Context, who api.Caller, req *syncRequest)
 		Stop: api.Draining(ctx),
 	}
 	if req.Timeout != nil {
-		wanted.Timeout = time.Duration(min(*req.Timeout, 3_600_000)) * time.Millisecond
+		wanted.Timeout = time.Duration(min(*req.Timeout, syncer.MaxTimeout.Milliseconds())) * time.Millisecond
+	}
+	until := time.Now().Add(wanted.Timeout)
+	if waited, ok := api.Waited(ctx); ok {
+		until, wanted.Timeout = waited, time.Until(waited)
+	}
+	if api.Parks(ctx) {
+		wanted.Patience = patience
 	}
 	response, err := a.sync.Sync(ctx, wanted)
+	var idle *syncer.Idle
+	if errors.As(err, &idle) {
+		return nil, &api.Parked{Until: until, Subscribe: idle.Subscribe}
+	}
 	if err == nil && req.ProposedStateAfter && !req.UseStateAfter {
 		response.StateAfterAsProposed()
 	}

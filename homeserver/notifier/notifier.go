@@ -57,7 +57,7 @@ type user struct {
 	last    int64          // position of the newest change that concerns the user
 	serial  int64          // the same for what is not stored
 	kinds   [kinds]int64
-	waiters map[chan struct{}]struct{}
+	waiters map[*waiter]struct{}
 	used    time.Time
 }
 
@@ -338,10 +338,7 @@ func (u *user) touch(position int64) {
 
 func (u *user) wake() {
 	for w := range u.waiters {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
+		w.wake()
 	}
 }
 

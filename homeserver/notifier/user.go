@@ -41,7 +41,7 @@ func (n *Notifier) User(ctx context.Context, id matrix.UserID) (*Snapshot, error
 	n.mu.Lock()
 	u, ok := n.users[id]
 	if !ok {
-		u = &user{ready: make(chan struct{}), waiters: map[chan struct{}]struct{}{}}
+		u = &user{ready: make(chan struct{}), waiters: map[*waiter]struct{}{}}
 		n.users[id] = u
 	}
 	u.used = time.Now()
@@ -157,24 +157,40 @@ func (s *Snapshot) Active(position, serial int64) []int64 {
 // ErrStopped is what Wait returns when its stop channel is closed.
 var ErrStopped = errors.New("the server stops")
 
+// A waiter is told, from under the lock, of whatever concerns a user.
+type waiter struct{ wake func() }
+
+// Watch has wake called when something concerns the user that is newer than a
+// position or a serial, perhaps more than once, until cancel is called. wake
+// is called from under the Notifier's lock: it must not block.
+func (n *Notifier) Watch(id matrix.UserID, position, serial int64, wake func()) (cancel func()) {
+	w := &waiter{wake}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.loaded(id)
+	if u == nil || u.last > position || u.serial > serial {
+		wake()
+		return func() {}
+	}
+	u.waiters[w] = struct{}{}
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(u.waiters, w)
+		u.used = time.Now()
+	}
+}
+
 // Wait returns when something concerns the user that is newer than a position
 // or a serial, when stop is closed, or when the context ends.
 func (n *Notifier) Wait(ctx context.Context, stop <-chan struct{}, id matrix.UserID, position, serial int64) error {
 	woken := make(chan struct{}, 1)
-	n.mu.Lock()
-	u := n.loaded(id)
-	if u == nil || u.last > position || u.serial > serial {
-		n.mu.Unlock()
-		return nil
-	}
-	u.waiters[woken] = struct{}{}
-	n.mu.Unlock()
-	defer func() {
-		n.mu.Lock()
-		delete(u.waiters, woken)
-		u.used = time.Now()
-		n.mu.Unlock()
-	}()
+	defer n.Watch(id, position, serial, func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	})()
 	select {
 	case <-woken:
 		return nil

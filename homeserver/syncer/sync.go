@@ -84,10 +84,24 @@ type Request struct {
 	UseStateAfter bool
 	// Stop, when closed, ends the waiting with what there is.
 	Stop <-chan struct{}
+	// Patience, if not 0, is how long Sync may wait before it answers [Idle].
+	Patience time.Duration
 }
 
-// maxTimeout bounds how long a client may wait.
-const maxTimeout = 5 * time.Minute
+// Idle is the error by which Sync says that nothing has happened for a while:
+// the client waits elsewhere, and the request is to be made again when it is
+// woken or its timeout has passed.
+type Idle struct {
+	// Subscribe has wake called when there may be something new; it must not
+	// block. leave ends that, and has to be called.
+	Subscribe func(wake func()) (leave func())
+}
+
+// Error implements error.
+func (*Idle) Error() string { return "nothing has happened" }
+
+// MaxTimeout bounds how long a client may wait.
+const MaxTimeout = 5 * time.Minute
 
 // Sync answers what is new for a device, and waits up to the timeout for
 // something that is (Client-Server API § Syncing).
@@ -112,33 +126,55 @@ func (s *Service) Sync(ctx context.Context, req Request) (*Response, error) {
 			return nil, err
 		}
 	}
-	defer s.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)()
-	waiting, cancel := context.WithTimeout(ctx, max(0, min(req.Timeout, maxTimeout)))
+	gone := s.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)
+	resp, idle, err := s.wait(ctx, req, since, initial)
+	if idle == nil {
+		gone()
+		return resp, err
+	}
+	return nil, &Idle{func(wake func()) func() {
+		leave := s.Notifier.Watch(req.User, idle.Position, idle.Serial, wake)
+		return func() { leave(); gone() }
+	}}
+}
+
+// wait answers as soon as there is something new. idle is what the client was
+// shown when patience has run out.
+func (s *Service) wait(ctx context.Context, req Request, since Token, initial bool) (resp *Response, idle *Token, err error) {
+	timeout := max(0, min(req.Timeout, MaxTimeout))
+	impatient := req.Patience != 0 && req.Patience < timeout
+	if impatient {
+		timeout = req.Patience
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	from := since
 	for {
 		snap, err := s.Notifier.User(ctx, req.User)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		b := &build{Service: s, ctx: ctx, req: req, snap: snap, since: from, initial: initial}
 		if initial || req.FullState || snap.Last > from.Position || snap.LastSerial > from.Serial || from.Sent != 0 {
 			if err := b.all(); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		} else {
 			b.resp.NextBatch = b.now().String()
 		}
-		if initial || req.FullState || !b.resp.empty() || waiting.Err() != nil {
-			return &b.resp, b.counts()
+		if initial || req.FullState || !b.resp.empty() || waiting.Err() != nil && !impatient {
+			return &b.resp, nil, b.counts()
 		}
 		from = b.now()
 		err = s.Notifier.Wait(waiting, req.Stop, req.User, from.Position, from.Serial)
-		if errors.Is(err, notifier.ErrStopped) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return &b.resp, b.counts()
-		}
-		if err != nil {
-			return nil, err
+		ended := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		switch {
+		case ended && impatient:
+			return nil, &from, nil
+		case ended, errors.Is(err, notifier.ErrStopped):
+			return &b.resp, nil, b.counts()
+		case err != nil:
+			return nil, nil, err
 		}
 	}
 }

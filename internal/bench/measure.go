@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// senders is how many people talk at once.
-const senders = 64
+const (
+	senders  = 64  // how many people talk at once
+	arrivals = 400 // clients that come to wait, in a second
+)
 
 // run is one measurement of everything.
 type run struct {
@@ -248,10 +250,13 @@ func (b *run) idle() error {
 	}
 	ctx, stop := context.WithCancel(b.ctx)
 	var all sync.WaitGroup
+	arrival := time.NewTicker(time.Second / arrivals)
+	defer arrival.Stop()
 	for i := range b.options.Idle {
+		<-arrival.C
 		all.Go(func() {
 			// Ended by stop; the answer does not matter.
-			_, _ = b.client.sync(ctx, b.users[1+i%(senders-1)].token, first.Next, time.Minute)
+			_, _ = b.client.sync(ctx, b.users[1+i%(senders-1)].token, first.Next, 4*time.Minute)
 		})
 	}
 	time.Sleep(3 * time.Second) // all have come and wait

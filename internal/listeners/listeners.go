@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,12 +117,14 @@ func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) e
 		// Clients break connections at any moment: that is for those who debug.
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
-	if opts.Drain != nil {
-		server.RegisterOnShutdown(opts.Drain)
-	}
-	broken := make(chan error, len(g.open))
+	lot := newLot()
+	server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), lotKey{}, lot) }
+	server.ConnContext = lot.connContext
+	all := append(slices.Clone(g.open), &lot.returned)
+	broken := make(chan error, len(all))
 	var serving sync.WaitGroup
-	for _, listener := range g.open {
+	serving.Go(lot.run)
+	for _, listener := range all {
 		serving.Go(func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				broken <- fmt.Errorf("serve on %s: %w", listener.Addr(), err)
@@ -135,6 +138,10 @@ func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) e
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opts.Grace)
 	defer cancel()
+	if opts.Drain != nil {
+		opts.Drain()
+	}
+	lot.close(grace)
 	if stopErr := server.Shutdown(grace); stopErr != nil {
 		err = errors.Join(err, fmt.Errorf("requests did not end within %s: %w", opts.Grace, stopErr), server.Close())
 	}
