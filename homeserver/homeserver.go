@@ -111,7 +111,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	listeners := &roomListeners{s.notifier, streamWaker{s.sender}}
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
-		Listener: listeners, Profiles: s.accounts, Directory: services,
+		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts,
 	})
 	stream.rooms = s.rooms
 	keys := storage.NewEncryption(s.db)

@@ -125,18 +125,22 @@ func (s *Service) changePushRules(ctx context.Context, user matrix.UserID, kind 
 		if err := change(own); err != nil {
 			return err
 		}
-		stored, err := json.Marshal(own)
-		if err != nil {
-			return err
-		}
-		position, err := tx.Position(ctx)
-		if err != nil {
-			return err
-		}
-		tx.OnCommit(func() { s.rules.forget(user) })
-		s.changed(tx, user, position)
-		return s.options.Store.Rules.Set(ctx, tx, user, stored, position)
+		return s.writeOwnRules(ctx, tx, user, own)
 	})
+}
+
+func (s *Service) writeOwnRules(ctx context.Context, tx *database.Tx, user matrix.UserID, own *ownRules) error {
+	stored, err := json.Marshal(own)
+	if err != nil {
+		return err
+	}
+	position, err := tx.Position(ctx)
+	if err != nil {
+		return err
+	}
+	tx.OnCommit(func() { s.rules.forget(user) })
+	s.changed(tx, user, position)
+	return s.options.Store.Rules.Set(ctx, tx, user, stored, position)
 }
 
 func checkKind(kind PushKind) error {

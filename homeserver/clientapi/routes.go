@@ -36,6 +36,7 @@ func Routes(s Services) []api.Route {
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
 		(&eventsAPI{rooms: s.Rooms}).routes(),
+		(&spacesAPI{s.Rooms}).routes(),
 		EncryptionRoutes(s.Keys, s.Accounts),
 		EphemeralRoutes(s.Ephemeral),
 		MediaRoutes(s.Media),

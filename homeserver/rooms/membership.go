@@ -136,13 +136,12 @@ func (s *Service) setMembership(ctx context.Context, req MemberRequest, membersh
 	if err != nil {
 		return "", err
 	}
-	target := string(req.Target)
-	b, err := s.update(ctx, info.NID, func(d *draft) error {
+	target, was := string(req.Target), ""
+	b, err := s.update(ctx, info.NID, func(d *draft) (err error) {
 		if err := d.mayAsk(req); err != nil {
 			return err
 		}
-		was, err := d.membership(req.Target)
-		if err != nil {
+		if was, err = d.membership(req.Target); err != nil {
 			return err
 		}
 		if check != nil {
@@ -166,6 +165,11 @@ func (s *Service) setMembership(ctx context.Context, req MemberRequest, membersh
 	}
 	if err != nil {
 		return "", err
+	}
+	if membership == "join" && was != "join" {
+		if err := s.follow(ctx, info, req.Target); err != nil {
+			return "", err
+		}
 	}
 	return b.last()
 }

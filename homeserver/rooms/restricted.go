@@ -81,20 +81,8 @@ func (d *draft) inviter() (matrix.UserID, error) {
 // meetsConditions reports whether a user is in one of the rooms that a
 // restricted join rule names.
 func (s *Service) meetsConditions(ctx context.Context, joinRules json.RawMessage, user matrix.UserID) (bool, error) {
-	var content struct {
-		Allow []struct {
-			Type   string        `json:"type"`
-			RoomID matrix.RoomID `json:"room_id"`
-		} `json:"allow"`
-	}
-	if json.Unmarshal(joinRules, &content) != nil {
-		return false, nil
-	}
-	for _, condition := range content.Allow {
-		if condition.Type != "m.room_membership" {
-			continue
-		}
-		joined, err := s.Joined(ctx, condition.RoomID, user)
+	for _, id := range allowedRooms(joinRules) {
+		joined, err := s.Joined(ctx, id, user)
 		if joined || err != nil {
 			return joined, err
 		}

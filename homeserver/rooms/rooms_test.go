@@ -29,7 +29,10 @@ func (nobody) Profile(context.Context, matrix.UserID) (string, string, error)   
 func (nobody) QueryAlias(context.Context, matrix.RoomAlias, string) (bool, error) { return false, nil }
 func (nobody) QueryUser(context.Context, matrix.UserID, string) error             { return nil }
 func (nobody) AliasesChanged(matrix.RoomID)                                       {}
-func (nobody) MayUseAlias(string, matrix.RoomAlias) error                         { return nil }
+func (nobody) Carry(context.Context, matrix.UserID, matrix.RoomID, matrix.RoomID) error {
+	return nil
+}
+func (nobody) MayUseAlias(string, matrix.RoomAlias) error { return nil }
 
 // recorder keeps what readers are told.
 type recorder struct {
@@ -64,7 +67,7 @@ func open(t testing.TB, url string) *fixture {
 	store, heard := storage.New(db), &recorder{}
 	service := rooms.New(rooms.Options{
 		Store: store, ServerName: "test", Key: key, DefaultVersion: "12",
-		Listener: heard, Profiles: nobody{}, Directory: nobody{},
+		Listener: heard, Profiles: nobody{}, Directory: nobody{}, Settings: nobody{},
 	})
 	return &fixture{service, store, heard, t}
 }

@@ -162,6 +162,9 @@ func (s *Service) sendState(ctx context.Context, info *storage.RoomInfo, req Sen
 	if errors.As(err, &same) {
 		return same.id, nil
 	}
+	if err == nil && req.Type == "m.room.tombstone" && *req.StateKey == "" {
+		err = s.replaced(ctx, info, canonical)
+	}
 	return id, err
 }
 

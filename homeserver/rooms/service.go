@@ -80,6 +80,7 @@ type Options struct {
 	Listener       Listener
 	Profiles       Profiles
 	Directory      Directory
+	Settings       Settings
 }
 
 // A Service writes and reads rooms. It is safe for concurrent use.

@@ -28,6 +28,10 @@ var (
 		INSERT INTO room_aliases (alias, room_nid, creator)
 		VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`)
+	moveAliases = database.SQL(`
+		UPDATE room_aliases
+		SET room_nid = $2
+		WHERE room_nid = $1`)
 	deleteAlias = database.SQL(`
 		DELETE FROM room_aliases
 		WHERE alias = $1`)
@@ -49,6 +53,12 @@ var (
 func (s *Aliases) Insert(ctx context.Context, tx *database.Tx, alias matrix.RoomAlias, roomNID int64, creator matrix.UserID) (bool, error) {
 	n, err := tx.Exec(ctx, insertAlias, string(alias), roomNID, string(creator))
 	return n > 0, err
+}
+
+// Move points all aliases of a room to another one.
+func (s *Aliases) Move(ctx context.Context, tx *database.Tx, from, to int64) error {
+	_, err := tx.Exec(ctx, moveAliases, from, to)
+	return err
 }
 
 // Delete removes an alias.

@@ -1,0 +1,123 @@
+package clientapi_test
+
+import (
+	"net/url"
+	"testing"
+
+	"trestle/internal/testkit"
+)
+
+// stateOf is the content of a state event.
+func (d *device) stateOf(room, typ string) reply {
+	d.t.Helper()
+	return d.must("GET", v3+"/rooms/"+room+"/state/"+typ+"/", nil)
+}
+
+func (d *device) setState(room, typ, key string, content any) {
+	d.t.Helper()
+	d.must("PUT", v3+"/rooms/"+room+"/state/"+typ+"/"+url.PathEscape(key), content)
+}
+
+func TestARoomIsUpgraded(t *testing.T) {
+	for _, versions := range [][2]string{{"10", "11"}, {"11", "12"}, {"12", "12"}, {"12", "11"}} {
+		testkit.Databases(t, func(t *testing.T, database string) {
+			server := newWholeServer(t, database)
+			alice, bob := server.person("alice"), server.person("bob")
+			old := alice.must("POST", v3+"/createRoom", map[string]any{
+				"room_version": versions[0], "preset": "public_chat", "visibility": "public", "name": "Talk", "topic": "of things", "room_alias_name": "talk",
+				"creation_content": map[string]any{"type": "org.test", "m.federate": false},
+				"initial_state": []any{
+					map[string]any{"type": "m.room.encryption", "content": map[string]string{"algorithm": "m.megolm.v1.aes-sha2"}},
+					map[string]any{"type": "org.test.sensitive", "content": map[string]string{}},
+				},
+			}).field("room_id")
+			bob.join(old)
+			alice.must("POST", v3+"/rooms/"+old+"/ban", map[string]string{"user_id": "@mallory:hs.example"})
+			alice.must("PUT", v3+"/user/"+alice.user+"/rooms/"+old+"/tags/m.favourite", map[string]float64{"order": 0.5})
+			for _, who := range []*device{alice, bob} {
+				who.must("PUT", v3+"/pushrules/global/room/"+old, map[string]any{"actions": []string{"notify"}})
+				who.must("PUT", v3+"/user/"+who.user+"/account_data/m.direct", map[string][]string{"@somebody:hs.example": {old}})
+			}
+			bob.must("PUT", v3+"/pushrules/global/override/"+old, map[string]any{
+				"actions": []string{}, "conditions": []any{map[string]string{"kind": "event_match", "key": "room_id", "pattern": old}},
+			})
+
+			bob.refused("POST", v3+"/rooms/"+old+"/upgrade", map[string]string{"new_version": versions[1]}, 403, "M_FORBIDDEN")
+			alice.refused("POST", v3+"/rooms/"+old+"/upgrade", map[string]string{"new_version": "no such"}, 400, "M_UNSUPPORTED_ROOM_VERSION")
+			alice.refused("POST", v3+"/rooms/"+old+"/upgrade", map[string]string{}, 400, "M_MISSING_PARAM")
+			room := alice.must("POST", v3+"/rooms/"+old+"/upgrade", map[string]any{
+				"new_version": versions[1], "additional_creators": []string{bob.user},
+			}).field("replacement_room")
+
+			create := alice.stateOf(room, "m.room.create")
+			if create.at("predecessor", "room_id") != old || create.at("type") != "org.test" || create.at("m.federate") != false || create.at("room_version") != versions[1] {
+				t.Errorf("%v: created as %s", versions, create.body)
+			}
+			if creators := create.texts("additional_creators"); (len(creators) == 1) != (versions[1] == "12") {
+				t.Errorf("%v: additional creators %v", versions, creators)
+			}
+			for typ, want := range map[string][2]string{
+				"m.room.name": {"name", "Talk"}, "m.room.topic": {"topic", "of things"}, "m.room.join_rules": {"join_rule", "public"},
+				"m.room.encryption": {"algorithm", "m.megolm.v1.aes-sha2"}, "m.room.canonical_alias": {"alias", "#talk:hs.example"},
+			} {
+				if got := alice.stateOf(room, typ).at(want[0]); got != want[1] {
+					t.Errorf("%v: %s is %v", versions, typ, got)
+				}
+			}
+			if banned := alice.must("GET", v3+"/rooms/"+room+"/state/m.room.member/@mallory:hs.example", nil); banned.at("membership") != "ban" {
+				t.Errorf("%v: mallory is %s", versions, banned.body)
+			}
+			alice.refused("GET", v3+"/rooms/"+room+"/state/org.test.sensitive/", nil, 404, "M_NOT_FOUND")
+			if found := alice.must("GET", v3+"/directory/room/%23talk:hs.example", nil).field("room_id"); found != room {
+				t.Errorf("%v: the alias leads to %s", versions, found)
+			}
+			if listed := alice.must("GET", v3+"/directory/list/room/"+room, nil).field("visibility"); listed != "public" {
+				t.Errorf("%v: the new room is %s", versions, listed)
+			}
+			if listed := alice.must("GET", v3+"/directory/list/room/"+old, nil).field("visibility"); listed != "private" {
+				t.Errorf("%v: the old room is %s", versions, listed)
+			}
+			if tombstone := alice.stateOf(old, "m.room.tombstone"); tombstone.at("replacement_room") != room {
+				t.Errorf("%v: tombstone %s", versions, tombstone.body)
+			}
+			bob.refused("PUT", v3+"/rooms/"+old+"/send/m.room.message/late", map[string]string{"msgtype": "m.text", "body": "late"}, 403, "M_FORBIDDEN")
+
+			// People take what they said about the room with them.
+			bob.join(room)
+			for _, who := range []*device{alice, bob} {
+				who.must("GET", v3+"/pushrules/global/room/"+room, nil)
+				if chats := who.must("GET", v3+"/user/"+who.user+"/account_data/m.direct", nil).texts("@somebody:hs.example"); len(chats) != 2 {
+					t.Errorf("%v: %s chats directly in %v", versions, who.user, chats)
+				}
+			}
+			muted := bob.must("GET", v3+"/pushrules/global/override/"+room, nil)
+			if conditions, _ := muted.at("conditions").([]any); len(conditions) != 1 || conditions[0].(map[string]any)["pattern"] != room {
+				t.Errorf("%v: bob's mute is %s", versions, muted.body)
+			}
+			if tags := alice.must("GET", v3+"/user/"+alice.user+"/rooms/"+room+"/tags", nil); tags.at("tags", "m.favourite", "order") != 0.5 {
+				t.Errorf("%v: alice's tags are %s", versions, tags.body)
+			}
+		})
+	}
+}
+
+// A room that is replaced by hand hands over as well.
+func TestARoomIsReplacedByHand(t *testing.T) {
+	server := newWholeServer(t, testkit.SQLite(t))
+	alice := server.person("alice")
+	old := alice.room()
+	alice.must("PUT", v3+"/pushrules/global/room/"+old, map[string]any{"actions": []string{"notify"}})
+	room := alice.must("POST", v3+"/createRoom", map[string]any{
+		"creation_content": map[string]any{"predecessor": map[string]string{"room_id": old, "event_id": "$unknown"}},
+	}).field("room_id")
+	alice.refused("GET", v3+"/pushrules/global/room/"+room, nil, 404, "M_NOT_FOUND")
+	alice.setState(old, "m.room.tombstone", "", map[string]string{"body": "moved", "replacement_room": room})
+	alice.must("GET", v3+"/pushrules/global/room/"+room, nil)
+
+	// But not because somebody says so in the old room alone.
+	stranger := alice.room()
+	other := alice.room()
+	alice.must("PUT", v3+"/pushrules/global/room/"+other, map[string]any{"actions": []string{"notify"}})
+	alice.setState(other, "m.room.tombstone", "", map[string]string{"body": "moved", "replacement_room": stranger})
+	alice.refused("GET", v3+"/pushrules/global/room/"+stranger, nil, 404, "M_NOT_FOUND")
+}
