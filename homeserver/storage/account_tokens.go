@@ -20,7 +20,7 @@ type Token struct {
 	ExpiresAt int64 // Unix ms; 0: never
 	Replaces  int64 // the refresh token that ends when this one is used, or 0
 
-	Guest, Admin, Deactivated bool // of the account
+	Guest, Admin, Deactivated, Locked, Suspended bool // of the account
 }
 
 // A RefreshToken can be turned into a new access token.
@@ -37,7 +37,7 @@ var (
 		VALUES ($1, $2, $3, $4, $5, $6)`)
 	selectToken = database.SQL(`
 		SELECT t.token_id, t.user_id, t.device_id, COALESCE(t.refresh_id, 0), COALESCE(t.expires_at, 0),
-			COALESCE(r.replaces_id, 0), a.guest, a.admin, a.deactivated
+			COALESCE(r.replaces_id, 0), a.guest, a.admin, a.deactivated, a.locked, a.suspended
 		FROM access_tokens t
 		JOIN accounts a ON a.user_id = t.user_id
 		LEFT JOIN refresh_tokens r ON r.refresh_id = t.refresh_id
@@ -84,7 +84,7 @@ func (s *Tokens) Insert(ctx context.Context, tx *database.Tx, hash []byte, t Tok
 func (s *Tokens) Find(ctx context.Context, hash []byte) (*Token, error) {
 	var t Token
 	err := s.db.Read().QueryRow(ctx, selectToken, hash).
-		Scan(&t.ID, &t.UserID, &t.DeviceID, &t.RefreshID, &t.ExpiresAt, &t.Replaces, &t.Guest, &t.Admin, &t.Deactivated)
+		Scan(&t.ID, &t.UserID, &t.DeviceID, &t.RefreshID, &t.ExpiresAt, &t.Replaces, &t.Guest, &t.Admin, &t.Deactivated, &t.Locked, &t.Suspended)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}

@@ -17,6 +17,8 @@ type Accounts struct {
 	Data     *AccountData
 	Rules    *PushRules
 	Filters  *Filters
+	ThreePID *ThreePIDs
+	OpenID   *OpenIDTokens
 
 	db *database.DB
 }
@@ -31,6 +33,8 @@ func NewAccounts(db *database.DB) *Accounts {
 		Data:     &AccountData{db},
 		Rules:    &PushRules{db},
 		Filters:  &Filters{db},
+		ThreePID: &ThreePIDs{db},
+		OpenID:   &OpenIDTokens{db},
 		db:       db,
 	}
 }
@@ -42,6 +46,9 @@ type Account struct {
 	Guest       bool
 	Admin       bool
 	Deactivated bool
+	Locked      bool
+	Suspended   bool
+	Erased      bool
 	AppService  string // the ID of the application service that made it, or empty
 	CreatedAt   int64  // Unix ms
 }
@@ -52,7 +59,7 @@ var (
 		VALUES ($1, $2, $3, $4, FALSE, $5, $6)
 		ON CONFLICT DO NOTHING`)
 	selectAccount = database.SQL(`
-		SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, COALESCE(appservice, ''), created_at
+		SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, locked, suspended, erased, COALESCE(appservice, ''), created_at
 		FROM accounts
 		WHERE user_id = $1`)
 	selectPasswordHash = database.SQL(`
@@ -87,7 +94,7 @@ func (s *Accounts) Insert(ctx context.Context, tx *database.Tx, a Account, passw
 func (s *Accounts) Find(ctx context.Context, user matrix.UserID) (*Account, error) {
 	var a Account
 	err := s.db.Read().QueryRow(ctx, selectAccount, user).
-		Scan(&a.UserID, &a.HasPassword, &a.Guest, &a.Admin, &a.Deactivated, &a.AppService, &a.CreatedAt)
+		Scan(&a.UserID, &a.HasPassword, &a.Guest, &a.Admin, &a.Deactivated, &a.Locked, &a.Suspended, &a.Erased, &a.AppService, &a.CreatedAt)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}

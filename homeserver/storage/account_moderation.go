@@ -1,0 +1,113 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+var (
+	updateLocked = database.SQL(`
+		UPDATE accounts
+		SET locked = $2
+		WHERE user_id = $1 AND NOT deactivated`)
+	updateSuspended = database.SQL(`
+		UPDATE accounts
+		SET suspended = $2
+		WHERE user_id = $1 AND NOT deactivated`)
+	updateErased = database.SQL(`
+		UPDATE accounts
+		SET erased = TRUE
+		WHERE user_id = $1`)
+	selectErased = database.SQL(`
+		SELECT user_id
+		FROM accounts
+		WHERE erased
+		ORDER BY user_id
+		LIMIT 1000000`)
+)
+
+// SetLocked reports whether there is such a user, not deactivated.
+func (s *Accounts) SetLocked(ctx context.Context, tx *database.Tx, user matrix.UserID, locked bool) (bool, error) {
+	n, err := tx.Exec(ctx, updateLocked, user, locked)
+	return n > 0, err
+}
+
+// SetSuspended reports whether there is such a user, not deactivated.
+func (s *Accounts) SetSuspended(ctx context.Context, tx *database.Tx, user matrix.UserID, suspended bool) (bool, error) {
+	n, err := tx.Exec(ctx, updateSuspended, user, suspended)
+	return n > 0, err
+}
+
+// SetErased notes that a user's events are to be forgotten.
+func (s *Accounts) SetErased(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
+	_, err := tx.Exec(ctx, updateErased, user)
+	return err
+}
+
+// Erased is all users whose events are to be forgotten.
+func (s *Accounts) Erased(ctx context.Context) ([]matrix.UserID, error) {
+	rows, err := s.db.Read().Query(ctx, selectErased)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []matrix.UserID
+	for rows.Next() {
+		var user matrix.UserID
+		if err := rows.Scan(&user); err != nil {
+			return nil, err
+		}
+		list = append(list, user)
+	}
+	return list, rows.Err()
+}
+
+// OpenIDTokens holds the tokens by which users prove to others who they are.
+type OpenIDTokens struct{ db *database.DB }
+
+var (
+	insertOpenIDToken = database.SQL(`
+		INSERT INTO openid_tokens (token_hash, user_id, expires_at)
+		VALUES ($1, $2, $3)`)
+	selectOpenIDToken = database.SQL(`
+		SELECT user_id
+		FROM openid_tokens
+		WHERE token_hash = $1 AND expires_at > $2`)
+	deleteOpenIDTokens = database.SQL(`
+		DELETE FROM openid_tokens
+		WHERE user_id = $1`)
+	deleteOldOpenIDTokens = database.SQL(`
+		DELETE FROM openid_tokens
+		WHERE expires_at <= $1`)
+)
+
+// Insert stores a token by its hash.
+func (s *OpenIDTokens) Insert(ctx context.Context, tx *database.Tx, hash []byte, user matrix.UserID, expiresAt int64) error {
+	_, err := tx.Exec(ctx, insertOpenIDToken, hash, user, expiresAt)
+	return err
+}
+
+// User is whose token this is, or empty.
+func (s *OpenIDTokens) User(ctx context.Context, hash []byte, now int64) (matrix.UserID, error) {
+	var user matrix.UserID
+	err := s.db.Read().QueryRow(ctx, selectOpenIDToken, hash, now).Scan(&user)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	return user, err
+}
+
+// DeleteAll ends all tokens of a user.
+func (s *OpenIDTokens) DeleteAll(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
+	_, err := tx.Exec(ctx, deleteOpenIDTokens, user)
+	return err
+}
+
+// DeleteExpired forgets tokens that are no good any more.
+func (s *OpenIDTokens) DeleteExpired(ctx context.Context, tx *database.Tx, now int64) error {
+	_, err := tx.Exec(ctx, deleteOldOpenIDTokens, now)
+	return err
+}
