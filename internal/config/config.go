@@ -43,6 +43,8 @@ type Config struct {
 
 	Registration Registration         `yaml:"registration"`
 	Passwords    Passwords            `yaml:"passwords"`
+	Mail         Mail                 `yaml:"mail"`
+	Accounts     Accounts             `yaml:"accounts"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Media        Media                `yaml:"media"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`
@@ -61,6 +63,50 @@ type Config struct {
 type Registration struct {
 	Tokens []Secret `yaml:"tokens"` // each lets its holder register, any number of times
 	Guests bool     `yaml:"guests"` // accounts that need nothing and may do little
+	// Email says whether people give a mail address: off, optional, required.
+	Email    string            `yaml:"email"`
+	Terms    map[string]Policy `yaml:"terms"` // by an ID of A-Z a-z 0-9 _ -
+	Captcha  Captcha           `yaml:"captcha"`
+	HumanIDs bool              `yaml:"human_ids"` // refuse names that look like others
+}
+
+// A Policy is something that people agree to when they register.
+type Policy struct {
+	Version   string                    `yaml:"version"`
+	Languages map[string]PolicyDocument `yaml:"languages"` // by language tag
+}
+
+// A PolicyDocument is a policy in one language.
+type PolicyDocument struct {
+	Name string `yaml:"name"`
+	URL  string `yaml:"url"`
+}
+
+// Captcha is a service that tells people from machines; without a site key
+// there is none.
+type Captcha struct {
+	SiteKey  string `yaml:"site_key"`
+	Secret   Secret `yaml:"secret"`
+	Verifier string `yaml:"verifier"`
+	Script   string `yaml:"script"`
+	Class    string `yaml:"class"` // of the element that the script fills in
+}
+
+// Mail is how the server sends mails; without a relay it sends none.
+type Mail struct {
+	Relay         string   `yaml:"relay"`
+	Security      string   `yaml:"security"` // starttls, tls, none
+	Username      string   `yaml:"username"`
+	Password      Secret   `yaml:"password"`
+	From          string   `yaml:"from"`
+	Timeout       Duration `yaml:"timeout"`
+	HideAddresses bool     `yaml:"hide_addresses"`
+}
+
+// Accounts bounds what one account may hold.
+type Accounts struct {
+	MaxDevices     int `yaml:"max_devices"`
+	MaxAccountData int `yaml:"max_account_data"` // pieces
 }
 
 // Passwords is how passwords are kept.

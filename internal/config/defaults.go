@@ -26,7 +26,18 @@ func Default() *Config {
 			AtOnce:     2,
 			MinLength:  8,
 		},
-		Rooms: Rooms{DefaultVersion: roomversion.Default},
+		Registration: Registration{
+			Email:  "off",
+			Terms:  map[string]Policy{},
+			Captcha: Captcha{
+				Verifier: "https://www.google.com/recaptcha/api/siteverify",
+				Script:   "https://www.google.com/recaptcha/api.js",
+				Class:    "g-recaptcha",
+			},
+		},
+		Mail:     Mail{Security: "starttls", Timeout: Duration(30 * time.Second)},
+		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000},
+		Rooms:    Rooms{DefaultVersion: roomversion.Default},
 		Media: Media{
 			Path:      "media",
 			MaxUpload: 50 << 20,
@@ -43,6 +54,7 @@ func Default() *Config {
 			"default":  {50, 200},
 			"register": {0.2, 10},
 			"login":    {0.2, 10},
+			"mail":     {0.02, 5},
 			"create":   {0.2, 20},
 			"join":     {1, 30},
 			"invite":   {1, 30},

@@ -19,6 +19,7 @@ func (l *loader) validate() {
 	l.validateServer()
 	l.validateAddresses()
 	l.validateAccounts()
+	l.validateIdentities()
 	l.validateRoomsAndMedia()
 	l.validateRateLimits()
 	l.validateTelemetry()
