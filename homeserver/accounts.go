@@ -23,6 +23,7 @@ func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter)
 			AtOnce: s.cfg.Passwords.AtOnce, MinLength: s.cfg.Passwords.MinLength,
 		},
 	}
+	s.identityOptions(&o)
 	for _, token := range s.cfg.Registration.Tokens {
 		o.RegistrationTokens = append(o.RegistrationTokens, token.Reveal())
 	}

@@ -17,6 +17,7 @@ import (
 	"trestle/homeserver/clientapi"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
+	"trestle/homeserver/mail"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/rooms"
@@ -40,6 +41,7 @@ type Server struct {
 	watch    *watch
 	notifier *notifier.Notifier
 	accounts *accounts.Service
+	mailer   *mail.Relay // nil: no mails are sent
 	rooms    *rooms.Service
 	sync     *syncer.Service
 	sender   *sender.Service
@@ -100,6 +102,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		return err
 	}
 	s.notifier = notifier.New(s.store.Members, position)
+	if s.mailer, err = s.newMailer(); err != nil {
+		return err
+	}
 	limiter := s.limiter()
 	s.accounts = accounts.New(s.accountOptions(key, limiter))
 	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName}

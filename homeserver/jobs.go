@@ -20,6 +20,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		{"@every 2s", "read registrations that have changed", s.followRegistrations},
 		{"@every 1m", "forget idle clients", s.sweep},
 		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
+		{"@hourly", "delete what accounts do not need any more", s.accounts.Tidy},
 	} {
 		_, err := schedule.AddFunc(job.when, func() {
 			if err := job.do(ctx); err != nil && ctx.Err() == nil {

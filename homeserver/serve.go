@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/clientapi"
 	"trestle/internal/config"
 	"trestle/internal/listeners"
 	"trestle/internal/telemetry"
@@ -129,8 +130,8 @@ func secured(addresses []string, secure *tls.Config) []string {
 	return list
 }
 
-// federation opens the federation listeners. What they serve comes with the
-// Server-Server API; until then every path is unrecognized.
+// federation opens the federation listeners. Besides OpenID, what they serve
+// comes with the Server-Server API; until then other paths are unrecognized.
 func (s *Server) federation(secure *tls.Config) ([]func(context.Context) error, error) {
 	if len(s.cfg.FederationListen) == 0 {
 		return nil, nil
@@ -139,8 +140,9 @@ func (s *Server) federation(secure *tls.Config) ([]func(context.Context) error, 
 	if err != nil {
 		return nil, err
 	}
-	empty := api.NewServer(api.Options{Logger: s.log})
+	server := api.NewServer(api.Options{Logger: s.log})
+	server.Handle(clientapi.OpenIDRoutes(s.accounts))
 	return []func(context.Context) error{func(ctx context.Context) error {
-		return group.Serve(ctx, empty.Handler(), listeners.Options{Logger: s.log, Grace: time.Second})
+		return group.Serve(ctx, server.Handler(), listeners.Options{Logger: s.log, Grace: time.Second})
 	}}, nil
 }

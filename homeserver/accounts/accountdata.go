@@ -50,7 +50,26 @@ func (s *Service) PutAccountData(ctx context.Context, user matrix.UserID, d Datu
 	if len(d.Type) > matrix.MaxIDLength {
 		return matrix.InvalidParam("A type has at most %d bytes.", matrix.MaxIDLength)
 	}
-	return s.SetAccountData(ctx, user, d)
+	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		if err := s.roomForData(ctx, tx, user, d); err != nil {
+			return err
+		}
+		return s.WriteAccountData(ctx, tx, user, d)
+	})
+}
+
+// roomForData is M_TOO_LARGE for what would be one piece too many.
+func (s *Service) roomForData(ctx context.Context, tx *database.Tx, user matrix.UserID, d Datum) error {
+	store := s.options.Store.Data
+	found, err := store.Find(ctx, tx, user, d.RoomID, d.Type)
+	if err != nil || found != nil {
+		return err
+	}
+	n, err := store.Count(ctx, tx, user)
+	if err == nil && n >= int64(s.options.MaxAccountData) {
+		err = matrix.TooLarge("You have %d pieces of account data; there is no room for more.", n)
+	}
+	return err
 }
 
 // SetAccountData sets account data of any type, such as m.fully_read.
@@ -124,7 +143,10 @@ func dataEvent(dataType string, content []byte) json.RawMessage {
 	return append(event, '}')
 }
 
-const maxTag = 255
+const (
+	maxTag  = 255 // bytes of a name
+	maxTags = 1000
+)
 
 // Tags are the tags that a user has given a room, by name.
 func (s *Service) Tags(ctx context.Context, user matrix.UserID, room matrix.RoomID) (map[string]json.RawMessage, error) {
@@ -188,6 +210,12 @@ func (s *Service) changeTags(ctx context.Context, user matrix.UserID, room matri
 		tags, err := s.readTags(ctx, tx, user, room)
 		if err != nil || !change(tags.Tags) {
 			return err
+		}
+		if err := s.roomForData(ctx, tx, user, Datum{RoomID: room, Type: tagType}); err != nil {
+			return err
+		}
+		if len(tags.Tags) > maxTags {
+			return matrix.TooLarge("A room has at most %d tags.", maxTags)
 		}
 		content, err := json.Marshal(tags)
 		if err != nil {

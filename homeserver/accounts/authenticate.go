@@ -19,6 +19,8 @@ type Caller struct {
 	AppService string          // the ID of the application service that calls; empty for people
 	Guest      bool
 	Admin      bool
+	Locked     bool  // may do nothing but log out
+	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
 	TokenID    int64 // the access token's number; 0 for application services
 
@@ -78,7 +80,10 @@ func (s *Service) loadSession(ctx context.Context, hash tokenHash, epoch uint64)
 		}
 	}
 	found := &session{
-		caller:    Caller{UserID: token.UserID, DeviceID: token.DeviceID, Guest: token.Guest, Admin: token.Admin, TokenID: token.ID},
+		caller: Caller{
+			UserID: token.UserID, DeviceID: token.DeviceID, Guest: token.Guest, Admin: token.Admin,
+			Locked: token.Locked, Suspended: token.Suspended, TokenID: token.ID,
+		},
 		expiresAt: token.ExpiresAt,
 	}
 	s.tokens.put(hash, token.UserID, found, epoch)
@@ -131,7 +136,7 @@ func (s *Service) assert(ctx context.Context, set *registration.Set, service *re
 	case account.Deactivated:
 		return Caller{}, deactivated()
 	}
-	who.Guest, who.Admin = account.Guest, account.Admin
+	who.Guest, who.Admin, who.Locked, who.Suspended = account.Guest, account.Admin, account.Locked, account.Suspended
 	if who.DeviceID != "" {
 		if ok, err := s.hasDevice(ctx, who.UserID, who.DeviceID); err != nil {
 			return Caller{}, err

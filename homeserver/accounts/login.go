@@ -32,7 +32,7 @@ type PasswordLogin struct {
 // LoginByPassword logs a user in. Who does not exist and who has another
 // password is told the same, M_FORBIDDEN.
 func (s *Service) LoginByPassword(ctx context.Context, l PasswordLogin) (*Login, error) {
-	user, err := s.identify(ctx, l.Identifier, l.User, l.Medium+l.Address)
+	user, err := s.identify(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *Service) LoginByAppService(ctx context.Context, token string, who *Iden
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.identify(ctx, who, legacyUser, "")
+	user, err := s.identify(ctx, PasswordLogin{Identifier: who, User: legacyUser})
 	if err != nil {
 		return nil, err
 	}
@@ -72,15 +72,19 @@ func (s *Service) LoginByAppService(ctx context.Context, token string, who *Iden
 	return s.startLogin(ctx, user, device)
 }
 
-// identify finds out whom an identifier means; the user need not exist. A
-// third-party identifier is nobody's yet.
-func (s *Service) identify(ctx context.Context, id *Identifier, legacyUser, legacyThirdParty string) (matrix.UserID, error) {
+// nobody is who a third-party identifier means that is nobody's: a user who
+// cannot exist, so that the answer takes as long as for those who do.
+const nobody matrix.UserID = "@"
+
+// identify finds out whom an identifier means; the user need not exist.
+func (s *Service) identify(ctx context.Context, l PasswordLogin) (matrix.UserID, error) {
+	id := l.Identifier
 	if id == nil {
 		switch {
-		case legacyUser != "":
-			id = &Identifier{Type: "m.id.user", User: legacyUser}
-		case legacyThirdParty != "":
-			id = &Identifier{Type: "m.id.thirdparty"}
+		case l.User != "":
+			id = &Identifier{Type: "m.id.user", User: l.User}
+		case l.Medium+l.Address != "":
+			id = &Identifier{Type: "m.id.thirdparty", Medium: l.Medium, Address: l.Address}
 		default:
 			return "", matrix.MissingParam("The identifier is missing.")
 		}
@@ -88,8 +92,14 @@ func (s *Service) identify(ctx context.Context, id *Identifier, legacyUser, lega
 	switch id.Type {
 	case "m.id.user":
 		return s.userOf(ctx, id.User)
-	case "m.id.thirdparty", "m.id.phone":
-		return "", wrongCredentials()
+	case "m.id.thirdparty":
+		user, err := s.userWithAddress(ctx, id.Medium, id.Address)
+		if err == nil && user == "" {
+			user = nobody
+		}
+		return user, err
+	case "m.id.phone":
+		return nobody, nil // phone numbers cannot be verified here
 	case "":
 		return "", matrix.MissingParam("The identifier has no type.")
 	}
@@ -141,10 +151,14 @@ func (s *Service) checkPassword(ctx context.Context, user matrix.UserID, passwor
 		return err
 	}
 	ok, err := s.passwords.verify(ctx, hash, password)
-	if err == nil && !ok {
-		err = wrongCredentials()
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return wrongCredentials()
 	}
-	return err
+	s.rightAttempt(user)
+	return nil
 }
 
 func wrongCredentials() error {

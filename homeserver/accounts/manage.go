@@ -10,6 +10,11 @@ import (
 // SetPassword gives a user a new password and, if wanted, ends all devices but
 // one. That the caller may do so is for the caller to know.
 func (s *Service) SetPassword(ctx context.Context, user matrix.UserID, password string, logOut bool, but matrix.DeviceID) error {
+	return s.setPassword(ctx, user, password, logOut, but, func(*database.Tx) error { return nil })
+}
+
+// setPassword does further things in the transaction that changes the password.
+func (s *Service) setPassword(ctx context.Context, user matrix.UserID, password string, logOut bool, but matrix.DeviceID, also func(tx *database.Tx) error) error {
 	if err := s.passwords.check(password); err != nil {
 		return err
 	}
@@ -25,6 +30,9 @@ func (s *Service) SetPassword(ctx context.Context, user matrix.UserID, password 
 		}
 		if !found {
 			return noSuchUser()
+		}
+		if err := also(tx); err != nil {
+			return err
 		}
 		if !logOut {
 			return nil
@@ -49,7 +57,10 @@ func (s *Service) Deactivate(ctx context.Context, user matrix.UserID, erase bool
 		if _, err := s.options.Store.Deactivate(ctx, tx, user); err != nil {
 			return err
 		}
-		if err := s.deleteOtherDevices(ctx, tx, user, ""); err != nil || !erase {
+		if err := s.deleteOtherDevices(ctx, tx, user, ""); err != nil {
+			return err
+		}
+		if err := s.dropIdentities(ctx, tx, user); err != nil || !erase {
 			return err
 		}
 		return s.eraseData(ctx, tx, user)
@@ -65,8 +76,19 @@ func (s *Service) Deactivate(ctx context.Context, user matrix.UserID, erase bool
 	return nil
 }
 
+// dropIdentities ends what others know the user by.
+func (s *Service) dropIdentities(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
+	if err := s.options.Store.ThreePID.DeleteAll(ctx, tx, user); err != nil {
+		return err
+	}
+	return s.options.Store.OpenID.DeleteAll(ctx, tx, user)
+}
+
 func (s *Service) eraseData(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
 	store := s.options.Store
+	if err := store.SetErased(ctx, tx, user); err != nil {
+		return err
+	}
 	if err := store.Profiles.DeleteAll(ctx, tx, user); err != nil {
 		return err
 	}

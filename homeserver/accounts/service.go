@@ -28,6 +28,20 @@ type Options struct {
 	Guests             bool     // guest accounts may be made
 	SharedSecret       string   // for registration by scripts; empty: off
 
+	Mailer        Mailer // nil: mail addresses mean nothing here
+	BaseURL       string // that links in mails begin with
+	HideAddresses bool   // nobody is told which addresses are known here
+	EmailAtStart  string // [EmailOff], [EmailOptional] or [EmailRequired]: an address to register with
+	Terms         map[string]Policy
+	Captcha       *CaptchaOptions // nil: none
+
+	// HumanIDs refuses names that look like others (M_FAILED_HUMAN_ID_CHECK).
+	HumanIDs bool
+	// MaxDevices of a user, MaxAccountData pieces of a user's account data;
+	// defaults 1,000 and 20,000.
+	MaxDevices     int
+	MaxAccountData int
+
 	// TokenLifetime is how long an access token lasts that came with a
 	// refresh token; default one hour. Others do not expire.
 	TokenLifetime time.Duration
@@ -46,8 +60,10 @@ type Notifier interface {
 }
 
 // A Limiter counts attempts against a bucket; M_LIMIT_EXCEEDED is its error.
+// GiveBack uncounts one.
 type Limiter interface {
 	AllowKey(bucket, key string) error
+	GiveBack(bucket, key string)
 }
 
 // Observers learn of changes to accounts. All are optional.
@@ -94,6 +110,9 @@ type Service struct {
 	tokens    *tokenCache
 	known     *accountCache
 	rules     *rulesCache
+
+	stages     map[string]Stage
+	stageOrder []string
 }
 
 // New makes the service. Call [Service.Observe] before it serves requests.
@@ -106,6 +125,12 @@ func New(options Options) *Service {
 	}
 	if options.TokenLifetime <= 0 {
 		options.TokenLifetime = time.Hour
+	}
+	if options.MaxDevices <= 0 {
+		options.MaxDevices = 1000
+	}
+	if options.MaxAccountData <= 0 {
+		options.MaxAccountData = 20_000
 	}
 	if len(options.Secret) == 0 {
 		options.Secret = []byte(rand.Text() + rand.Text())
@@ -130,6 +155,7 @@ func New(options Options) *Service {
 	s.tokens = newTokenCache(100_000, age)
 	s.known = newAccountCache(100_000, age)
 	s.rules = newRulesCache(10_000, age)
+	s.addStages()
 	return s
 }
 
@@ -158,10 +184,18 @@ func (s *Service) devicesChanged(ctx context.Context, tx *database.Tx, user matr
 	return nil
 }
 
-// limitAttempts slows down whoever guesses passwords, wherever from.
+// limitAttempts slows down whoever guesses passwords, wherever from. Attempts
+// count before they are made, so that many at once get no further than many
+// in a row; right ones are given back.
 func (s *Service) limitAttempts(user matrix.UserID) error {
 	if s.options.Limiter == nil {
 		return nil
 	}
 	return s.options.Limiter.AllowKey("login", string(user))
+}
+
+func (s *Service) rightAttempt(user matrix.UserID) {
+	if s.options.Limiter != nil {
+		s.options.Limiter.GiveBack("login", string(user))
+	}
 }

@@ -102,7 +102,7 @@ func (s *Service) writeLogin(ctx context.Context, tx *database.Tx, p *loginPlan)
 		return err
 	}
 	if isNew {
-		err = s.devicesChanged(ctx, tx, user, nil)
+		err = s.makeRoom(ctx, tx, user, p.device.ID)
 	} else {
 		err = store.Tokens.DeleteOfDevices(ctx, tx, user, []matrix.DeviceID{p.device.ID})
 	}
@@ -110,6 +110,24 @@ func (s *Service) writeLogin(ctx context.Context, tx *database.Tx, p *loginPlan)
 		return err
 	}
 	return s.writeTokens(ctx, tx, p)
+}
+
+// makeRoom ends the devices that were not used for the longest time, when there
+// are too many with a new one.
+func (s *Service) makeRoom(ctx context.Context, tx *database.Tx, user matrix.UserID, isNew matrix.DeviceID) error {
+	store := s.options.Store.Devices
+	n, err := store.Count(ctx, tx, user)
+	if err != nil {
+		return err
+	}
+	if tooMany := n - int64(s.options.MaxDevices); tooMany > 0 {
+		idle, err := store.Idle(ctx, tx, user, isNew, tooMany)
+		if err != nil {
+			return err
+		}
+		return s.deleteDevices(ctx, tx, user, idle)
+	}
+	return s.devicesChanged(ctx, tx, user, nil)
 }
 
 func (s *Service) writeTokens(ctx context.Context, tx *database.Tx, p *loginPlan) error {
@@ -124,6 +142,9 @@ func (s *Service) writeTokens(ctx context.Context, tx *database.Tx, p *loginPlan
 
 // startLogin logs a user in whose right to do so has been established.
 func (s *Service) startLogin(ctx context.Context, user matrix.UserID, d NewDevice) (*Login, error) {
+	if err := s.checkUnlocked(ctx, user); err != nil {
+		return nil, err
+	}
 	login, plan, err := s.prepareLogin(ctx, user, &d)
 	if err != nil {
 		return nil, err
@@ -146,6 +167,9 @@ func (s *Service) Refresh(ctx context.Context, token string) (*Login, error) {
 	}
 	if old == nil {
 		return nil, matrix.UnknownToken(false)
+	}
+	if err := s.checkUnlocked(ctx, old.UserID); err != nil {
+		return nil, err
 	}
 	login, plan, err := s.prepareTokens(ctx, old.UserID, storage.Device{ID: old.DeviceID}, true, old.ID)
 	if err != nil {

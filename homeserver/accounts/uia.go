@@ -2,26 +2,13 @@ package accounts
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"time"
 
-	"trestle/internal/database"
 	"trestle/internal/matrix"
-)
-
-// The stages of user-interactive authentication that this server knows.
-const (
-	StagePassword          = "m.login.password"
-	StageDummy             = "m.login.dummy"
-	StageRegistrationToken = "m.login.registration_token"
 )
 
 // sessionLifetime is how long a client may take for all stages.
@@ -45,15 +32,45 @@ func ConfirmPassword(name string, user matrix.UserID) Operation {
 func (s *Service) RegistrationOperation() (Operation, error) {
 	op := Operation{Name: "register"}
 	if s.options.OpenRegistration {
-		op.Flows = append(op.Flows, []string{StageDummy})
+		op.Flows = append(op.Flows, s.registrationFlows(nil)...)
 	}
 	if len(s.options.RegistrationTokens) > 0 {
-		op.Flows = append(op.Flows, []string{StageRegistrationToken})
+		op.Flows = append(op.Flows, s.registrationFlows([]string{StageRegistrationToken})...)
 	}
 	if op.Flows == nil {
 		return op, registrationClosed()
 	}
 	return op, nil
+}
+
+// Whether people give a mail address when they register.
+const (
+	EmailOff      = "off"
+	EmailOptional = "optional"
+	EmailRequired = "required"
+)
+
+// registrationFlows are the ways to register that begin with some stages.
+func (s *Service) registrationFlows(first []string) [][]string {
+	stages := slices.Clone(first)
+	if s.options.Captcha != nil && len(first) == 0 {
+		stages = append(stages, StageCaptcha)
+	}
+	if len(s.options.Terms) > 0 {
+		stages = append(stages, StageTerms)
+	}
+	var flows [][]string
+	if s.options.EmailAtStart != EmailRequired {
+		if len(stages) == 0 {
+			flows = append(flows, []string{StageDummy})
+		} else {
+			flows = append(flows, stages)
+		}
+	}
+	if s.options.EmailAtStart == EmailRequired || s.options.EmailAtStart == EmailOptional {
+		flows = append(flows, append(slices.Clone(stages), StageEmail))
+	}
+	return flows
 }
 
 // A Challenge is the answer to a request that is not authenticated enough: what
@@ -78,56 +95,96 @@ func (c *Challenge) Error() string { return "user-interactive authentication is 
 // Answer is the response.
 func (c *Challenge) Answer() (status int, body any) { return http.StatusUnauthorized, c }
 
-// authData is the auth member of a request; which others it has depends on the
-// stage. User is how clients of before r0.4 name themselves.
+// authData is what all auth members of requests have; the rest depends on the
+// stage.
 type authData struct {
-	Type       string      `json:"type"`
-	Session    string      `json:"session"`
-	Identifier *Identifier `json:"identifier"`
-	User       string      `json:"user"`
-	Password   string      `json:"password"`
-	Token      string      `json:"token"`
+	Type    string `json:"type"`
+	Session string `json:"session"`
 }
 
-// Confirm takes the auth member of a request, possibly absent. It returns nil
-// once all stages of a flow are complete; until then a [Challenge], or another
-// error that ends the operation.
+// Proofs are what stages have found out that the operation goes on to use, by
+// stage: the session of a verified address, for instance.
+type Proofs map[string]string
+
+// Confirm is [Service.Prove] for operations to which it does not matter by
+// which stages they were confirmed.
 func (s *Service) Confirm(ctx context.Context, op Operation, auth json.RawMessage) error {
+	_, err := s.Prove(ctx, op, auth, "")
+	return err
+}
+
+// Prove takes the auth member of a request, possibly absent. It returns what
+// was proved once all stages of a flow are complete; until then its error is a
+// [Challenge], or another one that ends the operation.
+func (s *Service) Prove(ctx context.Context, op Operation, auth json.RawMessage, remoteAddr string) (Proofs, error) {
 	var data authData
 	if len(auth) > 0 {
 		if err := json.Unmarshal(auth, &data); err != nil {
-			return matrix.BadJSON("auth is malformed.")
+			return nil, matrix.BadJSON("auth is malformed.")
 		}
 	}
-	session, completed, err := s.resume(ctx, op, data.Session)
+	op, err := s.offered(ctx, op)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if data.Type != "" && !slices.Contains(completed, data.Type) {
-		if err := s.stage(ctx, op, completed, data); err != nil {
-			var m *matrix.Error
-			if errors.As(err, &m) && m.Status == http.StatusUnauthorized {
-				return challenge(op, session, completed, m)
-			}
-			return err
-		}
-		completed = append(completed, data.Type)
-		if op.complete(completed) {
-			return s.finish(ctx, op, session)
-		}
-		if err := s.saveSession(ctx, session, completed); err != nil {
-			return err
-		}
-	} else if op.complete(completed) {
-		return s.finish(ctx, op, session)
+	session, state, err := s.resume(ctx, op, data.Session)
+	if err != nil {
+		return nil, err
 	}
-	return challenge(op, session, completed, nil)
+	failed := state.takePages(op)
+	if data.Type != "" && !slices.Contains(state.Completed, data.Type) {
+		proof, err := s.stage(ctx, op, state, Attempt{Operation: op, Session: session, Auth: auth, RemoteAddr: remoteAddr})
+		var m *matrix.Error
+		switch {
+		case err == nil:
+			state.complete(data.Type, proof)
+			failed = state.takePages(op)
+		case errors.As(err, &m) && m.Status == http.StatusUnauthorized:
+			failed = m
+		default:
+			return nil, err
+		}
+	}
+	if op.complete(state.Completed) {
+		return state.Proofs, s.finish(ctx, session, state)
+	}
+	if err := s.saveSession(ctx, session, state); err != nil {
+		return nil, err
+	}
+	return nil, s.challenge(op, session, state.Completed, failed)
 }
 
-func challenge(op Operation, session string, completed []string, why *matrix.Error) *Challenge {
+// offered is the operation with the flows by which the user can confirm it
+// besides those that it came with.
+func (s *Service) offered(ctx context.Context, op Operation) (Operation, error) {
+	if op.User == "" {
+		return op, nil
+	}
+	for _, stage := range s.stageOrder {
+		confirmer, ok := s.stages[stage].(UserStage)
+		if !ok {
+			continue
+		}
+		if yes, err := confirmer.Confirms(ctx, op); err != nil {
+			return op, err
+		} else if yes {
+			op.Flows = append(slices.Clip(op.Flows), []string{stage})
+		}
+	}
+	return op, nil
+}
+
+func (s *Service) challenge(op Operation, session string, completed []string, why *matrix.Error) *Challenge {
 	c := &Challenge{Session: session, Completed: completed, Params: map[string]any{}}
 	for _, stages := range op.Flows {
 		c.Flows = append(c.Flows, Flow{Stages: stages})
+		for _, name := range stages {
+			if stage := s.stages[name]; stage != nil {
+				if params := stage.Params(op, session); params != nil {
+					c.Params[name] = params
+				}
+			}
+		}
 	}
 	if why != nil {
 		c.Code, c.Message = why.Code, why.Message
@@ -137,34 +194,16 @@ func challenge(op Operation, session string, completed []string, why *matrix.Err
 
 // stage runs one stage. Failures that the client may try again have the
 // status 401; others end the operation.
-func (s *Service) stage(ctx context.Context, op Operation, completed []string, data authData) error {
-	if !op.next(completed, data.Type) {
-		return retry("M_FORBIDDEN", "That stage is not one of those that come next.")
+func (s *Service) stage(ctx context.Context, op Operation, state *sessionState, a Attempt) (string, error) {
+	var data authData
+	if err := json.Unmarshal(a.Auth, &data); err != nil {
+		return "", matrix.BadJSON("auth is malformed.")
 	}
-	switch data.Type {
-	case StagePassword:
-		return s.passwordStage(ctx, op, data)
-	case StageRegistrationToken:
-		if !contains(s.options.RegistrationTokens, data.Token) {
-			return retry("M_UNAUTHORIZED", "That registration token is not valid.")
-		}
+	stage := s.stages[data.Type]
+	if stage == nil || !op.next(state.Completed, data.Type) {
+		return "", retry("M_FORBIDDEN", "That stage is not one of those that come next.")
 	}
-	return nil // StageDummy asks for nothing
-}
-
-func (s *Service) passwordStage(ctx context.Context, op Operation, data authData) error {
-	user, err := s.identify(ctx, data.Identifier, data.User, "")
-	if err != nil {
-		return err
-	}
-	if user != op.User {
-		return matrix.Forbidden("The password must be that of %s.", op.User)
-	}
-	err = s.checkPassword(ctx, user, data.Password)
-	if matrix.Code(err) == "M_FORBIDDEN" {
-		return retry("M_FORBIDDEN", "The password is wrong.")
-	}
-	return err
+	return stage.Check(ctx, a)
 }
 
 func retry(code, message string) *matrix.Error {
@@ -180,80 +219,5 @@ func (op Operation) next(completed []string, stage string) bool {
 	n := len(completed)
 	return slices.ContainsFunc(op.Flows, func(stages []string) bool {
 		return len(stages) > n && slices.Equal(stages[:n], completed) && stages[n] == stage
-	})
-}
-
-// several reports whether a session can be between two stages.
-func (op Operation) several() bool {
-	return slices.ContainsFunc(op.Flows, func(stages []string) bool { return len(stages) > 1 })
-}
-
-// resume finds what a session has completed. A session ID that is not ours,
-// too old or of another operation is as good as none: a new one begins, so
-// that a client that gives all it has at once need not ask first.
-//
-// The ID vouches for itself; nothing is stored before a stage is complete, so
-// that asking for sessions fills no table.
-func (s *Service) resume(ctx context.Context, op Operation, session string) (string, []string, error) {
-	started, ok := s.verifySession(op, session)
-	if !ok {
-		return s.newSession(op), nil, nil
-	}
-	if !op.several() {
-		return session, nil, nil
-	}
-	saved, err := s.options.Store.Sessions.Completed(ctx, session, started)
-	if err != nil || saved == "" {
-		return session, nil, err
-	}
-	var completed []string
-	err = json.Unmarshal([]byte(saved), &completed)
-	return session, completed, err
-}
-
-const sessionPayload = 16 // bytes: 8 of time, 8 at random
-
-func (s *Service) newSession(op Operation) string {
-	payload := make([]byte, sessionPayload, sessionPayload+sha256.Size)
-	binary.BigEndian.PutUint64(payload, uint64(s.now()))
-	_, _ = rand.Read(payload[8:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(append(payload, s.sessionMAC(op, payload)...))
-}
-
-// verifySession is when a session began, Unix ms.
-func (s *Service) verifySession(op Operation, session string) (started int64, ok bool) {
-	raw, err := base64.RawURLEncoding.DecodeString(session)
-	if err != nil || len(raw) != sessionPayload+sha256.Size || !hmac.Equal(raw[sessionPayload:], s.sessionMAC(op, raw[:sessionPayload])) {
-		return 0, false
-	}
-	started = int64(binary.BigEndian.Uint64(raw))
-	return started, s.now()-started < sessionLifetime.Milliseconds()
-}
-
-func (s *Service) sessionMAC(op Operation, payload []byte) []byte {
-	mac := hmac.New(sha256.New, s.options.Secret)
-	for _, part := range []string{"uia", op.Name, string(op.User), string(payload)} {
-		_ = binary.Write(mac, binary.BigEndian, uint32(len(part)))
-		mac.Write([]byte(part))
-	}
-	return mac.Sum(nil)
-}
-
-func (s *Service) saveSession(ctx context.Context, session string, completed []string) error {
-	list, err := json.Marshal(completed)
-	if err != nil {
-		return err
-	}
-	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.Sessions.Save(ctx, tx, session, string(list), s.now())
-	})
-}
-
-func (s *Service) finish(ctx context.Context, op Operation, session string) error {
-	if !op.several() {
-		return nil
-	}
-	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.Sessions.Delete(ctx, tx, session, s.now()-sessionLifetime.Milliseconds())
 	})
 }

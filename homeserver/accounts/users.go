@@ -19,6 +19,7 @@ type Registration struct {
 	Admin      bool
 	AppService *registration.Registration // who registers, or nil for people
 	GuestToken string                     // of the guest whose account becomes this one
+	Proofs     Proofs                     // of [Service.Prove], for [Service.RegistrationOperation]
 
 	DisplayName string // default: the local part
 	Login       *NewDevice
@@ -135,6 +136,9 @@ func (s *Service) create(ctx context.Context, account storage.Account, hash stri
 		if !made {
 			return matrix.UserInUse()
 		}
+		if err := s.keepProofs(ctx, tx, account.UserID, r.Proofs); err != nil {
+			return err
+		}
 		if tokens == nil {
 			return nil
 		}
@@ -150,6 +154,27 @@ func (s *Service) create(ctx context.Context, account storage.Account, hash stri
 		}
 	}
 	return login, nil
+}
+
+// keepProofs gives a new user what was proved on the way.
+func (s *Service) keepProofs(ctx context.Context, tx *database.Tx, user matrix.UserID, proofs Proofs) error {
+	if proofs[StageTerms] != "" {
+		if err := s.noteConsents(ctx, tx, user); err != nil {
+			return err
+		}
+	}
+	sid, ok := proofs[StageEmail]
+	if !ok {
+		return nil
+	}
+	session, err := s.options.Store.ThreePID.Session(ctx, tx, sid)
+	if err != nil {
+		return err
+	}
+	if session == nil {
+		return matrix.Forbidden("The address has been used already.")
+	}
+	return s.takeAddress(ctx, tx, user, session)
 }
 
 func (s *Service) insertAccount(ctx context.Context, tx *database.Tx, account storage.Account, hash string, r Registration) (bool, error) {

@@ -16,6 +16,8 @@ type Caller struct {
 	AppService string // the ID of the application service that calls; empty for people
 	Guest      bool
 	Admin      bool
+	Locked     bool  // may do nothing but log out
+	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
 	TokenID    int64 // the access token's number; 0 for application services
 
@@ -59,12 +61,17 @@ func (x *exchange) authenticate() error {
 	}
 	who.RemoteAddr, who.UserAgent = presented.RemoteAddr, presented.UserAgent
 	x.who = who
-	return permit(auth, who)
+	return permit(x.route, who)
 }
 
 // permit holds a verified caller against the route's demand.
-func permit(auth Auth, who Caller) error {
+func permit(route *Route, who Caller) error {
+	auth := route.Auth
 	switch {
+	case who.Locked && !route.ForLocked:
+		return matrix.UserLocked()
+	case who.Suspended && !route.ForSuspended && route.Method != http.MethodGet:
+		return matrix.UserSuspended()
 	case auth == User && who.Guest:
 		return matrix.NewError(http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", "Guests cannot do this.")
 	case auth == AppService && who.AppService == "":

@@ -95,6 +95,23 @@ func (l *RateLimiter) AllowKey(bucket, key string) error {
 	return nil
 }
 
+// GiveBack uncounts a request that AllowKey has counted.
+func (l *RateLimiter) GiveBack(bucket, key string) {
+	p, ok := l.rates[bucket]
+	if !ok {
+		if p, ok = l.rates[DefaultBucket]; !ok {
+			return
+		}
+	}
+	key = bucket + "\x00" + key
+	s := &l.shards[maphash.String(l.seed, key)%uint64(len(l.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if full, ok := s.full[key]; ok {
+		s.full[key] = full - int64(p.interval)
+	}
+}
+
 // dropFull forgets the buckets that are full again: a new one is the same.
 func (s *limiterShard) dropFull(now int64) {
 	for key, full := range s.full {

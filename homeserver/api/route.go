@@ -33,6 +33,10 @@ type Route struct {
 	Method string
 	Path   string
 	Auth   Auth
+	// ForLocked serves the route to users whose account is locked, too, and
+	// ForSuspended to those whose account is suspended; they may read anyway.
+	ForLocked    bool
+	ForSuspended bool
 
 	aliases   []string
 	onlyV3    bool

@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
@@ -41,11 +42,12 @@ func (a *accountAPI) routes() []api.Route {
 	var all []api.Route
 	for _, module := range [][]api.Route{
 		a.serverRoutes(), a.registerRoutes(), a.loginRoutes(), a.managementRoutes(), a.deviceRoutes(),
-		a.profileRoutes(), a.accountDataRoutes(), a.filterRoutes(), a.pushRuleRoutes(),
+		a.profileRoutes(), a.accountDataRoutes(), a.filterRoutes(), a.pushRuleRoutes(), a.moderationRoutes(), a.openIDRoutes(),
+		a.threePIDRoutes(), a.pageRoutes(),
 	} {
 		all = append(all, module...)
 	}
-	return all
+	return forModerated(all)
 }
 
 // Authenticator verifies tokens by the accounts service.
@@ -80,7 +82,7 @@ func (a *accountAPI) confirm(ctx context.Context, who api.Caller, operation stri
 func (a *accountAPI) managementRoutes() []api.Route {
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/v3/account/whoami", api.Guest, a.whoami),
-		api.Endpoint("POST", "/_matrix/client/v3/account/password", api.User, a.changePassword, api.Limit("login")),
+		api.Endpoint("POST", "/_matrix/client/v3/account/password", api.Optional, a.changePassword, api.Limit("login")),
 		api.Endpoint("POST", "/_matrix/client/v3/account/deactivate", api.User, a.deactivate, api.Limit("login")),
 	}
 }
@@ -102,14 +104,39 @@ type passwordRequest struct {
 }
 
 func (a *accountAPI) changePassword(ctx context.Context, who api.Caller, req *passwordRequest) (*struct{}, error) {
+	if who.UserID == "" && len(req.Auth) == 0 {
+		// Who is not logged in is told first how to prove who they are.
+		if _, err := a.accounts.ResetOperation(); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.accounts.CheckPassword(req.NewPassword); err != nil {
 		return nil, err
+	}
+	logOut := req.LogoutDevices == nil || *req.LogoutDevices
+	if who.UserID == "" {
+		return nil, a.resetPassword(ctx, who, req, logOut)
+	}
+	if who.Guest {
+		return nil, matrix.NewError(http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", "Guests have no password.")
 	}
 	if err := a.confirm(ctx, who, "change password", req.Auth); err != nil {
 		return nil, err
 	}
-	logOut := req.LogoutDevices == nil || *req.LogoutDevices
 	return nil, a.accounts.SetPassword(ctx, who.UserID, req.NewPassword, logOut, who.DeviceID)
+}
+
+// resetPassword is for people who are not logged in any more.
+func (a *accountAPI) resetPassword(ctx context.Context, who api.Caller, req *passwordRequest, logOut bool) error {
+	operation, err := a.accounts.ResetOperation()
+	if err != nil {
+		return err
+	}
+	proofs, err := a.accounts.Prove(ctx, operation, req.Auth, who.RemoteAddr)
+	if err != nil {
+		return err
+	}
+	return a.accounts.ResetPassword(ctx, proofs, req.NewPassword, logOut)
 }
 
 type deactivateRequest struct {
@@ -128,6 +155,7 @@ func (a *accountAPI) deactivate(ctx context.Context, who api.Caller, req *deacti
 	if err := a.accounts.Deactivate(ctx, who.UserID, req.Erase); err != nil {
 		return nil, err
 	}
-	// There are no third-party identifiers, so that none is left bound.
+	// No identity server knows any address by this server's doing, so that none
+	// is left bound.
 	return &deactivateResponse{"success"}, nil
 }

@@ -106,6 +106,9 @@ func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactReque
 	if req.Content == nil {
 		req.Content = json.RawMessage(`{}`)
 	}
+	if err := a.checkOwn(ctx, who, req.Room, req.Event); err != nil {
+		return nil, err
+	}
 	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content, Timestamp: ts,
 		TxnKey: rooms.TxnKey(who.DeviceID, string(req.Event), req.Txn),

@@ -58,7 +58,7 @@ func newLoginResponse(l *accounts.Login) *loginResponse {
 	}
 }
 
-func (a *accountAPI) register(ctx context.Context, _ api.Caller, req *registerRequest) (*loginResponse, error) {
+func (a *accountAPI) register(ctx context.Context, who api.Caller, req *registerRequest) (*loginResponse, error) {
 	var login *accounts.Login
 	var err error
 	switch {
@@ -69,7 +69,7 @@ func (a *accountAPI) register(ctx context.Context, _ api.Caller, req *registerRe
 	case req.Type == appServiceLogin:
 		login, err = a.registerByAppService(ctx, req)
 	default:
-		login, err = a.registerUser(ctx, req)
+		login, err = a.registerUser(ctx, who, req)
 	}
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (req *registerRequest) registration() (accounts.Registration, error) {
 	return r, nil
 }
 
-func (a *accountAPI) registerUser(ctx context.Context, req *registerRequest) (*accounts.Login, error) {
+func (a *accountAPI) registerUser(ctx context.Context, who api.Caller, req *registerRequest) (*accounts.Login, error) {
 	operation, err := a.accounts.RegistrationOperation()
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (a *accountAPI) registerUser(ctx context.Context, req *registerRequest) (*a
 	if len(req.Auth) > 0 && req.Password == "" {
 		return nil, matrix.MissingParam("The password is missing.")
 	}
-	if err := a.accounts.Confirm(ctx, operation, req.Auth); err != nil {
+	if r.Proofs, err = a.accounts.Prove(ctx, operation, req.Auth, who.RemoteAddr); err != nil {
 		return nil, err
 	}
 	return a.accounts.Register(ctx, r)

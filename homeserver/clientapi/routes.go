@@ -32,7 +32,7 @@ type Services struct {
 
 // Routes is the whole Client-Server API.
 func Routes(s Services) []api.Route {
-	return slices.Concat(
+	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
 		(&eventsAPI{rooms: s.Rooms}).routes(),
@@ -43,5 +43,5 @@ func Routes(s Services) []api.Route {
 		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
-	)
+	))
 }

@@ -89,7 +89,7 @@ type capabilitiesResponse struct {
 	Capabilities map[string]any `json:"capabilities"`
 }
 
-func (a *accountAPI) capabilities(context.Context, api.Caller, *struct{}) (*capabilitiesResponse, error) {
+func (a *accountAPI) capabilities(_ context.Context, who api.Caller, _ *struct{}) (*capabilitiesResponse, error) {
 	versions := roomVersions{Default: a.config.RoomVersion, Available: map[string]string{}}
 	if versions.Default == "" {
 		versions.Default = roomversion.Default
@@ -99,7 +99,7 @@ func (a *accountAPI) capabilities(context.Context, api.Caller, *struct{}) (*capa
 			versions.Available[v.ID] = "stable"
 		}
 	}
-	return &capabilitiesResponse{map[string]any{
+	all := map[string]any{
 		"m.room_versions":            versions,
 		"m.change_password":          capability{true},
 		"m.profile_fields":           capability{true},
@@ -108,5 +108,15 @@ func (a *accountAPI) capabilities(context.Context, api.Caller, *struct{}) (*capa
 		"m.3pid_changes":             capability{false},
 		"m.get_login_token":          capability{false},
 		"m.forget_forced_upon_leave": capability{false},
-	}}, nil
+	}
+	if who.Admin {
+		all["m.account_moderation"] = moderationCapability{Lock: true, Suspend: true}
+	}
+	return &capabilitiesResponse{all}, nil
+}
+
+// moderationCapability is told to administrators only.
+type moderationCapability struct {
+	Suspend bool `json:"suspend"`
+	Lock    bool `json:"lock"`
 }

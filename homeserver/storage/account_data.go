@@ -48,6 +48,10 @@ var (
 		WHERE user_id = $1 AND room_id <> '' AND position > $2 AND position <= $3
 		ORDER BY position
 		LIMIT 100000`)
+	countAccountData = database.SQL(`
+		SELECT COUNT(*)
+		FROM account_data
+		WHERE user_id = $1`)
 	deleteAccountData = database.SQL(`
 		DELETE FROM account_data
 		WHERE user_id = $1`)
@@ -68,6 +72,13 @@ func (s *AccountData) Find(ctx context.Context, q database.Querier, user matrix.
 		return nil, nil
 	}
 	return content, err
+}
+
+// Count is how many pieces of account data a user has.
+func (s *AccountData) Count(ctx context.Context, q database.Querier, user matrix.UserID) (int64, error) {
+	var n int64
+	err := q.QueryRow(ctx, countAccountData, user).Scan(&n)
+	return n, err
 }
 
 // GlobalSince is what changed of the whole account's data after one position,

@@ -41,6 +41,12 @@ var (
 		SELECT COUNT(*)
 		FROM devices
 		WHERE user_id = $1`)
+	selectIdleDevices = database.SQL(`
+		SELECT device_id
+		FROM devices
+		WHERE user_id = $1 AND device_id <> $2
+		ORDER BY COALESCE(last_seen_at, created_at), device_id
+		LIMIT $3`)
 	updateDeviceName = database.SQL(`
 		UPDATE devices
 		SET display_name = $3
@@ -96,6 +102,25 @@ func (s *Devices) Count(ctx context.Context, q database.Querier, user matrix.Use
 	var n int64
 	err := q.QueryRow(ctx, countDevices, user).Scan(&n)
 	return n, err
+}
+
+// Idle is the devices of a user, but for one, that were not used for the
+// longest time.
+func (s *Devices) Idle(ctx context.Context, q database.Querier, user matrix.UserID, but matrix.DeviceID, limit int64) ([]matrix.DeviceID, error) {
+	rows, err := q.Query(ctx, selectIdleDevices, user, but, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []matrix.DeviceID
+	for rows.Next() {
+		var id matrix.DeviceID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		list = append(list, id)
+	}
+	return list, rows.Err()
 }
 
 // Rename reports whether there is such a device.

@@ -65,6 +65,44 @@ func (s *Accounts) Erased(ctx context.Context) ([]matrix.UserID, error) {
 	return list, rows.Err()
 }
 
+var (
+	upsertConsent = database.SQL(`
+		INSERT INTO consents (user_id, policy, version, agreed_at)
+		VALUES ($1, $2, $3, $4)
+		ON CONFLICT (user_id, policy) DO UPDATE
+		SET version = excluded.version, agreed_at = excluded.agreed_at`)
+	selectConsents = database.SQL(`
+		SELECT policy, version
+		FROM consents
+		WHERE user_id = $1
+		ORDER BY policy
+		LIMIT 1000`)
+)
+
+// SetConsent notes that a user has agreed to a version of a policy.
+func (s *Accounts) SetConsent(ctx context.Context, tx *database.Tx, user matrix.UserID, policy, version string, now int64) error {
+	_, err := tx.Exec(ctx, upsertConsent, user, policy, version, now)
+	return err
+}
+
+// Consents is the versions of policies that a user has agreed to.
+func (s *Accounts) Consents(ctx context.Context, user matrix.UserID) (map[string]string, error) {
+	rows, err := s.db.Read().Query(ctx, selectConsents, user)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	versions := map[string]string{}
+	for rows.Next() {
+		var policy, version string
+		if err := rows.Scan(&policy, &version); err != nil {
+			return nil, err
+		}
+		versions[policy] = version
+	}
+	return versions, rows.Err()
+}
+
 // OpenIDTokens holds the tokens by which users prove to others who they are.
 type OpenIDTokens struct{ db *database.DB }
 

@@ -166,11 +166,18 @@ var (
 	deleteAuthSession = database.SQL(`
 		DELETE FROM auth_sessions
 		WHERE session_id = $1 OR started_at < $2`)
+	trimAuthSessions = database.SQL(`
+		DELETE FROM auth_sessions
+		WHERE started_at < (SELECT started_at FROM auth_sessions ORDER BY started_at DESC LIMIT 1 OFFSET 10000)`)
 )
 
-// Save keeps what a session has completed, as JSON.
+// Save keeps what a session has completed, as JSON. The 10,000 sessions that
+// began last are kept.
 func (s *AuthSessions) Save(ctx context.Context, tx *database.Tx, session, completed string, now int64) error {
-	_, err := tx.Exec(ctx, upsertAuthSession, session, completed, now)
+	if _, err := tx.Exec(ctx, upsertAuthSession, session, completed, now); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, trimAuthSessions)
 	return err
 }
 

@@ -100,6 +100,17 @@ func UnknownToken(softLogout bool) *Error {
 	return e
 }
 
+// UserLocked is M_USER_LOCKED, 401: the client keeps what it has until an
+// administrator unlocks the account.
+func UserLocked() *Error {
+	return NewError(http.StatusUnauthorized, "M_USER_LOCKED", "This account has been locked.").With("soft_logout", true)
+}
+
+// UserSuspended is M_USER_SUSPENDED, 403.
+func UserSuspended() *Error {
+	return NewError(http.StatusForbidden, "M_USER_SUSPENDED", "You cannot do this while your account is suspended.")
+}
+
 // BadJSON is M_BAD_JSON, 400: JSON of the wrong shape.
 func BadJSON(format string, args ...any) *Error {
 	return NewError(http.StatusBadRequest, "M_BAD_JSON", format, args...)

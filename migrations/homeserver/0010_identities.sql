@@ -41,3 +41,12 @@ CREATE TABLE openid_tokens (
 );
 CREATE INDEX openid_tokens_expires ON openid_tokens (expires_at);
 CREATE INDEX openid_tokens_user ON openid_tokens (user_id);
+
+-- Which version of which policy a user has agreed to at registration.
+CREATE TABLE consents (
+    user_id   TEXT NOT NULL,
+    policy    TEXT NOT NULL,
+    version   TEXT NOT NULL,
+    agreed_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, policy)
+);

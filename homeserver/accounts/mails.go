@@ -1,0 +1,58 @@
+package accounts
+
+import (
+	"trestle/homeserver/mail"
+	"trestle/internal/matrix"
+)
+
+// SubmitTokenPath is where the links in mails lead.
+const SubmitTokenPath = "/_trestle/client/verify"
+
+// mailValues are what the mails below are filled in with.
+type mailValues struct {
+	Server matrix.ServerName
+	Link   string
+}
+
+var verifyMail = mail.MustTemplate(
+	"Your address at {{.Server}}",
+	`Somebody, probably you, has given this address to the Matrix server {{.Server}}.
+
+Open this to confirm that it is yours:
+
+{{.Link}}
+
+If it was not you, do nothing: without your confirmation nothing happens.
+`,
+	`<!DOCTYPE html>
+<p>Somebody, probably you, has given this address to the Matrix server <b>{{.Server}}</b>.</p>
+<p><a href="{{.Link}}">Confirm that it is yours</a></p>
+<p>If it was not you, do nothing: without your confirmation nothing happens.</p>
+`)
+
+var resetMail = mail.MustTemplate(
+	"A new password at {{.Server}}",
+	`Somebody, probably you, wants a new password for your account at the Matrix server {{.Server}}.
+
+Open this to allow it:
+
+{{.Link}}
+
+If it was not you, do nothing: your password stays what it is.
+`,
+	`<!DOCTYPE html>
+<p>Somebody, probably you, wants a new password for your account at the Matrix server <b>{{.Server}}</b>.</p>
+<p><a href="{{.Link}}">Allow it</a></p>
+<p>If it was not you, do nothing: your password stays what it is.</p>
+`)
+
+var takenMail = mail.MustTemplate(
+	"Your address at {{.Server}}",
+	`Somebody, probably you, has given this address to the Matrix server {{.Server}}. It belongs to an account there already, with which you can log in.
+
+If it was not you, do nothing.
+`,
+	`<!DOCTYPE html>
+<p>Somebody, probably you, has given this address to the Matrix server <b>{{.Server}}</b>. It belongs to an account there already, with which you can log in.</p>
+<p>If it was not you, do nothing.</p>
+`)

@@ -1,0 +1,192 @@
+package accounts
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// sessionState is what a session of user-interactive authentication has got to.
+type sessionState struct {
+	Completed []string `json:"completed"`
+	Proofs    Proofs   `json:"proofs,omitempty"`
+	// Pages are the stages that were completed in a browser, and that the
+	// client has not come back for: with the user who did it, if the stage
+	// tells.
+	Pages map[string]matrix.UserID `json:"pages,omitempty"`
+
+	before string // as it is stored
+}
+
+func (st *sessionState) complete(stage, proof string) {
+	st.Completed = append(st.Completed, stage)
+	if proof != "" {
+		if st.Proofs == nil {
+			st.Proofs = Proofs{}
+		}
+		st.Proofs[stage] = proof
+	}
+}
+
+// takePages completes the stages that pages have completed. A page at which
+// somebody else has proved who they are counts for nothing.
+func (st *sessionState) takePages(op Operation) *matrix.Error {
+	var failed *matrix.Error
+	for again := true; again; {
+		again = false
+		for stage, user := range st.Pages {
+			switch {
+			case !op.next(st.Completed, stage):
+				continue
+			case op.User != user:
+				failed = retry("M_FORBIDDEN", "Somebody else has logged in on the page.")
+			default:
+				st.complete(stage, "page")
+				again = true
+			}
+			delete(st.Pages, stage)
+			break
+		}
+	}
+	return failed
+}
+
+// CompleteStage notes that a stage of a session was completed in a browser.
+// The user is who has proved to be who they are there, empty for stages that
+// do not tell. The client goes on with the session as if it had done it.
+func (s *Service) CompleteStage(ctx context.Context, session, stage string, user matrix.UserID) error {
+	started, _, ok := s.openSession(session)
+	if !ok {
+		return noSuchSession()
+	}
+	state, err := s.loadState(ctx, session, started)
+	if err != nil || slices.Contains(state.Completed, stage) {
+		return err
+	}
+	if state.Pages == nil {
+		state.Pages = map[string]matrix.UserID{}
+	}
+	state.Pages[stage] = user
+	return s.saveSession(ctx, session, state)
+}
+
+// ValidSession is M_UNKNOWN for what is no session of user-interactive
+// authentication, or one that is too old.
+func (s *Service) ValidSession(session string) error {
+	if _, _, ok := s.openSession(session); !ok {
+		return noSuchSession()
+	}
+	return nil
+}
+
+func noSuchSession() error {
+	return matrix.InvalidParam("The session is unknown or too old.")
+}
+
+// resume finds what a session has completed. A session ID that is not ours,
+// too old or of another operation is as good as none: a new one begins, so
+// that a client that gives all it has at once need not ask first.
+//
+// The ID vouches for itself; nothing is stored before a stage is complete, so
+// that asking for sessions fills no table.
+func (s *Service) resume(ctx context.Context, op Operation, session string) (string, *sessionState, error) {
+	started, of, ok := s.openSession(session)
+	if !ok || of != operationHash(op) {
+		return s.newSession(op), new(sessionState), nil
+	}
+	state, err := s.loadState(ctx, session, started)
+	return session, state, err
+}
+
+func (s *Service) loadState(ctx context.Context, session string, started int64) (*sessionState, error) {
+	saved, err := s.options.Store.Sessions.Completed(ctx, session, started)
+	if err != nil || saved == "" {
+		return new(sessionState), err
+	}
+	state := new(sessionState)
+	if json.Unmarshal([]byte(saved), state) != nil {
+		return new(sessionState), nil // written by an older version
+	}
+	state.before = saved
+	return state, nil
+}
+
+// A session's ID: when it began, chance, which operation it is of, and a MAC.
+const (
+	sessionRandom    = 8
+	sessionOperation = 16
+	sessionPayload   = 8 + sessionRandom + sessionOperation
+)
+
+type opHash [sessionOperation]byte
+
+// operationHash tells operations apart.
+func operationHash(op Operation) (short opHash) {
+	hash := sha256.New()
+	for _, part := range []string{op.Name, string(op.User)} {
+		_ = binary.Write(hash, binary.BigEndian, uint32(len(part)))
+		hash.Write([]byte(part))
+	}
+	copy(short[:], hash.Sum(nil))
+	return short
+}
+
+func (s *Service) newSession(op Operation) string {
+	payload := make([]byte, 8+sessionRandom, sessionPayload+sha256.Size)
+	binary.BigEndian.PutUint64(payload, uint64(s.now()))
+	_, _ = rand.Read(payload[8:]) // never fails
+	of := operationHash(op)
+	payload = append(payload, of[:]...)
+	return base64.RawURLEncoding.EncodeToString(append(payload, s.sessionMAC(payload)...))
+}
+
+// openSession is when a session began, Unix ms, and what it is of.
+func (s *Service) openSession(session string) (started int64, of opHash, ok bool) {
+	raw, err := base64.RawURLEncoding.DecodeString(session)
+	if err != nil || len(raw) != sessionPayload+sha256.Size || !hmac.Equal(raw[sessionPayload:], s.sessionMAC(raw[:sessionPayload])) {
+		return 0, of, false
+	}
+	started = int64(binary.BigEndian.Uint64(raw))
+	copy(of[:], raw[8+sessionRandom:])
+	return started, of, s.now()-started < sessionLifetime.Milliseconds()
+}
+
+func (s *Service) sessionMAC(payload []byte) []byte {
+	mac := hmac.New(sha256.New, s.options.Secret)
+	mac.Write([]byte("uia\x00"))
+	mac.Write(payload)
+	return mac.Sum(nil)
+}
+
+// saveSession stores a session that has got further.
+func (s *Service) saveSession(ctx context.Context, session string, state *sessionState) error {
+	raw, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	empty := len(state.Completed)+len(state.Pages) == 0
+	if string(raw) == state.before || empty && state.before == "" {
+		return nil
+	}
+	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		return s.options.Store.Sessions.Save(ctx, tx, session, string(raw), s.now())
+	})
+}
+
+// finish uses a session up.
+func (s *Service) finish(ctx context.Context, session string, state *sessionState) error {
+	if state.before == "" {
+		return nil
+	}
+	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		return s.options.Store.Sessions.Delete(ctx, tx, session, s.now()-sessionLifetime.Milliseconds())
+	})
+}

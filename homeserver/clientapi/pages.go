@@ -1,0 +1,230 @@
+package clientapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/internal/matrix"
+)
+
+// Pages for browsers: stages of authentication that a client does not know
+// (Client-Server API § Fallback), and the links in mails. They work without
+// scripts, but for puzzles, and load nothing from elsewhere.
+func (a *accountAPI) pageRoutes() []api.Route {
+	const fallback = "/_matrix/client/v3/auth/{authType}/fallback/web"
+	return []api.Route{
+		api.Raw("GET", fallback, api.None, a.stagePage),
+		api.Raw("POST", fallback, api.None, a.submitStage, api.Limit("login"), api.BodyLimit(maxForm)),
+		api.Raw("GET", accounts.SubmitTokenPath, api.None, a.verifyPage),
+		api.Raw("POST", accounts.SubmitTokenPath, api.None, a.submitVerification, api.Limit("login"), api.BodyLimit(maxForm)),
+	}
+}
+
+// maxForm bounds what a page sends, in bytes.
+const maxForm = 64 << 10
+
+// A page is what [pageTemplate] shows.
+type page struct {
+	accounts.Page
+	Error  string
+	Hidden map[string]string // values that the form sends along
+	Action string
+	Done   bool // tells the window that opened this one
+	Nonce  string
+	Script template.URL
+}
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{{.Title}}</title>
+<style nonce="{{.Nonce}}">
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #222; background: #fff; }
+label { display: block; margin: 1rem 0; }
+input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
+button { padding: .6rem 1.4rem; font: inherit; }
+.error { color: #a00; }
+@media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
+</style>
+</head>
+<body>
+<main>
+<h1>{{.Title}}</h1>
+{{with .Error}}<p class="error" role="alert">{{.}}</p>{{end}}
+{{with .Text}}<p>{{.}}</p>{{end}}
+{{with .Links}}<ul>{{range .}}<li><a href="{{.URL}}" target="_blank" rel="noopener noreferrer">{{.Name}}</a></li>{{end}}</ul>{{end}}
+{{if .Action}}<form method="post" action="{{.Action}}">
+{{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
+{{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}" required></label>
+{{end}}{{with .Agree}}<label><input type="checkbox" name="agree" value="yes" required> {{.}}</label>
+{{end}}{{with .Captcha}}<div class="{{.Class}}" data-sitekey="{{.SiteKey}}"></div>
+{{end}}<button type="submit">{{with .Continue}}{{.}}{{else}}Continue{{end}}</button>
+</form>{{end}}
+</main>
+{{if .Done}}<script nonce="{{.Nonce}}">
+if (window.onAuthDone) {
+  window.onAuthDone();
+} else if (window.opener && window.opener.postMessage) {
+  window.opener.postMessage("authDone", "*");
+}
+</script>{{end}}
+{{with .Script}}<script nonce="{{$.Nonce}}" src="{{.}}" async defer></script>{{end}}
+</body>
+</html>
+`))
+
+// write shows the page. What it may load is said for each.
+func (p *page) write(w http.ResponseWriter, status int) error {
+	p.Nonce = rand.Text()
+	policy := "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; img-src data:; style-src 'nonce-" + p.Nonce + "'; script-src 'nonce-" + p.Nonce + "'"
+	if p.Captcha != nil {
+		// The puzzle's script loads others and a frame, and styles what it adds.
+		policy = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; img-src data: https:; style-src 'unsafe-inline' https:; frame-src https:; connect-src https:; script-src 'nonce-" + p.Nonce + "' 'strict-dynamic'"
+		p.Script = template.URL(p.Captcha.Script) // from the configuration
+	}
+	if p.Action != "" {
+		policy += "; form-action 'self' http: https:" // the answer may redirect
+	}
+	var body bytes.Buffer
+	if err := pageTemplate.Execute(&body, p); err != nil {
+		return fmt.Errorf("show a page: %w", err)
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", policy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, err := w.Write(body.Bytes())
+	return err
+}
+
+// explain shows an error that the reader can do something about; others are
+// returned.
+func (p *page) explain(w http.ResponseWriter, err error) error {
+	var known *matrix.Error
+	if !errors.As(err, &known) {
+		return err
+	}
+	p.Error = known.Message
+	for name, values := range known.Header {
+		w.Header()[name] = values
+	}
+	return p.write(w, known.Status)
+}
+
+// stagePage shows the page of a stage.
+func (a *accountAPI) stagePage(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	stage, err := a.accounts.PageStage(params.Path("authType"))
+	if err != nil {
+		return err
+	}
+	session := params.Query("session")
+	if session == "" {
+		return matrix.MissingParam("The query parameter session is missing.")
+	}
+	p := newStagePage(stage, session)
+	if err := a.accounts.ValidSession(session); err != nil {
+		p.Action = ""
+		return p.explain(w, err)
+	}
+	if p.Redirect != "" {
+		http.Redirect(w, r, p.Redirect, http.StatusFound)
+		return nil
+	}
+	return p.write(w, http.StatusOK)
+}
+
+func newStagePage(stage accounts.PageStage, session string) *page {
+	action := "/_matrix/client/v3/auth/" + url.PathEscape(stage.Name()) + "/fallback/web?session=" + url.QueryEscape(session)
+	return &page{Page: stage.Page(session), Action: action}
+}
+
+// submitStage takes what a page of a stage has sent.
+func (a *accountAPI) submitStage(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error {
+	stage, err := a.accounts.PageStage(params.Path("authType"))
+	if err != nil {
+		return err
+	}
+	if err := r.ParseForm(); err != nil {
+		return matrix.InvalidParam("The form could not be read.")
+	}
+	session := params.Query("session")
+	if session == "" {
+		session = r.PostForm.Get("session")
+	}
+	p := newStagePage(stage, session)
+	if err := a.accounts.ValidSession(session); err != nil {
+		p.Action = ""
+		return p.explain(w, err)
+	}
+	if p.Redirect != "" {
+		return matrix.MethodNotAllowed()
+	}
+	if err := a.completeStage(r.Context(), stage, session, r.PostForm, who.RemoteAddr); err != nil {
+		return p.explain(w, err)
+	}
+	return (&page{Page: accounts.Page{Title: "Done", Text: "You can close this window and go back to your application."}, Done: true}).write(w, http.StatusOK)
+}
+
+func (a *accountAPI) completeStage(ctx context.Context, stage accounts.PageStage, session string, form url.Values, from string) error {
+	user, err := stage.Submit(ctx, form, from)
+	if err != nil {
+		return err
+	}
+	return a.accounts.CompleteStage(ctx, session, stage.Name(), user)
+}
+
+// verification is what the link in a mail says.
+func verification(values url.Values) accounts.Verification {
+	return accounts.Verification{SID: values.Get("sid"), ClientSecret: values.Get("client_secret"), Token: values.Get("token")}
+}
+
+// verifyPage asks for one more click: programs that look through mails follow
+// links, too, but press no buttons.
+func (a *accountAPI) verifyPage(w http.ResponseWriter, r *http.Request, _ api.Caller, _ api.Params) error {
+	v := verification(r.URL.Query())
+	p := &page{Page: accounts.Page{Title: "Confirm your address"}}
+	session, err := a.accounts.PeekVerification(r.Context(), v)
+	if err != nil {
+		return p.explain(w, err)
+	}
+	p.Text, p.Continue, p.Action = session.Address, "This is my address", accounts.SubmitTokenPath
+	if session.Purpose == accounts.ForPassword {
+		p.Title, p.Continue = "Set a new password", "Allow it"
+	}
+	p.Hidden = map[string]string{"sid": v.SID, "client_secret": v.ClientSecret, "token": v.Token}
+	return p.write(w, http.StatusOK)
+}
+
+func (a *accountAPI) submitVerification(w http.ResponseWriter, r *http.Request, _ api.Caller, _ api.Params) error {
+	if err := r.ParseForm(); err != nil {
+		return matrix.InvalidParam("The form could not be read.")
+	}
+	p := &page{Page: accounts.Page{Title: "Confirmed", Text: "Thank you. You can go back to your application now."}}
+	next, err := a.accounts.Verify(r.Context(), verification(r.PostForm))
+	if err != nil {
+		p.Title, p.Text = "Confirm your address", ""
+		return p.explain(w, err)
+	}
+	if next != "" {
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return nil
+	}
+	return p.write(w, http.StatusOK)
+}
