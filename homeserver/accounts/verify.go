@@ -160,7 +160,7 @@ func (s *Service) sendMail(ctx context.Context, kind *mail.Template, r EmailRequ
 		return matrix.InvalidParam("No mail can be sent to this address.")
 	case err != nil:
 		s.options.Log.ErrorContext(ctx, "mail not sent", "err", err)
-		return matrix.NewError(http.StatusInternalServerError, "M_UNKNOWN", "The mail could not be sent. Please try again later.")
+		return matrix.NewError(http.StatusServiceUnavailable, "M_UNKNOWN", "The mail could not be sent. Please try again later.")
 	}
 	return nil
 }

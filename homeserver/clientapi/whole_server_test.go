@@ -38,6 +38,7 @@ func newWholeServer(t *testing.T, url string) *wholeServer {
 	cfg.SigningKey = filepath.Join(cfg.Data, "signing.key")
 	cfg.AppServices = []string{filepath.Join(cfg.Data, "appservices")}
 	cfg.OpenRegistration, cfg.NoRateLimits = true, true
+	cfg.RegistrationSharedSecret = "shared"
 	cfg.Passwords.Hash, cfg.Passwords.BcryptCost = "bcrypt", 4
 	server, err := homeserver.Open(t.Context(), cfg, slog.New(failing{t}))
 	if err != nil {
