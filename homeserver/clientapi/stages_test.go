@@ -1,0 +1,235 @@
+package clientapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/homeserver/accounts"
+	"trestle/internal/matrix"
+	"trestle/internal/testkit"
+)
+
+var terms = map[string]accounts.Policy{
+	"privacy": {Version: "1.2", Languages: map[string]accounts.Document{
+		"en": {Name: "Privacy <policy>", URL: "https://hs.example/privacy?a=1&b=2"},
+		"fr": {Name: "Confidentialité", URL: "https://hs.example/fr"},
+	}},
+}
+
+// verifier answers whether a puzzle was solved, as a captcha service does.
+func verifier(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.PostFormValue("secret") != "s3cret" || r.PostFormValue("remoteip") != "127.0.0.1" {
+			t.Errorf("the verifier was asked %v", r.PostForm)
+		}
+		if r.PostFormValue("response") == "strange" {
+			_, _ = w.Write([]byte("<html>"))
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]bool{"success": r.PostFormValue("response") == "solved"})
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestRegisterByStages(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		box, mailed := withMail(t)
+		s := newAccountServer(t, databaseURL, mailed, func(o *accounts.Options) {
+			o.Terms, o.EmailAtStart, o.RegistrationTokens = terms, accounts.EmailOptional, []string{"sesame"}
+			o.Captcha = &accounts.CaptchaOptions{SiteKey: "key", Secret: "s3cret", Verifier: verifier(t), Script: "https://captcha.example/api.js", Class: "puzzle"}
+		})
+		register := func(auth string) reply {
+			return s.do("POST", v3+"/register", "", `{"username":"alice","password":"`+password+`","auth":`+auth+`}`)
+		}
+		first := register(`{}`)
+		if flows := first.field("flows"); flows != `[{"stages":["m.login.recaptcha","m.login.terms"]},{"stages":["m.login.recaptcha","m.login.terms","m.login.email.identity"]},`+
+			`{"stages":["m.login.registration_token","m.login.terms"]},{"stages":["m.login.registration_token","m.login.terms","m.login.email.identity"]}]` {
+			t.Errorf("flows: %s", flows)
+		}
+		if !same(first.at("params"), map[string]any{
+			"m.login.recaptcha": map[string]string{"public_key": "key"},
+			"m.login.terms": map[string]any{"policies": map[string]any{"privacy": map[string]any{
+				"version": "1.2", "en": terms["privacy"].Languages["en"], "fr": terms["privacy"].Languages["fr"],
+			}}},
+		}) {
+			t.Errorf("params: %s", first.body)
+		}
+		session := first.field("session")
+		stage := func(kind, more string) string {
+			return `{"type":"` + kind + `","session":"` + session + `"` + more + `}`
+		}
+		for _, tt := range []struct{ auth, code string }{
+			{stage("m.login.terms", ""), "M_FORBIDDEN"},
+			{stage("m.login.recaptcha", ""), "M_CAPTCHA_NEEDED"},
+			{stage("m.login.recaptcha", `,"response":"guess"`), "M_CAPTCHA_INVALID"},
+			{stage("m.login.registration_token", `,"token":"guess"`), "M_UNAUTHORIZED"},
+		} {
+			if r := register(tt.auth); r.status != 401 || r.field("errcode") != tt.code || r.field("session") != session {
+				t.Errorf("%s: %d %s", tt.auth, r.status, r.body)
+			}
+		}
+		if r := register(stage("m.login.recaptcha", `,"response":"solved"`)); r.status != 401 || r.field("completed") != `["m.login.recaptcha"]` {
+			t.Fatalf("the puzzle: %d %s", r.status, r.body)
+		}
+		done := register(stage("m.login.terms", ""))
+		if done.status != 200 {
+			t.Fatalf("the terms: %d %s", done.status, done.body)
+		}
+		if agreed, err := s.accounts.Consents(t.Context(), aliceID); err != nil || agreed["privacy"] != "1.2" {
+			t.Errorf("agreed to %v, %v", agreed, err)
+		}
+		if r := register(stage("m.login.terms", "")); r.status != 400 || r.field("errcode") != "M_USER_IN_USE" {
+			t.Errorf("once more: %d %s", r.status, r.body)
+		}
+		box.empty(t)
+	})
+}
+
+// All stages in a browser, as clients do that know none of them.
+func TestStagesInBrowser(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		s := newAccountServer(t, databaseURL, func(o *accounts.Options) {
+			o.Terms = terms
+			o.Captcha = &accounts.CaptchaOptions{SiteKey: "k\"ey", Secret: "s3cret", Verifier: verifier(t), Script: "https://captcha.example/api.js", Class: "puzzle"}
+		})
+		register := func(session string) reply {
+			return s.do("POST", v3+"/register", "", `{"username":"alice","password":"`+password+`","auth":{"session":"`+session+`"}}`)
+		}
+		session := register("").field("session")
+		page := func(stage string) string {
+			return v3 + "/auth/" + stage + "/fallback/web?session=" + session
+		}
+		shown, header := s.browse(page("m.login.recaptcha"), nil)
+		if shown.status != 200 || !strings.Contains(shown.body, `<div class="puzzle" data-sitekey="k&#34;ey">`) || !strings.Contains(shown.body, `src="https://captcha.example/api.js"`) || !strings.Contains(header.Get("Content-Security-Policy"), "strict-dynamic") {
+			t.Errorf("puzzle: %d %s", shown.status, shown.body)
+		}
+		if r, _ := s.browse(page("m.login.recaptcha"), url.Values{"g-recaptcha-response": {"guess"}}); r.status != 401 || !strings.Contains(r.body, "not solved") {
+			t.Errorf("guessing: %d %s", r.status, r.body)
+		}
+		// A page of a later stage may be done first.
+		shown, _ = s.browse(page("m.login.terms"), nil)
+		if shown.status != 200 || !strings.Contains(shown.body, `<a href="https://hs.example/privacy?a=1&amp;b=2" target="_blank" rel="noopener noreferrer">Privacy &lt;policy&gt;</a>`) {
+			t.Errorf("terms: %d %s", shown.status, shown.body)
+		}
+		if r, _ := s.browse(page("m.login.terms"), url.Values{}); r.status != 401 {
+			t.Errorf("without agreeing: %d %s", r.status, r.body)
+		}
+		done, _ := s.browse(page("m.login.terms"), url.Values{"agree": {"yes"}})
+		if done.status != 200 || !strings.Contains(done.body, "window.onAuthDone();") || !strings.Contains(done.body, `window.opener.postMessage("authDone", "*");`) {
+			t.Errorf("agreeing: %d %s", done.status, done.body)
+		}
+		if r := register(session); r.status != 401 || r.field("completed") != "" {
+			t.Errorf("with the second stage only: %d %s", r.status, r.body)
+		}
+		s.browse(page("m.login.recaptcha"), url.Values{"g-recaptcha-response": {"solved"}})
+		if r := register(session); r.status != 200 {
+			t.Errorf("with both: %d %s", r.status, r.body)
+		}
+		for _, tt := range []struct {
+			path   string
+			status int
+		}{
+			{v3 + "/auth/m.login.nonsense/fallback/web?session=" + session, 404},
+			{v3 + "/auth/m.login.terms/fallback/web", 400},
+			{v3 + "/auth/m.login.terms/fallback/web?session=guess", 400},
+		} {
+			for _, form := range []url.Values{nil, {"agree": {"yes"}}} {
+				if r, _ := s.browse(tt.path, form); r.status != tt.status {
+					t.Errorf("%s: %d %s", tt.path, r.status, r.body)
+				}
+			}
+		}
+		s.wait(25 * time.Hour)
+		if r, _ := s.browse(page("m.login.terms"), nil); r.status != 400 || strings.Contains(r.body, "<form") {
+			t.Errorf("a session of yesterday: %d %s", r.status, r.body)
+		}
+	})
+}
+
+// A password on a page confirms what its owner does, and nobody else.
+func TestPasswordInBrowser(t *testing.T) {
+	s := newAccountServer(t, t.TempDir()+"/test.db")
+	alice := s.register("alice")
+	s.register("bob")
+	s.logIn("alice", "OTHER")
+	remove := func(session string) reply {
+		return s.do("DELETE", v3+"/devices/OTHER", alice, `{"auth":{"session":"`+session+`"}}`)
+	}
+	session := remove("").field("session")
+	page := v3 + "/auth/m.login.password/fallback/web?session=" + session
+	if r, _ := s.browse(page, nil); r.status != 200 || !strings.Contains(r.body, `type="password" autocomplete="current-password"`) {
+		t.Errorf("the page: %d %s", r.status, r.body)
+	}
+	if r, _ := s.browse(page, url.Values{"user": {"alice"}, "password": {"wrong"}}); r.status != 403 || strings.Contains(r.body, "wrong\"") {
+		t.Errorf("a wrong password: %d %s", r.status, r.body)
+	}
+	s.browse(page, url.Values{"user": {"bob"}, "password": {password}})
+	if r := remove(session); r.status != 401 || r.field("errcode") != "M_FORBIDDEN" {
+		t.Errorf("by somebody else: %d %s", r.status, r.body)
+	}
+	s.browse(page, url.Values{"user": {"alice"}, "password": {password}})
+	if r := remove(session); r.status != 200 {
+		t.Errorf("by the owner: %d %s", r.status, r.body)
+	}
+}
+
+// ssoStage is a stage at which people log in at another place.
+type ssoStage struct{}
+
+func (ssoStage) Name() string { return "m.login.sso" }
+func (ssoStage) Params(op accounts.Operation, _ string) any {
+	return map[string]string{"for": string(op.User)}
+}
+func (ssoStage) Check(context.Context, accounts.Attempt) (string, error) {
+	return "", matrix.NewError(http.StatusUnauthorized, "M_FORBIDDEN", "Log in on the page first.")
+}
+func (ssoStage) Confirms(_ context.Context, op accounts.Operation) (bool, error) {
+	return op.User == aliceID, nil
+}
+func (ssoStage) Page(session string) accounts.Page {
+	return accounts.Page{Redirect: "https://login.example/?state=" + session}
+}
+func (ssoStage) Submit(context.Context, url.Values, string) (matrix.UserID, error) {
+	return "", matrix.MethodNotAllowed()
+}
+
+func TestStageOfOthers(t *testing.T) {
+	s := newAccountServer(t, t.TempDir()+"/test.db")
+	alice, bob := s.register("alice"), s.register("bob")
+	s.accounts.AddStage(ssoStage{})
+	remove := func(token, auth string) reply {
+		return s.do("DELETE", v3+"/devices/OTHER", token, `{"auth":`+auth+`}`)
+	}
+	if r := remove(bob, `{}`); r.field("flows") != `[{"stages":["m.login.password"]}]` {
+		t.Errorf("bob: %s", r.body)
+	}
+	first := remove(alice, `{}`)
+	session := first.field("session")
+	if first.field("flows") != `[{"stages":["m.login.password"]},{"stages":["m.login.sso"]}]` || first.at("params", "m.login.sso", "for") != aliceID {
+		t.Errorf("alice: %s", first.body)
+	}
+	if r := remove(alice, `{"type":"m.login.sso","session":"`+session+`"}`); r.status != 401 || r.field("errcode") != "M_FORBIDDEN" {
+		t.Errorf("without the page: %d %s", r.status, r.body)
+	}
+	r, header := s.browse(v3+"/auth/m.login.sso/fallback/web?session="+session, nil)
+	if r.status != 302 || header.Get("Location") != "https://login.example/?state="+session {
+		t.Errorf("the page: %d %v", r.status, header)
+	}
+	if err := s.accounts.CompleteStage(t.Context(), session, "m.login.sso", aliceID); err != nil {
+		t.Fatal(err)
+	}
+	if r := remove(alice, `{"session":"`+session+`"}`); r.status != 200 {
+		t.Errorf("after the page: %d %s", r.status, r.body)
+	}
+	if err := s.accounts.CompleteStage(t.Context(), "guess", "m.login.sso", aliceID); matrix.Code(err) != "M_INVALID_PARAM" {
+		t.Errorf("no session: %v", err)
+	}
+}
