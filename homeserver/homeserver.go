@@ -107,6 +107,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	}
 	limiter := s.limiter()
 	s.accounts = accounts.New(s.accountOptions(key, limiter))
+	if err := s.accounts.LoadErased(ctx); err != nil {
+		return err
+	}
 	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName}
 	s.sender = sender.New(sender.Options{
 		Registry: s.registry, Store: storage.NewAppServices(s.db), Stream: stream, Rooms: stream, Logger: s.log,
@@ -117,6 +120,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
 		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts,
+		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased,
 	})
 	stream.rooms = s.rooms
 	keys := storage.NewEncryption(s.db)

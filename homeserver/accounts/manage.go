@@ -89,6 +89,7 @@ func (s *Service) eraseData(ctx context.Context, tx *database.Tx, user matrix.Us
 	if err := store.SetErased(ctx, tx, user); err != nil {
 		return err
 	}
+	tx.OnCommit(func() { s.erased.Store(user, true) })
 	if err := store.Profiles.DeleteAll(ctx, tx, user); err != nil {
 		return err
 	}
@@ -96,6 +97,22 @@ func (s *Service) eraseData(ctx context.Context, tx *database.Tx, user matrix.Us
 		return err
 	}
 	return store.Rules.Delete(ctx, tx, user)
+}
+
+// LoadErased reads who wanted to be forgotten. Call it once before others ask
+// for [Service.Erased].
+func (s *Service) LoadErased(ctx context.Context) error {
+	users, err := s.options.Store.Erased(ctx)
+	for _, user := range users {
+		s.erased.Store(user, true)
+	}
+	return err
+}
+
+// Erased reports whether a user wanted to be forgotten.
+func (s *Service) Erased(user matrix.UserID) bool {
+	_, erased := s.erased.Load(user)
+	return erased
 }
 
 // CheckPassword is M_WEAK_PASSWORD for passwords that nobody may choose.

@@ -36,6 +36,9 @@ func (s *Service) OpenIDUser(ctx context.Context, token string) (matrix.UserID, 
 // Tidy forgets what has expired: OpenID tokens and sessions of authentication.
 func (s *Service) Tidy(ctx context.Context) error {
 	store, now := s.options.Store, s.now()
+	if err := s.LoadErased(ctx); err != nil { // others may have erased users beside this server
+		return err
+	}
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		if err := store.OpenID.DeleteExpired(ctx, tx, now); err != nil {
 			return err

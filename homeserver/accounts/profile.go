@@ -95,10 +95,13 @@ func (s *Service) remoteProfile(ctx context.Context, user matrix.UserID, field s
 }
 
 // SetProfileField sets a field of the caller's own profile. An empty display
-// name or avatar URL removes it.
+// name or avatar URL removes it; a nil value is M_MISSING_PARAM.
 func (s *Service) SetProfileField(ctx context.Context, who Caller, user matrix.UserID, field string, value json.RawMessage) error {
 	if err := mayChangeProfile(who, user, field); err != nil {
 		return err
+	}
+	if value == nil {
+		return matrix.MissingParam("%s is missing.", field)
 	}
 	empty, err := checkFieldValue(field, value)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"sync"
 	"time"
 
 	"trestle/homeserver/storage"
@@ -113,6 +114,7 @@ type Service struct {
 
 	stages     map[string]Stage
 	stageOrder []string
+	erased     sync.Map // matrix.UserID → true
 }
 
 // New makes the service. Call [Service.Observe] before it serves requests.

@@ -77,6 +77,9 @@ func (s *Service) newUserID(username string, exact bool) (matrix.UserID, error) 
 	if !exact {
 		username = strings.ToLower(username)
 	}
+	if s.options.HumanIDs && !exact && matrix.Confusing(username) {
+		return "", matrix.FailedHumanIDCheck()
+	}
 	if !matrix.ValidLocalpart(username) {
 		return "", matrix.InvalidUsername("User names have only a-z, 0-9 and . _ = - / +.")
 	}

@@ -45,11 +45,7 @@ type setProfileFieldRequest struct {
 }
 
 func (a *accountAPI) setProfileField(ctx context.Context, who api.Caller, req *setProfileFieldRequest) (*struct{}, error) {
-	value, ok := req.Body[req.Field]
-	if !ok {
-		return nil, matrix.MissingParam("%s is missing.", req.Field)
-	}
-	return nil, a.accounts.SetProfileField(ctx, accounts.Caller(who), req.UserID, req.Field, value)
+	return nil, a.accounts.SetProfileField(ctx, accounts.Caller(who), req.UserID, req.Field, req.Body[req.Field])
 }
 
 func (a *accountAPI) deleteProfileField(ctx context.Context, who api.Caller, req *profileFieldRequest) (*struct{}, error) {

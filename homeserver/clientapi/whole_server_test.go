@@ -28,7 +28,7 @@ type wholeServer struct {
 	http *http.Client
 }
 
-func newWholeServer(t *testing.T, url string) *wholeServer {
+func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *wholeServer {
 	t.Helper()
 	cfg := config.Default()
 	cfg.ServerName = "hs.example"
@@ -40,6 +40,9 @@ func newWholeServer(t *testing.T, url string) *wholeServer {
 	cfg.OpenRegistration, cfg.NoRateLimits = true, true
 	cfg.RegistrationSharedSecret = "shared"
 	cfg.Passwords.Hash, cfg.Passwords.BcryptCost = "bcrypt", 4
+	for _, c := range change {
+		c(cfg)
+	}
 	server, err := homeserver.Open(t.Context(), cfg, slog.New(failing{t}))
 	if err != nil {
 		t.Fatal(err)

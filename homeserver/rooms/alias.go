@@ -48,7 +48,7 @@ func (s *Service) CreateAlias(ctx context.Context, who Actor, alias matrix.RoomA
 	if alias.Server() != s.ServerName {
 		return matrix.InvalidParam("Aliases are made on their own server, and this one is %s.", s.ServerName)
 	}
-	if err := s.Directory.MayUseAlias(who.AppService, alias); err != nil {
+	if err := s.mayMakeAlias(who.AppService, alias); err != nil {
 		return err
 	}
 	info, err := s.Info(ctx, room)
@@ -68,6 +68,15 @@ func (s *Service) CreateAlias(ctx context.Context, who Actor, alias matrix.RoomA
 		s.Directory.AliasesChanged(room)
 	}
 	return err
+}
+
+// mayMakeAlias is M_EXCLUSIVE for what belongs to others, and
+// M_FAILED_HUMAN_ID_CHECK for what looks as if it did.
+func (s *Service) mayMakeAlias(appservice string, alias matrix.RoomAlias) error {
+	if s.HumanIDs && appservice == "" && matrix.Confusing(alias.Localpart()) {
+		return matrix.FailedHumanIDCheck()
+	}
+	return s.Directory.MayUseAlias(appservice, alias)
 }
 
 // DeleteAlias removes an alias; its maker may, and whoever may set the room's

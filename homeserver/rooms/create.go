@@ -224,7 +224,7 @@ func (c *creation) chooseAlias(ctx context.Context) error {
 	if err != nil {
 		return matrix.InvalidParam("%v.", err)
 	}
-	if err := c.s.Directory.MayUseAlias(c.req.AppService, alias); err != nil {
+	if err := c.s.mayMakeAlias(c.req.AppService, alias); err != nil {
 		return err
 	}
 	if taken, err := c.s.AliasExists(ctx, alias); err != nil {

@@ -43,7 +43,26 @@ func (s *Service) AppendClient(ctx context.Context, dst []byte, e *storage.Event
 	if err != nil {
 		return nil, err
 	}
+	if s.forgotten(e, membership) {
+		return appendForgotten(dst, e, o)
+	}
 	return e.AppendClient(dst, o), nil
+}
+
+// forgotten reports whether an event is shown as if it were redacted: its
+// sender wanted to be forgotten, and the reader was not there when it was sent
+// (Client-Server API § Account deactivation). Who was there has seen it.
+func (s *Service) forgotten(e *storage.Event, membership string) bool {
+	return membership != "" && membership != "join" && s.Erased != nil && s.Erased(e.Sender)
+}
+
+func appendForgotten(dst []byte, e *storage.Event, o matrix.ClientOptions) ([]byte, error) {
+	rest, err := e.Redact()
+	if err != nil {
+		return nil, err
+	}
+	o.PrevContent = nil
+	return rest.AppendClient(dst, o), nil
 }
 
 // ClientOptions is what a reader sees of an event beside the event itself.

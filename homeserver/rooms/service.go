@@ -81,6 +81,12 @@ type Options struct {
 	Profiles       Profiles
 	Directory      Directory
 	Settings       Settings
+	// HumanIDs refuses aliases that look like others (M_FAILED_HUMAN_ID_CHECK),
+	// but of application services, whose aliases are what is named elsewhere.
+	HumanIDs bool
+	// Erased tells whose events are shown redacted to those who were not there;
+	// nil: nobody's.
+	Erased func(user matrix.UserID) bool
 }
 
 // A Service writes and reads rooms. It is safe for concurrent use.

@@ -154,6 +154,12 @@ func InvalidUsername(format string, args ...any) *Error {
 	return NewError(http.StatusBadRequest, "M_INVALID_USERNAME", format, args...)
 }
 
+// FailedHumanIDCheck is M_FAILED_HUMAN_ID_CHECK, 400, of the drafts of 2014:
+// the name looks like another.
+func FailedHumanIDCheck() *Error {
+	return NewError(http.StatusBadRequest, "M_FAILED_HUMAN_ID_CHECK", "This name could be mistaken for another one; use letters of one script.")
+}
+
 // Exclusive is M_EXCLUSIVE, 400: the name is inside, or outside, the
 // namespace that an application service has claimed for itself alone.
 func Exclusive(format string, args ...any) *Error {
