@@ -264,12 +264,12 @@ func (a attempts) GiveBack(bucket, key string) { a[bucket+" "+key]-- }
 
 func TestPasswordGuessingIsLimited(t *testing.T) {
 	s := newAccountServer(t, t.TempDir()+"/test.db", func(o *accounts.Options) { o.Limiter = attempts{} })
-	token := s.register("alice")
+	s.register("alice")
 	guess := `{"type":"m.login.password","user":"alice","password":"guess"}`
 	for range 5 {
 		s.logIn("alice", "FIRST") // right ones do not count
 	}
-	token = s.logIn("alice", "FIRST")
+	token := s.logIn("alice", "FIRST")
 	for range 2 {
 		s.refused("POST", v3+"/login", "", guess, 403, "M_FORBIDDEN")
 	}
