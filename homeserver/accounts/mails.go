@@ -56,3 +56,14 @@ If it was not you, do nothing.
 <p>Somebody, probably you, has given this address to the Matrix server <b>{{.Server}}</b>. It belongs to an account there already, with which you can log in.</p>
 <p>If it was not you, do nothing.</p>
 `)
+
+var unknownMail = mail.MustTemplate(
+	"Your address at {{.Server}}",
+	`Somebody, probably you, wants a new password for an account at the Matrix server {{.Server}} that has this address. There is none: perhaps it has another address, or you have not registered yet.
+
+If it was not you, do nothing.
+`,
+	`<!DOCTYPE html>
+<p>Somebody, probably you, wants a new password for an account at the Matrix server <b>{{.Server}}</b> that has this address. There is none: perhaps it has another address, or you have not registered yet.</p>
+<p>If it was not you, do nothing.</p>
+`)

@@ -97,7 +97,7 @@ func (s *Service) addStages() {
 	s.stages = map[string]Stage{}
 	s.AddStage(dummyStage{})
 	s.AddStage(passwordStage{s})
-	s.AddStage(tokenStage{s})
+	s.AddStage(registrationTokenStage{s})
 	s.AddStage(emailStage{s})
 	if len(s.options.Terms) > 0 {
 		s.AddStage(termsStage{s.options.Terms})
@@ -178,35 +178,28 @@ func (p passwordStage) Submit(ctx context.Context, form url.Values, _ string) (m
 	return user, p.accounts.checkPassword(ctx, user, form.Get("password"))
 }
 
-// tokenStage is a token that the operator has given out.
-type tokenStage struct{ accounts *Service }
+// registrationTokenStage is a token that the operator has given out.
+type registrationTokenStage struct{ accounts *Service }
 
-func (tokenStage) Name() string                 { return StageRegistrationToken }
-func (tokenStage) Params(Operation, string) any { return nil }
+func (registrationTokenStage) Name() string                 { return StageRegistrationToken }
+func (registrationTokenStage) Params(Operation, string) any { return nil }
 
-func (t tokenStage) Check(_ context.Context, a Attempt) (string, error) {
+func (t registrationTokenStage) Check(ctx context.Context, a Attempt) (string, error) {
 	var auth struct {
 		Token string `json:"token"`
 	}
 	if err := a.read(&auth); err != nil {
 		return "", err
 	}
-	return "", t.check(auth.Token)
+	return "", t.accounts.tokenStage(ctx, auth.Token)
 }
 
-func (t tokenStage) check(token string) error {
-	if !contains(t.accounts.options.RegistrationTokens, token) {
-		return retry("M_UNAUTHORIZED", "That registration token is not valid.")
-	}
-	return nil
-}
-
-func (tokenStage) Page(string) Page {
+func (registrationTokenStage) Page(string) Page {
 	return Page{Title: "Registration", Text: "This server wants a token from those who register.", Fields: []Field{
 		{Name: "token", Label: "Token", Completes: "one-time-code"},
 	}}
 }
 
-func (t tokenStage) Submit(_ context.Context, form url.Values, _ string) (matrix.UserID, error) {
-	return "", t.check(form.Get("token"))
+func (t registrationTokenStage) Submit(ctx context.Context, form url.Values, _ string) (matrix.UserID, error) {
+	return "", t.accounts.tokenStage(ctx, form.Get("token"))
 }

@@ -34,7 +34,7 @@ func (s *Service) RegistrationOperation() (Operation, error) {
 	if s.options.OpenRegistration {
 		op.Flows = append(op.Flows, s.registrationFlows(nil)...)
 	}
-	if len(s.options.RegistrationTokens) > 0 {
+	if s.takesTokens() {
 		op.Flows = append(op.Flows, s.registrationFlows([]string{StageRegistrationToken})...)
 	}
 	if op.Flows == nil {

@@ -263,10 +263,21 @@ func (s *Service) SetAdmin(ctx context.Context, user matrix.UserID, admin bool) 
 // ValidRegistrationToken reports whether a registration token lets its holder
 // register; M_FORBIDDEN if no token can.
 func (s *Service) ValidRegistrationToken(token string) (bool, error) {
-	if !s.options.OpenRegistration && len(s.options.RegistrationTokens) == 0 {
+	if !s.options.OpenRegistration && !s.takesTokens() {
 		return false, registrationClosed()
 	}
 	return contains(s.options.RegistrationTokens, token), nil
+}
+
+// takesTokens reports whether a token can let anybody register.
+func (s *Service) takesTokens() bool { return len(s.options.RegistrationTokens) > 0 }
+
+// tokenStage takes a use of a token.
+func (s *Service) tokenStage(_ context.Context, token string) error {
+	if !contains(s.options.RegistrationTokens, token) {
+		return retry("M_UNAUTHORIZED", "That registration token is not valid.")
+	}
+	return nil
 }
 
 func registrationClosed() error {

@@ -100,8 +100,8 @@ func (s *Service) RequestEmail(ctx context.Context, r EmailRequest) (sid string,
 	hash := sha256.Sum256([]byte(token))
 	session.TokenHash = hash[:]
 	err = s.options.DB.Update(ctx, func(tx *database.Tx) error { return store.SaveSession(ctx, tx, session) })
-	if err != nil || kind == nil {
-		return session.SID, err
+	if err != nil {
+		return "", err
 	}
 	if err := s.sendMail(ctx, kind, r, session.SID, token); err != nil {
 		// The same request must be able to try again.
@@ -123,12 +123,12 @@ func sidOf(old *storage.ThreePIDSession) string {
 
 // mailFor is which mail goes to an address, and errors for addresses that
 // cannot be used. Where it is nobody's business which addresses are known, the
-// mail tells, or there is none.
+// mail tells: there is one in any case, so that the time it takes tells nothing.
 func (s *Service) mailFor(purpose string, owner matrix.UserID) (*mail.Template, error) {
 	hide := s.options.HideAddresses
 	switch {
 	case purpose == ForPassword && owner == "" && hide:
-		return nil, nil
+		return unknownMail, nil
 	case purpose == ForPassword && owner == "":
 		return nil, matrix.NewError(http.StatusBadRequest, "M_THREEPID_NOT_FOUND", "Nobody here has this address.")
 	case purpose == ForPassword:

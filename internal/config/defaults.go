@@ -27,8 +27,8 @@ func Default() *Config {
 			MinLength:  8,
 		},
 		Registration: Registration{
-			Email:  "off",
-			Terms:  map[string]Policy{},
+			Email: "off",
+			Terms: map[string]Policy{},
 			Captcha: Captcha{
 				Verifier: "https://www.google.com/recaptcha/api/siteverify",
 				Script:   "https://www.google.com/recaptcha/api.js",
