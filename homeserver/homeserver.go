@@ -17,6 +17,7 @@ import (
 	"trestle/homeserver/clientapi"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
+	"trestle/homeserver/identity"
 	"trestle/homeserver/mail"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notifier"
@@ -41,7 +42,8 @@ type Server struct {
 	watch    *watch
 	notifier *notifier.Notifier
 	accounts *accounts.Service
-	mailer   *mail.Relay // nil: no mails are sent
+	mailer   *mail.Relay      // nil: no mails are sent
+	identity *identity.Client // nil: no identity server is trusted
 	rooms    *rooms.Service
 	sync     *syncer.Service
 	sender   *sender.Service
@@ -102,7 +104,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		return err
 	}
 	s.notifier = notifier.New(s.store.Members, position)
-	if s.mailer, err = s.newMailer(); err != nil {
+	if err := s.connectOutside(key); err != nil {
 		return err
 	}
 	limiter := s.limiter()

@@ -1,30 +1,44 @@
 package homeserver
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 
 	"trestle/homeserver/accounts"
+	"trestle/homeserver/identity"
 	"trestle/homeserver/mail"
 	"trestle/internal/matrix"
 )
 
-// newMailer is the configured relay, or nil.
-func (s *Server) newMailer() (*mail.Relay, error) {
-	c := s.cfg.Mail
-	if c.Relay == "" {
-		return nil, nil
-	}
+// connectOutside prepares for whom the accounts turn to: the relay for mails
+// and identity servers, as far as there are any.
+func (s *Server) connectOutside(key matrix.SigningKey) error {
 	roots, err := s.roots()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return mail.NewRelay(mail.Options{
+	if trusted := s.cfg.Accounts.IdentityServers; len(trusted) > 0 {
+		s.identity = identity.New(identity.Options{
+			ServerName: s.cfg.ServerName, Key: key, Trusted: trusted,
+			HTTP: &http.Client{
+				Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment},
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			},
+		})
+	}
+	c := s.cfg.Mail
+	if c.Relay == "" {
+		return nil
+	}
+	s.mailer, err = mail.NewRelay(mail.Options{
 		Address: c.Relay, Security: c.Security, Username: c.Username, Password: c.Password.Reveal(), From: c.From,
 		Timeout: c.Timeout.Std(), Roots: roots, Hello: hostOf(s.cfg.ServerName),
 	})
+	return err
 }
 
 // hostOf is a server name without its port.
@@ -59,6 +73,9 @@ func (s *Server) identityOptions(o *accounts.Options) {
 	c := s.cfg.Registration
 	if s.mailer != nil {
 		o.Mailer = s.mailer
+	}
+	if s.identity != nil {
+		o.Identity = s.identity
 	}
 	o.BaseURL, o.HideAddresses, o.EmailAtStart, o.HumanIDs = s.cfg.BaseURL(), s.cfg.Mail.HideAddresses, c.Email, c.HumanIDs
 	o.MaxDevices, o.MaxAccountData = s.cfg.Accounts.MaxDevices, s.cfg.Accounts.MaxAccountData

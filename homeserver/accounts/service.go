@@ -29,10 +29,11 @@ type Options struct {
 	Guests             bool     // guest accounts may be made
 	SharedSecret       string   // for registration by scripts; empty: off
 
-	Mailer        Mailer // nil: mail addresses mean nothing here
-	BaseURL       string // that links in mails begin with
-	HideAddresses bool   // nobody is told which addresses are known here
-	EmailAtStart  string // [EmailOff], [EmailOptional] or [EmailRequired]: an address to register with
+	Mailer        Mailer          // nil: mail addresses mean nothing here
+	BaseURL       string          // that links in mails begin with
+	Identity      IdentityServers // nil: none is trusted
+	HideAddresses bool            // nobody is told which addresses are known here
+	EmailAtStart  string          // [EmailOff], [EmailOptional] or [EmailRequired]: an address to register with
 	Terms         map[string]Policy
 	Captcha       *CaptchaOptions // nil: none
 

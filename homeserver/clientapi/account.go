@@ -144,18 +144,16 @@ type deactivateRequest struct {
 	Erase bool            `json:"erase"`
 }
 
-type deactivateResponse struct {
-	UnbindResult string `json:"id_server_unbind_result"`
-}
-
-func (a *accountAPI) deactivate(ctx context.Context, who api.Caller, req *deactivateRequest) (*deactivateResponse, error) {
+func (a *accountAPI) deactivate(ctx context.Context, who api.Caller, req *deactivateRequest) (*unbindResponse, error) {
 	if err := a.confirm(ctx, who, "deactivate", req.Auth); err != nil {
+		return nil, err
+	}
+	unbound, err := a.accounts.UnbindAll(ctx, who.UserID)
+	if err != nil {
 		return nil, err
 	}
 	if err := a.accounts.Deactivate(ctx, who.UserID, req.Erase); err != nil {
 		return nil, err
 	}
-	// No identity server knows any address by this server's doing, so that none
-	// is left bound.
-	return &deactivateResponse{"success"}, nil
+	return newUnbindResponse(unbound), nil
 }

@@ -113,16 +113,24 @@ type unbindResponse struct {
 	Result string `json:"id_server_unbind_result"`
 }
 
-// This server binds nothing at identity servers, so that it knows of none that
-// could be asked to unbind.
-func notUnbound() *unbindResponse { return &unbindResponse{"no-support"} }
-
-func (a *accountAPI) deleteThreePID(ctx context.Context, who api.Caller, req *namedThreePIDRequest) (*unbindResponse, error) {
-	return notUnbound(), a.accounts.RemoveThreePID(ctx, who.UserID, req.Medium, req.Address)
+func newUnbindResponse(unbound bool) *unbindResponse {
+	if unbound {
+		return &unbindResponse{"success"}
+	}
+	return &unbindResponse{"no-support"}
 }
 
-func (a *accountAPI) unbindThreePID(context.Context, api.Caller, *namedThreePIDRequest) (*unbindResponse, error) {
-	return notUnbound(), nil
+func (a *accountAPI) deleteThreePID(ctx context.Context, who api.Caller, req *namedThreePIDRequest) (*unbindResponse, error) {
+	res, err := a.unbindThreePID(ctx, who, req)
+	if err != nil {
+		return nil, err
+	}
+	return res, a.accounts.RemoveThreePID(ctx, who.UserID, req.Medium, req.Address)
+}
+
+func (a *accountAPI) unbindThreePID(ctx context.Context, who api.Caller, req *namedThreePIDRequest) (*unbindResponse, error) {
+	unbound, err := a.accounts.UnbindThreePID(ctx, who.UserID, req.Medium, req.Address, req.IDServer)
+	return newUnbindResponse(unbound), err
 }
 
 type bindRequest struct {
@@ -132,10 +140,8 @@ type bindRequest struct {
 	IDAccessToken string `json:"id_access_token" required:"true"`
 }
 
-// bindThreePID would tell an identity server who has an address. This server
-// trusts none with that.
-func (a *accountAPI) bindThreePID(_ context.Context, _ api.Caller, req *bindRequest) (*struct{}, error) {
-	return nil, matrix.NewError(http.StatusBadRequest, "M_SERVER_NOT_TRUSTED", "This server does not trust the identity server %.80q.", req.IDServer)
+func (a *accountAPI) bindThreePID(ctx context.Context, who api.Caller, req *bindRequest) (*struct{}, error) {
+	return nil, a.accounts.BindThreePID(ctx, who.UserID, req.IDServer, req.IDAccessToken, req.SID, req.ClientSecret)
 }
 
 type requestEmailRequest struct {

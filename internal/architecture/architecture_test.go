@@ -82,7 +82,7 @@ type rule struct {
 
 var services = []string{
 	"homeserver/accounts", "homeserver/rooms", "homeserver/syncer", "homeserver/notifier", "homeserver/federation",
-	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/mail",
+	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/mail", "homeserver/identity",
 }
 
 var rules = []rule{

@@ -103,10 +103,12 @@ type Mail struct {
 	HideAddresses bool     `yaml:"hide_addresses"`
 }
 
-// Accounts bounds what one account may hold.
+// Accounts is what one account may hold, and whom its owner may tell of it.
 type Accounts struct {
 	MaxDevices     int `yaml:"max_devices"`
 	MaxAccountData int `yaml:"max_account_data"` // pieces
+	// IdentityServers may be told which address is whose, if its owner wants it.
+	IdentityServers []string `yaml:"identity_servers"`
 }
 
 // Passwords is how passwords are kept.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"trestle/internal/matrix"
 )
 
 // validateIdentities checks who may register how, and how mails are sent.
@@ -37,6 +39,11 @@ func (l *loader) validateMail() {
 	m := l.cfg.Mail
 	l.within("accounts.max_devices", l.cfg.Accounts.MaxDevices, 1, 10_000)
 	l.within("accounts.max_account_data", l.cfg.Accounts.MaxAccountData, 100, 100_000)
+	for i, server := range l.cfg.Accounts.IdentityServers {
+		if _, err := matrix.ParseServerName(server); err != nil {
+			l.invalidf(item("accounts.identity_servers", i), "%s", err)
+		}
+	}
 	l.oneOf("mail.security", m.Security, "starttls", "tls", "none")
 	if m.Relay == "" {
 		return

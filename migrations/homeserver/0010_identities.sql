@@ -50,3 +50,12 @@ CREATE TABLE consents (
     agreed_at BIGINT NOT NULL,
     PRIMARY KEY (user_id, policy)
 );
+
+-- Where this server has told an identity server who has an address.
+CREATE TABLE threepid_bindings (
+    user_id   TEXT NOT NULL,
+    medium    TEXT NOT NULL,
+    address   TEXT NOT NULL,
+    id_server TEXT NOT NULL,
+    PRIMARY KEY (user_id, medium, address, id_server)
+);
