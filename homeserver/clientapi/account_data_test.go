@@ -86,7 +86,7 @@ func TestProfileRefuses(t *testing.T) {
 		{"PUT", path + "/m.tz", `{"m.tz":1}`, 400, "M_BAD_JSON"},
 		{"PUT", path + "/nodot", `{"nodot":1}`, 400, "M_INVALID_PARAM"},
 		{"PUT", path + "/org.Example", `{"org.Example":1}`, 400, "M_INVALID_PARAM"},
-		{"PUT", path + "/org." + strings.Repeat("x", 252), `{}`, 400, "M_MISSING_PARAM"},
+		{"PUT", path + "/org." + strings.Repeat("x", 252), `{}`, 400, "M_KEY_TOO_LARGE"},
 		{"PUT", path + "/org." + strings.Repeat("x", 252), `{"org.` + strings.Repeat("x", 252) + `":1}`, 400, "M_KEY_TOO_LARGE"},
 		{"DELETE", path + "/nodot", ``, 400, "M_INVALID_PARAM"},
 		{"PUT", path + "/org.example.big", `{"org.example.big":"` + strings.Repeat("x", 64<<10) + `"}`, 400, "M_PROFILE_TOO_LARGE"},

@@ -215,6 +215,12 @@ func TestOpenID(t *testing.T) {
 			there.refused("GET", path+"?access_token=guess", "", "", 401, "M_UNKNOWN_TOKEN")
 			there.refused("GET", path, "", "", 401, "M_MISSING_TOKEN")
 		}
+		for range 100 { // older ones go
+			s.wait(time.Millisecond)
+			ask("")
+		}
+		s.refused("GET", path+"?access_token="+token, "", "", 401, "M_UNKNOWN_TOKEN")
+		token = ask("").field("access_token")
 		s.refused("GET", v3+"/account/whoami", token, "", 401, "M_UNKNOWN_TOKEN")
 		s.refused("POST", v3+"/user/@bob:hs.example/openid/request_token", alice, "{}", 403, "M_FORBIDDEN")
 		s.refused("POST", v3+"/user/"+aliceID+"/openid/request_token", "", "{}", 401, "M_MISSING_TOKEN")

@@ -114,6 +114,9 @@ var (
 		SELECT user_id
 		FROM openid_tokens
 		WHERE token_hash = $1 AND expires_at > $2`)
+	trimOpenIDTokens = database.SQL(`
+		DELETE FROM openid_tokens
+		WHERE user_id = $1 AND expires_at < (SELECT expires_at FROM openid_tokens WHERE user_id = $1 ORDER BY expires_at DESC LIMIT 1 OFFSET 99)`)
 	deleteOpenIDTokens = database.SQL(`
 		DELETE FROM openid_tokens
 		WHERE user_id = $1`)
@@ -122,9 +125,12 @@ var (
 		WHERE expires_at <= $1`)
 )
 
-// Insert stores a token by its hash.
+// Insert stores a token by its hash. A user has about 100: older ones go.
 func (s *OpenIDTokens) Insert(ctx context.Context, tx *database.Tx, hash []byte, user matrix.UserID, expiresAt int64) error {
-	_, err := tx.Exec(ctx, insertOpenIDToken, hash, user, expiresAt)
+	if _, err := tx.Exec(ctx, insertOpenIDToken, hash, user, expiresAt); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, trimOpenIDTokens, user)
 	return err
 }
 
