@@ -12,11 +12,13 @@ import (
 // Server administration (module admin): lock, suspend, whois.
 func (a *accountAPI) moderationRoutes() []api.Route {
 	const lock, suspend = "/_matrix/client/v1/admin/lock/{userId}", "/_matrix/client/v1/admin/suspend/{userId}"
+	const unstable = "/_matrix/client/unstable/uk.timedout.msc4323/admin/"
+	oldLock, oldSuspend := api.Aliases(unstable+"lock/{userId}"), api.Aliases(unstable+"suspend/{userId}")
 	return []api.Route{
-		api.Endpoint("GET", lock, api.Admin, a.isLocked),
-		api.Endpoint("PUT", lock, api.Admin, a.lock),
-		api.Endpoint("GET", suspend, api.Admin, a.isSuspended),
-		api.Endpoint("PUT", suspend, api.Admin, a.suspend),
+		api.Endpoint("GET", lock, api.Admin, a.isLocked, oldLock),
+		api.Endpoint("PUT", lock, api.Admin, a.lock, oldLock),
+		api.Endpoint("GET", suspend, api.Admin, a.isSuspended, oldSuspend),
+		api.Endpoint("PUT", suspend, api.Admin, a.suspend, oldSuspend),
 		api.Endpoint("GET", "/_matrix/client/v3/admin/whois/{userId}", api.Guest, a.whois),
 	}
 }

@@ -71,6 +71,10 @@ func TestProfileFieldsOfAnyName(t *testing.T) {
 				t.Errorf("%s came back as %s", value, r.body)
 			}
 		}
+		unstable := "/_matrix/client/unstable/uk.tcpip.msc4133/profile/" + aliceID + "/org.example.mood"
+		if r, _ := s.browse(unstable, nil); r.body != `{"org.example.mood":7}` {
+			t.Errorf("under the older name: %s", r.body)
+		}
 		s.must("PUT", profile+"/m.tz", alice, `{"m.tz":"Europe/Berlin"}`)
 		if r := s.must("GET", profile, "", ""); !same(r.at(), map[string]any{"displayname": "alice", "m.tz": "Europe/Berlin", "org.example.mood": 7}) {
 			t.Errorf("all: %s", r.body)

@@ -11,12 +11,13 @@ import (
 
 // Profiles (module profile).
 func (a *accountAPI) profileRoutes() []api.Route {
-	field := "/_matrix/client/v3/profile/{userId}/{keyName}"
+	const field = "/_matrix/client/v3/profile/{userId}/{keyName}"
+	old := api.Aliases("/_matrix/client/unstable/uk.tcpip.msc4133/profile/{userId}/{keyName}")
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/v3/profile/{userId}", api.None, a.profile),
-		api.Endpoint("GET", field, api.None, a.profileField),
-		api.Endpoint("PUT", field, api.Guest, a.setProfileField),
-		api.Endpoint("DELETE", field, api.Guest, a.deleteProfileField),
+		api.Endpoint("GET", field, api.None, a.profileField, old),
+		api.Endpoint("PUT", field, api.Guest, a.setProfileField, old),
+		api.Endpoint("DELETE", field, api.Guest, a.deleteProfileField, old),
 	}
 }
 

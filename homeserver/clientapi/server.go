@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"maps"
 
 	"trestle/homeserver/api"
 	"trestle/internal/matrix"
@@ -33,11 +34,17 @@ type versionsResponse struct {
 }
 
 func (a *accountAPI) versions(context.Context, api.Caller, *struct{}) (*versionsResponse, error) {
-	features := a.config.UnstableFeatures
-	if features == nil {
-		features = map[string]bool{}
-	}
+	features := maps.Clone(accountFeatures)
+	maps.Copy(features, a.config.UnstableFeatures)
 	return &versionsResponse{specVersions, features}, nil
+}
+
+// accountFeatures are the proposals about accounts that are served under their
+// unstable names as well.
+var accountFeatures = map[string]bool{
+	"uk.tcpip.msc4133":        true, // profile fields of any name
+	"uk.tcpip.msc4133.stable": true,
+	"uk.timedout.msc4323":     true, // lock and suspend
 }
 
 type wellKnown struct {
@@ -100,17 +107,19 @@ func (a *accountAPI) capabilities(_ context.Context, who api.Caller, _ *struct{}
 		}
 	}
 	all := map[string]any{
-		"m.room_versions":            versions,
-		"m.change_password":          capability{true},
-		"m.profile_fields":           capability{true},
-		"m.set_displayname":          capability{true},
-		"m.set_avatar_url":           capability{true},
-		"m.3pid_changes":             capability{false},
-		"m.get_login_token":          capability{false},
-		"m.forget_forced_upon_leave": capability{false},
+		"m.room_versions":                 versions,
+		"m.change_password":               capability{true},
+		"m.profile_fields":                capability{true},
+		"uk.tcpip.msc4133.profile_fields": capability{true},
+		"m.set_displayname":               capability{true},
+		"m.set_avatar_url":                capability{true},
+		"m.3pid_changes":                  capability{false},
+		"m.get_login_token":               capability{false},
+		"m.forget_forced_upon_leave":      capability{false},
 	}
 	if who.Admin {
 		all["m.account_moderation"] = moderationCapability{Lock: true, Suspend: true}
+		all["uk.timedout.msc4323"] = all["m.account_moderation"]
 	}
 	return &capabilitiesResponse{all}, nil
 }
