@@ -207,6 +207,9 @@ func TestAddresses(t *testing.T) {
 		box.empty(t)
 		add := `{"sid":"` + sid + `","client_secret":"s3","auth":` + passwordAuth("alice", password) + `}`
 		s.refused("POST", v3+"/account/3pid/add", alice, add, 403, "M_THREEPID_AUTH_FAILED")
+		if _, shown := s.browse(link, nil); !strings.HasSuffix(shown.Get("Content-Security-Policy"), "; form-action 'self' https://app.example") {
+			t.Errorf("policy of the page: %v", shown)
+		}
 		if header := s.click(link); header.Get("Location") != "https://app.example/#/verified" {
 			t.Errorf("after the click: %v", header)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
@@ -38,6 +39,7 @@ type page struct {
 	Error  string
 	Hidden map[string]string // values that the form sends along
 	Action string
+	Next   string // where the answer to the form may lead, or nowhere
 	Done   bool // tells the window that opened this one
 	Nonce  string
 	Script template.URL
@@ -95,7 +97,7 @@ func (p *page) write(w http.ResponseWriter, status int) error {
 		p.Script = template.URL(p.Captcha.Script) // from the configuration
 	}
 	if p.Action != "" {
-		policy += "; form-action 'self' http: https:" // the answer may redirect
+		policy += "; form-action 'self'" + originOf(p.Next)
 	}
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, p); err != nil {
@@ -112,6 +114,16 @@ func (p *page) write(w http.ResponseWriter, status int) error {
 	w.WriteHeader(status)
 	_, err := w.Write(body.Bytes())
 	return err
+}
+
+// originOf is the origin of a web address as a content security policy has it,
+// with a space before it; empty for anything else.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {
+		return ""
+	}
+	return " " + u.Scheme + "://" + u.Host
 }
 
 // explain shows an error that the reader can do something about; others are
@@ -204,7 +216,7 @@ func (a *accountAPI) verifyPage(w http.ResponseWriter, r *http.Request, _ api.Ca
 	if err != nil {
 		return p.explain(w, err)
 	}
-	p.Text, p.Continue, p.Action = session.Address, "This is my address", accounts.SubmitTokenPath
+	p.Text, p.Continue, p.Action, p.Next = session.Address, "This is my address", accounts.SubmitTokenPath, session.NextLink
 	if session.Purpose == accounts.ForPassword {
 		p.Title, p.Continue = "Set a new password", "Allow it"
 	}
