@@ -40,7 +40,7 @@ type page struct {
 	Hidden map[string]string // values that the form sends along
 	Action string
 	Next   string // where the answer to the form may lead, or nowhere
-	Done   bool // tells the window that opened this one
+	Done   bool   // tells the window that opened this one
 	Nonce  string
 	Script template.URL
 }
