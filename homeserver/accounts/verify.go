@@ -92,25 +92,32 @@ func (s *Service) RequestEmail(ctx context.Context, r EmailRequest) (sid string,
 	if err != nil {
 		return "", err
 	}
-	session := storage.ThreePIDSession{
-		SID: sidOf(old), Purpose: r.Purpose, Medium: Email, Address: address, ClientSecret: r.ClientSecret,
-		Attempt: r.Attempt, NextLink: r.NextLink, CreatedAt: s.now(),
-	}
+	sid = sidOf(old)
+	return sid, s.beginVerification(ctx, r, kind, sid, address)
+}
+
+// beginVerification keeps a session and sends its mail.
+func (s *Service) beginVerification(ctx context.Context, r EmailRequest, kind *mail.Template, sid, address string) error {
+	store := s.options.Store.ThreePID
 	token := strings.ToLower(rand.Text())
 	hash := sha256.Sum256([]byte(token))
-	session.TokenHash = hash[:]
-	err = s.options.DB.Update(ctx, func(tx *database.Tx) error { return store.SaveSession(ctx, tx, session) })
+	session := storage.ThreePIDSession{
+		SID: sid, Purpose: r.Purpose, Medium: Email, Address: address, ClientSecret: r.ClientSecret, TokenHash: hash[:],
+		Attempt: r.Attempt, NextLink: r.NextLink, CreatedAt: s.now(),
+	}
+	err := s.options.DB.Update(ctx, func(tx *database.Tx) error { return store.SaveSession(ctx, tx, session) })
 	if err != nil {
-		return "", err
+		return err
 	}
-	if err := s.sendMail(ctx, kind, r, session.SID, token); err != nil {
-		// The same request must be able to try again.
-		return "", errors.Join(err, s.options.DB.Update(ctx, func(tx *database.Tx) error {
-			_, err := store.DeleteSession(ctx, tx, session.SID)
-			return err
-		}))
+	err = s.sendMail(ctx, kind, r, sid, token)
+	if err == nil {
+		return nil
 	}
-	return session.SID, nil
+	// The same request must be able to try again.
+	return errors.Join(err, s.options.DB.Update(context.WithoutCancel(ctx), func(tx *database.Tx) error {
+		_, err := store.DeleteSession(context.WithoutCancel(ctx), tx, sid)
+		return err
+	}))
 }
 
 // sidOf is the ID of a session that begins, perhaps anew.
@@ -207,8 +214,8 @@ type Verification struct {
 	SID, ClientSecret, Token string
 }
 
-// PeekVerification is the address that a link is about; M_TOKEN_INCORRECT-like
-// errors for links that are wrong or too old.
+// PeekVerification is the session that a link is about; M_INVALID_PARAM for
+// links that are wrong or too old.
 func (s *Service) PeekVerification(ctx context.Context, v Verification) (*storage.ThreePIDSession, error) {
 	session, err := s.options.Store.ThreePID.Session(ctx, s.options.DB.Read(), v.SID)
 	if err != nil {
