@@ -20,6 +20,7 @@ import (
 	"trestle/homeserver/identity"
 	"trestle/homeserver/mail"
 	"trestle/homeserver/media"
+	"trestle/homeserver/media/preview"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
@@ -51,6 +52,7 @@ type Server struct {
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
 	media      *media.Service
+	previews   *preview.Service // nil: off
 	api        *api.Server
 	metrics    *prometheus.Registry
 	health     telemetry.Health
@@ -144,6 +146,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	if s.media, err = s.newMedia(); err != nil {
 		return err
 	}
+	s.previews = s.newPreviews()
 	s.route(limiter)
 	return s.sender.Start(ctx)
 }
@@ -159,7 +162,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	s.api.Handle(clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync,
-		Media: s.media, Users: s.store.Directory, Services: s.sender,
+		Media: s.media, Previews: s.clientPreviews(), Users: s.store.Directory, Services: s.sender,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion},
 		Forgot:  s.forgot,
 	}))

@@ -23,6 +23,7 @@ type Services struct {
 	Keys       *encryption.Service
 	Ephemeral  *ephemeral.Service
 	Media      *media.Service
+	Previews   Previews // nil: none
 	Sync       *syncer.Service
 	Users      UserDirectory
 	Services   AppServices
@@ -40,6 +41,7 @@ func Routes(s Services) []api.Route {
 		EncryptionRoutes(s.Keys, s.Accounts),
 		EphemeralRoutes(s.Ephemeral),
 		MediaRoutes(s.Media),
+		PreviewRoutes(s.Previews),
 		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),

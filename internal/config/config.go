@@ -47,6 +47,7 @@ type Config struct {
 	Accounts     Accounts             `yaml:"accounts"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Media        Media                `yaml:"media"`
+	Notices      Notices              `yaml:"server_notices"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`
 	Logging      Logging              `yaml:"logging"`
 	Metrics      Metrics              `yaml:"metrics"`
@@ -134,6 +135,10 @@ type Media struct {
 	Thumbnails []Thumbnail `yaml:"thumbnails"`
 	// AllowUnauthenticated serves new media to people without an account, too.
 	AllowUnauthenticated bool `yaml:"allow_unauthenticated"`
+
+	Previews  Previews  `yaml:"previews"`
+	Retention Retention `yaml:"retention"`
+	S3        S3        `yaml:"s3"`
 }
 
 // A Thumbnail is a size in which thumbnails are kept; requests get the

@@ -49,6 +49,16 @@ func Default() *Config {
 				{640, 480, "scale"},
 				{800, 600, "scale"},
 			},
+			Previews: Previews{
+				Enabled:  true,
+				Ports:    []int{80, 443},
+				MaxPage:  1 << 20,
+				MaxImage: 10 << 20,
+				Timeout:  Duration(15 * time.Second),
+				Lifetime: Duration(24 * time.Hour),
+			},
+			Retention: Retention{Previews: Duration(30 * 24 * time.Hour)},
+			S3:        S3{PathStyle: true},
 		},
 		RateLimits: map[string]RateLimit{
 			"default":  {50, 200},
@@ -60,7 +70,9 @@ func Default() *Config {
 			"invite":   {1, 30},
 			"send":     {10, 100},
 			"upload":   {2, 30},
+			"preview":  {2, 30},
 		},
+		Notices: Notices{LocalPart: "_server", DisplayName: "Server Notices", RoomName: "Server Notices"},
 		Logging: Logging{Level: "info", Format: "text"},
 		Metrics: Metrics{Enabled: true, Path: "/metrics"},
 		Bridges: Bridges{IRC: IRC{

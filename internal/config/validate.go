@@ -21,6 +21,7 @@ func (l *loader) validate() {
 	l.validateAccounts()
 	l.validateIdentities()
 	l.validateRoomsAndMedia()
+	l.validateOperator()
 	l.validateRateLimits()
 	l.validateTelemetry()
 	l.validateIRC()
