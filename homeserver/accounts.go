@@ -24,6 +24,9 @@ func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter)
 		},
 	}
 	s.identityOptions(&o)
+	if s.cfg.Notices.LocalPart != "" {
+		o.Reserved = []string{s.cfg.Notices.LocalPart}
+	}
 	for _, token := range s.cfg.Registration.Tokens {
 		o.RegistrationTokens = append(o.RegistrationTokens, token.Reveal())
 	}

@@ -1,9 +1,11 @@
 package homeserver
 
 import (
+	"context"
 	"net/url"
 
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
 	"trestle/homeserver/storage"
 	"trestle/internal/config"
@@ -43,4 +45,16 @@ func (s *Server) clientPreviews() clientapi.Previews {
 		return nil
 	}
 	return s.previews
+}
+
+func (s *Server) tidyPreviews(ctx context.Context) error {
+	if s.previews == nil {
+		return nil
+	}
+	return s.previews.Tidy(ctx)
+}
+
+func (s *Server) expireMedia(ctx context.Context) error {
+	r := s.cfg.Media.Retention
+	return s.media.Expire(ctx, media.Retention{Local: r.Local.Std(), Remote: r.Remote.Std(), Previews: r.Previews.Std()})
 }

@@ -27,6 +27,7 @@ type Options struct {
 	OpenRegistration   bool     // anybody may register
 	RegistrationTokens []string // whoever has one of these may
 	Guests             bool     // guest accounts may be made
+	Reserved           []string // local parts that nobody may register
 	SharedSecret       string   // for registration by scripts; empty: off
 
 	Mailer        Mailer          // nil: mail addresses mean nothing here
@@ -116,6 +117,8 @@ type Service struct {
 	stages     map[string]Stage
 	stageOrder []string
 	erased     sync.Map // matrix.UserID → true
+	// storedTokens says whether there are registration tokens in the database.
+	storedTokens storedTokens
 }
 
 // New makes the service. Call [Service.Observe] before it serves requests.

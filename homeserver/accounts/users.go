@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"trestle/homeserver/storage"
@@ -82,6 +83,9 @@ func (s *Service) newUserID(username string, exact bool) (matrix.UserID, error) 
 	}
 	if !matrix.ValidLocalpart(username) {
 		return "", matrix.InvalidUsername("User names have only a-z, 0-9 and . _ = - / +.")
+	}
+	if slices.Contains(s.options.Reserved, username) {
+		return "", matrix.Exclusive("That name is the server's own.")
 	}
 	user := matrix.NewUserID(username, s.options.ServerName)
 	if len(user) > matrix.MaxIDLength {
@@ -258,26 +262,6 @@ func (s *Service) SetAdmin(ctx context.Context, user matrix.UserID, admin bool) 
 		}
 		return err
 	})
-}
-
-// ValidRegistrationToken reports whether a registration token lets its holder
-// register; M_FORBIDDEN if no token can.
-func (s *Service) ValidRegistrationToken(token string) (bool, error) {
-	if !s.options.OpenRegistration && !s.takesTokens() {
-		return false, registrationClosed()
-	}
-	return contains(s.options.RegistrationTokens, token), nil
-}
-
-// takesTokens reports whether a token can let anybody register.
-func (s *Service) takesTokens() bool { return len(s.options.RegistrationTokens) > 0 }
-
-// tokenStage takes a use of a token.
-func (s *Service) tokenStage(_ context.Context, token string) error {
-	if !contains(s.options.RegistrationTokens, token) {
-		return retry("M_UNAUTHORIZED", "That registration token is not valid.")
-	}
-	return nil
 }
 
 func registrationClosed() error {

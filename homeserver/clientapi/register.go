@@ -156,8 +156,8 @@ type validityResponse struct {
 	Valid bool `json:"valid"`
 }
 
-func (a *accountAPI) tokenValidity(_ context.Context, _ api.Caller, req *validityRequest) (*validityResponse, error) {
-	valid, err := a.accounts.ValidRegistrationToken(req.Token)
+func (a *accountAPI) tokenValidity(ctx context.Context, _ api.Caller, req *validityRequest) (*validityResponse, error) {
+	valid, err := a.accounts.ValidRegistrationToken(ctx, req.Token)
 	return &validityResponse{valid}, err
 }
 

@@ -56,6 +56,10 @@ func (s *Service) Find(ctx context.Context, r Request) (*Media, error) {
 	if entry == nil || r.Unauthenticated && !entry.Unauthenticated && !s.options.AllowUnauthenticated {
 		return nil, notFound()
 	}
+	if entry.QuarantinedBy != "" {
+		return nil, notFound()
+	}
+	s.used(entry)
 	return newMedia(entry), nil
 }
 
@@ -141,7 +145,7 @@ func (s *Service) fetch(uri URI) func(context.Context) (struct{}, error) {
 		if checkFileName(upload.FileName) != nil {
 			upload.FileName = ""
 		}
-		entry, err := s.receive(ctx, upload)
+		entry, named, err := s.receive(ctx, upload)
 		if matrix.Code(err) == "M_TOO_LARGE" {
 			return none, matrix.NewError(http.StatusBadGateway, "M_TOO_LARGE", "This is larger than what is served here.")
 		}
@@ -152,6 +156,7 @@ func (s *Service) fetch(uri URI) func(context.Context) (struct{}, error) {
 		if err != nil {
 			return none, err
 		}
+		defer named()
 		entry.Origin, entry.ID = uri.Server, uri.ID
 		return none, s.options.DB.Update(ctx, func(tx *database.Tx) error {
 			_, err := s.options.Store.Insert(ctx, tx, *entry)

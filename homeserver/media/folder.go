@@ -25,6 +25,8 @@ type Files interface {
 	Create(ctx context.Context) (Draft, error)
 	// Open reads a content; the error is fs.ErrNotExist if it is not there.
 	Open(ctx context.Context, hash Hash) (io.ReadSeekCloser, error)
+	// Delete removes a content, if it is there.
+	Delete(ctx context.Context, hash Hash) error
 }
 
 // A Draft is a content that is being written.
@@ -75,6 +77,14 @@ func (f *Folder) path(hash Hash) string {
 // Open implements Files.
 func (f *Folder) Open(_ context.Context, hash Hash) (io.ReadSeekCloser, error) {
 	return os.Open(f.path(hash))
+}
+
+// Delete implements Files.
+func (f *Folder) Delete(_ context.Context, hash Hash) error {
+	if err := os.Remove(f.path(hash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Create implements Files.

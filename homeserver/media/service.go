@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -68,6 +69,10 @@ type Service struct {
 	// pixels is how many may be decoded at the same time.
 	pixels   *semaphore.Weighted
 	pictures *lru.Cache[Hash, verdict]
+	// naming is held for reading from before a file gets its name until the
+	// database says what it is for, and for writing while a file that is for
+	// nothing is removed.
+	naming sync.RWMutex
 }
 
 // verdict is what is known of a content as a picture: what it is, or why there

@@ -152,9 +152,12 @@ func (s *Service) render(ctx context.Context, key renderKey, info picture.Info) 
 		return t, err
 	}
 	size := int64(encoded.Len())
-	if t.Hash, _, err = s.keep(ctx, &encoded, size); err != nil {
+	hash, _, named, err := s.keep(ctx, &encoded, size)
+	if err != nil {
 		return t, err
 	}
+	defer named()
+	t.Hash = hash
 	return t, s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		return s.options.Store.AddThumbnail(ctx, tx, storage.MediaThumbnail{
 			Hash: key.hash[:], Width: key.size.Width, Height: key.size.Height, Method: string(key.size.Method),

@@ -34,10 +34,11 @@ const maxFileName = 1024
 
 // Upload keeps content under a new ID.
 func (s *Service) Upload(ctx context.Context, u Upload) (URI, error) {
-	entry, err := s.receive(ctx, u)
+	entry, named, err := s.receive(ctx, u)
 	if err != nil {
 		return URI{}, err
 	}
+	defer named()
 	uri := URI{s.options.ServerName, matrix.RandomString(idLength)}
 	entry.Origin, entry.ID = uri.Server, uri.ID
 	return uri, s.options.DB.Update(ctx, func(tx *database.Tx) error {
@@ -49,22 +50,23 @@ func (s *Service) Upload(ctx context.Context, u Upload) (URI, error) {
 	})
 }
 
-// receive writes an upload down and describes it, without an ID.
-func (s *Service) receive(ctx context.Context, u Upload) (*storage.MediaEntry, error) {
+// receive writes an upload down and describes it, without an ID. named has to
+// be called once the description is stored.
+func (s *Service) receive(ctx context.Context, u Upload) (_ *storage.MediaEntry, named func(), err error) {
 	if err := checkFileName(u.FileName); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if u.Size > s.options.MaxUpload {
-		return nil, s.tooLarge()
+		return nil, nil, s.tooLarge()
 	}
-	hash, size, err := s.keep(ctx, u.Body, s.options.MaxUpload)
+	hash, size, named, err := s.keep(ctx, u.Body, s.options.MaxUpload)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &storage.MediaEntry{
 		Hash: hash[:], Size: size, ContentType: contentType(u.ContentType), FileName: u.FileName, User: u.User,
 		CreatedAt: s.options.Now().UnixMilli(), Unauthenticated: s.options.AllowUnauthenticated,
-	}, nil
+	}, named, nil
 }
 
 func checkFileName(name string) error {
@@ -81,27 +83,30 @@ func (s *Service) tooLarge() *matrix.Error {
 	return matrix.TooLarge("Uploads may have up to %d bytes here.", s.options.MaxUpload)
 }
 
-// keep puts a stream of at most so many bytes among the files.
-func (s *Service) keep(ctx context.Context, body io.Reader, most int64) (hash Hash, size int64, err error) {
+// keep puts a stream of at most so many bytes among the files. named has to be
+// called once the database says what the file is for.
+func (s *Service) keep(ctx context.Context, body io.Reader, most int64) (hash Hash, size int64, named func(), err error) {
 	draft, err := s.options.Files.Create(ctx)
 	if err != nil {
-		return hash, 0, fmt.Errorf("begin a media file: %w", err)
+		return hash, 0, nil, fmt.Errorf("begin a media file: %w", err)
 	}
 	defer draft.Discard()
 	digest := sha256.New()
 	size, err = io.CopyBuffer(io.MultiWriter(draft, digest),
 		io.LimitReader(body, most+1), make([]byte, 64<<10))
 	if err != nil {
-		return hash, 0, fmt.Errorf("receive a media file: %w", err)
+		return hash, 0, nil, fmt.Errorf("receive a media file: %w", err)
 	}
 	if size > most {
-		return hash, 0, s.tooLarge()
+		return hash, 0, nil, s.tooLarge()
 	}
 	digest.Sum(hash[:0])
+	s.naming.RLock()
 	if err := draft.Keep(ctx, hash); err != nil {
-		return hash, 0, fmt.Errorf("keep media file %s: %w", hash, err)
+		s.naming.RUnlock()
+		return hash, 0, nil, fmt.Errorf("keep media file %s: %w", hash, err)
 	}
-	return hash, size, nil
+	return hash, size, s.naming.RUnlock, nil
 }
 
 // A Reservation asks for an ID whose content comes later.
@@ -147,10 +152,11 @@ func (s *Service) Fill(ctx context.Context, uri URI, u Upload) error {
 	if err := s.mayFill(ctx, uri, u.User); err != nil {
 		return err
 	}
-	entry, err := s.receive(ctx, u)
+	entry, named, err := s.receive(ctx, u)
 	if err != nil {
 		return err
 	}
+	defer named()
 	entry.Origin, entry.ID = uri.Server, uri.ID
 	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		filled, err := s.options.Store.Fill(ctx, tx, *entry)

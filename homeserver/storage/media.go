@@ -25,8 +25,11 @@ type MediaEntry struct {
 	FileName        string
 	User            matrix.UserID // who uploaded it, or has the ID; empty for remote media
 	CreatedAt       int64
-	ExpiresAt       int64 // of an ID without content; else 0
-	Unauthenticated bool  // may be served without authentication
+	ExpiresAt       int64         // of an ID without content; else 0
+	Unauthenticated bool          // may be served without authentication
+	UsedAt          int64         // when it was last asked for, to the day; 0: never
+	QuarantinedBy   matrix.UserID // who hid it, or empty
+	Protected       bool          // cannot be hidden
 }
 
 // A MediaThumbnail is a thumbnail that has been made of a picture.
@@ -47,7 +50,8 @@ var (
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (origin, media_id) DO NOTHING`)
 	selectMedia = database.SQL(`
-		SELECT hash, size, content_type, file_name, user_id, created_at, expires_at, unauthenticated
+		SELECT hash, size, content_type, file_name, user_id, created_at, expires_at, unauthenticated,
+			COALESCE(used_at, 0), COALESCE(quarantined_by, ''), protected
 		FROM media
 		WHERE origin = $1 AND media_id = $2`)
 	fillMedia = database.SQL(`
@@ -93,7 +97,7 @@ func (s *Media) Find(ctx context.Context, origin matrix.ServerName, id string) (
 	var user *matrix.UserID
 	var expires *int64
 	err := s.db.Read().QueryRow(ctx, selectMedia, origin, id).Scan(&m.Hash, &m.Size, &m.ContentType, &m.FileName, &user,
-		&m.CreatedAt, &expires, &m.Unauthenticated)
+		&m.CreatedAt, &expires, &m.Unauthenticated, &m.UsedAt, &m.QuarantinedBy, &m.Protected)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}
