@@ -123,8 +123,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	listeners := &roomListeners{s.notifier, streamWaker{s.sender}}
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
-		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts,
 		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased,
+		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts, Log: s.log,
+		NoticesUser: s.noticesUser(), Forgotten: s.notifier.Forgot, Removed: s.notifier.Removed,
 	})
 	stream.rooms = s.rooms
 	keys := storage.NewEncryption(s.db)
@@ -148,6 +149,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	}
 	s.previews = s.newPreviews()
 	s.route(limiter)
+	if err := s.rooms.Start(ctx); err != nil {
+		return err
+	}
 	return s.sender.Start(ctx)
 }
 
@@ -166,6 +170,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion},
 		Forgot:  s.forgot,
 	}))
+	s.api.Handle(s.adminRoutes())
 }
 
 // forgot takes a room that a user has forgotten out of what /sync knows.
@@ -195,6 +200,9 @@ func (s *Server) Handler() http.Handler {
 
 // Close ends what Open began.
 func (s *Server) Close() {
+	if s.rooms != nil {
+		s.rooms.Stop()
+	}
 	if s.sender != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -6,6 +6,7 @@ package notifier
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -241,6 +242,28 @@ func (n *Notifier) Forgot(id matrix.UserID, nid int64) {
 		kept[other] = at
 	}
 	u.rooms = kept
+}
+
+// Removed takes in that a room is no more.
+func (n *Notifier) Removed(nid int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, u := range n.users {
+		if u.rooms == nil {
+			u.moves = append(u.moves, Room{NID: nid, Forgotten: true})
+			continue
+		}
+		if _, ok := u.rooms[nid]; ok {
+			kept := maps.Clone(u.rooms)
+			delete(kept, nid)
+			u.rooms = kept
+		}
+	}
+	if r := n.rooms[nid]; r != nil {
+		n.ringLen -= len(r.ring)
+		delete(n.rooms, nid)
+		n.sweeps++
+	}
 }
 
 // UserChanged takes in a committed change that concerns one user alone.

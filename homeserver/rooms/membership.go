@@ -84,6 +84,9 @@ func (s *Service) Leave(ctx context.Context, req MemberRequest) error {
 	if m.Membership == "leave" {
 		return nil
 	}
+	if err := s.refuseNotice(ctx, m, req.Sender); err != nil {
+		return err
+	}
 	_, err = s.setMembership(ctx, req, "leave", nil)
 	return err
 }
@@ -117,6 +120,9 @@ func (s *Service) Forget(ctx context.Context, id matrix.RoomID, user matrix.User
 
 // join adds the sender to a room that this server is in.
 func (s *Service) join(ctx context.Context, info *storage.RoomInfo, req MemberRequest) error {
+	if err := s.refuseBlocked(info.ID); err != nil {
+		return err
+	}
 	req.Room, req.Target = info.ID, req.Sender
 	_, err := s.setMembership(ctx, req, "join", nil)
 	return err

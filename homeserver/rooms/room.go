@@ -78,6 +78,9 @@ func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.store.Rooms.Hidden(info.ID) {
+		return nil, notMember(info.ID)
+	}
 	stored, err := s.store.Rooms.Head(ctx, nid)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ package rooms
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -87,6 +88,13 @@ type Options struct {
 	// Erased tells whose events are shown redacted to those who were not there;
 	// nil: nobody's.
 	Erased func(user matrix.UserID) bool
+	Log    *slog.Logger
+	// NoticesUser sends notices of the server; empty: nobody does.
+	NoticesUser matrix.UserID
+	// Forgotten is told of users who have lost a room, with the room's number.
+	Forgotten func(user matrix.UserID, room int64)
+	// Removed is told of rooms that are no more.
+	Removed func(room int64)
 }
 
 // A Service writes and reads rooms. It is safe for concurrent use.
@@ -96,6 +104,9 @@ type Service struct {
 	cache  *cache
 	recent *lru.Cache[txn, *batch]
 	making sync.Map // the IDs of rooms that are being made
+
+	blocked   blocks
+	deletions deletions
 }
 
 // recentBytes bounds the events whose transaction IDs are remembered outside of
@@ -107,8 +118,12 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
 	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, (*batch).size)}
 	s.cache = newCache(s.load)
+	s.deletions.wake, s.deletions.waiting = make(chan struct{}, 1), map[string]chan struct{}{}
 	return s
 }
 

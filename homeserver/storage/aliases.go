@@ -209,5 +209,8 @@ func likePattern(search string) string {
 	if search == "" {
 		return ""
 	}
-	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(search)) + "%"
+	return "%" + likeEscaper.Replace(strings.ToLower(search)) + "%"
 }
+
+// likeEscaper makes any text a pattern that only this text matches.
+var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")

@@ -115,6 +115,16 @@ func (s *Events) Redact(ctx context.Context, tx *database.Tx, e *Event) error {
 // in commit order, for every event.
 func (s *Events) Cache(e *Event) { s.recent.add(s.keep(e)) }
 
+// drop forgets events that are no more.
+func (s *Events) drop(nids []int64) {
+	s.caching.Lock()
+	defer s.caching.Unlock()
+	for _, nid := range nids {
+		s.byNID.Delete(nid)
+	}
+	s.recent.drop(nids)
+}
+
 // keep caches an event, unless the cache knows of a redaction that was
 // committed after this one was read, and returns what the cache has.
 func (s *Events) keep(e *Event) *Event {

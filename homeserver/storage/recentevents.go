@@ -68,3 +68,19 @@ func (r *recentEvents) stream(after, upTo int64, limit int) ([]*Event, bool) {
 	to, _ := r.find(upTo + 1)
 	return slices.Clone(r.events[from:max(from, min(to, from+limit))]), true
 }
+
+// drop forgets events that are no more.
+func (r *recentEvents) drop(nids []int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gone := make(map[int64]bool, len(nids))
+	for _, nid := range nids {
+		gone[nid] = true
+	}
+	r.events = slices.DeleteFunc(slices.Clone(r.events), func(e *Event) bool {
+		if gone[e.NID] {
+			r.bytes -= len(e.JSON())
+		}
+		return gone[e.NID]
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"trestle/internal/database"
 	"trestle/internal/lru"
@@ -17,6 +18,9 @@ type Rooms struct {
 	ids  *database.IDs
 	byID *lru.Cache[matrix.RoomID, *RoomInfo]
 	info *lru.Cache[int64, *RoomInfo]
+
+	mu     sync.RWMutex
+	hidden map[matrix.RoomID]bool // on their way out
 }
 
 // A RoomInfo is what never changes about a room.
@@ -100,7 +104,39 @@ func (r *Rooms) Info(ctx context.Context, id matrix.RoomID) (*RoomInfo, error) {
 	if info, ok := r.byID.Get(id); ok {
 		return info, nil
 	}
-	return r.load(ctx, selectRoomByID, string(id))
+	info, err := r.load(ctx, selectRoomByID, string(id))
+	if err == nil && r.Hidden(id) {
+		r.byID.Delete(id)
+		return nil, fmt.Errorf("room %s is being deleted: %w", id, database.ErrNoRows)
+	}
+	return info, err
+}
+
+// Hide makes a room unknown by its ID.
+func (r *Rooms) Hide(info *RoomInfo) {
+	r.mu.Lock()
+	if r.hidden == nil {
+		r.hidden = map[matrix.RoomID]bool{}
+	}
+	r.hidden[info.ID] = true
+	r.mu.Unlock()
+	r.byID.Delete(info.ID)
+}
+
+// Hidden reports whether a room is on its way out.
+func (r *Rooms) Hidden(id matrix.RoomID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.hidden[id]
+}
+
+// forget drops a room that is no more.
+func (r *Rooms) forget(info *RoomInfo) {
+	r.byID.Delete(info.ID)
+	r.info.Delete(info.NID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.hidden, info.ID)
 }
 
 // InfoOf is the room of that number.
@@ -123,7 +159,9 @@ func (r *Rooms) load(ctx context.Context, stmt *database.Statement, key any) (*R
 		return nil, fmt.Errorf("room %s has version %q, which is unknown", id, version)
 	}
 	info.Version = known
-	r.byID.Put(info.ID, &info)
+	if !r.Hidden(info.ID) {
+		r.byID.Put(info.ID, &info)
+	}
 	r.info.Put(info.NID, &info)
 	return &info, nil
 }

@@ -22,6 +22,7 @@ type Store struct {
 	Aliases   *Aliases
 	Published *Published
 	Directory *Directory
+	Deletions *Deletions
 }
 
 // New prepares the subjects of a database that is open and migrated.
@@ -29,7 +30,7 @@ func New(db *database.DB) *Store {
 	users := newInterner(db, "user", selectUserNIDs, selectUserIDs, insertUser)
 	types := newInterner(db, "event_type", selectTypeNIDs, selectTypes, insertType)
 	rooms := newRooms(db)
-	return &Store{
+	s := &Store{
 		DB:        db,
 		Users:     users,
 		Types:     types,
@@ -41,6 +42,8 @@ func New(db *database.DB) *Store {
 		Published: &Published{db: db},
 		Directory: &Directory{db: db},
 	}
+	s.Deletions = &Deletions{s}
+	return s
 }
 
 var (
