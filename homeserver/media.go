@@ -1,14 +1,30 @@
 package homeserver
 
 import (
+	"path/filepath"
+
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/picture"
+	"trestle/homeserver/media/s3"
 	"trestle/homeserver/storage"
 )
 
-// newMedia opens the folder for media.
+// mediaFiles is the folder for media, or the bucket.
+func (s *Server) mediaFiles() (media.Files, error) {
+	o := s.cfg.Media.S3
+	if o.Endpoint == "" {
+		return media.NewFolder(s.cfg.Media.Path)
+	}
+	return s3.New(s3.Options{
+		Endpoint: o.Endpoint, Bucket: o.Bucket, Prefix: o.Prefix, Region: o.Region,
+		AccessKey: o.AccessKey, SecretKey: o.SecretKey.Reveal(), PathStyle: o.PathStyle,
+		Spool: filepath.Join(s.cfg.Media.Path, "incoming"),
+	})
+}
+
+// newMedia makes the content repository.
 func (s *Server) newMedia() (*media.Service, error) {
-	files, err := media.NewFolder(s.cfg.Media.Path)
+	files, err := s.mediaFiles()
 	if err != nil {
 		return nil, err
 	}
