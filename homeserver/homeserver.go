@@ -53,10 +53,12 @@ type Server struct {
 	ephemeral  *ephemeral.Service
 	media      *media.Service
 	previews   *preview.Service // nil: off
-	api        *api.Server
-	metrics    *prometheus.Registry
-	health     telemetry.Health
-	lost       chan error // the database belongs to another server now
+
+	operatorKey []byte
+	api         *api.Server
+	metrics     *prometheus.Registry
+	health      telemetry.Health
+	lost        chan error // the database belongs to another server now
 }
 
 // Open opens the database and connects the services. Close the Server.
@@ -66,6 +68,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Server, e
 	if err != nil {
 		return nil, err
 	}
+	s.operatorKey = operatorKey(key)
 	if err := s.openStorage(ctx); err != nil {
 		return nil, err
 	}
@@ -157,7 +160,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 
 func (s *Server) route(limiter *api.RateLimiter) {
 	options := api.Options{
-		Authenticator: clientapi.Authenticator(s.accounts), Logger: s.log,
+		Authenticator: s.authenticator(clientapi.Authenticator(s.accounts)), Logger: s.log,
 		Metrics: telemetry.NewRequests(s.metrics), TrustedProxies: s.cfg.Proxies(), BodyLimit: int64(s.cfg.MaxBody),
 	}
 	if limiter != nil {

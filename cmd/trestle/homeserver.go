@@ -50,3 +50,8 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 func (server) CreateUser(ctx context.Context, cfg *config.Config, log *slog.Logger, user NewUser) (matrix.UserID, error) {
 	return homeserver.CreateUser(ctx, cfg, log, homeserver.NewUser(user))
 }
+
+// Operator implements Homeserver.
+func (server) Operator(ctx context.Context, cfg *config.Config, log *slog.Logger) (Operator, error) {
+	return homeserver.NewOperator(ctx, cfg, log)
+}

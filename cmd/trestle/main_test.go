@@ -34,6 +34,10 @@ func (r *recorder) CreateUser(_ context.Context, cfg *config.Config, _ *slog.Log
 	return matrix.NewUserID(user.Localpart, cfg.ServerName), r.err
 }
 
+func (r *recorder) Operator(context.Context, *config.Config, *slog.Logger) (Operator, error) {
+	return nil, r.err
+}
+
 type result struct {
 	code     int
 	out, err string

@@ -23,6 +23,16 @@ type Homeserver interface {
 	Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error
 	// CreateUser makes an account in the database, beside a running server.
 	CreateUser(ctx context.Context, cfg *config.Config, log *slog.Logger, user NewUser) (matrix.UserID, error)
+	// Operator speaks to the operator's API, of the running server or without one.
+	Operator(ctx context.Context, cfg *config.Config, log *slog.Logger) (Operator, error)
+}
+
+// An Operator makes requests of the operator's API.
+type Operator interface {
+	// Do makes a request with a body, or nil, and decodes the answer into
+	// something, or nil.
+	Do(ctx context.Context, method, path string, body, into any) error
+	Close()
 }
 
 // A NewUser is an account that an operator makes.
@@ -48,7 +58,7 @@ func newRoot(c commands) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.bridge(), c.bench(), c.version())
+	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.room(), c.token(), c.bridge(), c.bench(), c.version())
 	return root
 }
 

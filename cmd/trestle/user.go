@@ -20,7 +20,7 @@ const maxPassword = 4096
 
 func (c commands) user() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "Manage accounts"}
-	cmd.AddCommand(c.userCreate())
+	cmd.AddCommand(c.userCreate(), c.userList(), c.userShow(), c.userResetPassword(), c.userDeactivate(), c.userAdmin())
 	return cmd
 }
 
@@ -43,12 +43,9 @@ func (c commands) userCreate() *cobra.Command {
 }
 
 func (c commands) createUser(ctx context.Context, src config.Source, name string, fromInput, admin bool) error {
-	cfg, err := c.load(src)
+	cfg, err := c.loadServer(src)
 	if err != nil {
 		return err
-	}
-	if cfg.File == "" {
-		return fmt.Errorf("there is no server in %s; start one with trestle serve, or name its folder with --data", cfg.Data)
 	}
 	localpart, err := ownLocalpart(name, cfg.ServerName)
 	if err != nil {
