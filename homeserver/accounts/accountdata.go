@@ -35,7 +35,7 @@ func (s *Service) AccountData(ctx context.Context, user matrix.UserID, room matr
 		return rules.content, nil
 	}
 	content, err := s.options.Store.Data.Find(ctx, s.options.DB.Read(), user, room, dataType)
-	if err == nil && content == nil {
+	if err == nil && (content == nil || isEmpty(content)) {
 		err = matrix.NotFound("There is no account data of this type.")
 	}
 	return content, err
@@ -44,11 +44,8 @@ func (s *Service) AccountData(ctx context.Context, user matrix.UserID, room matr
 // PutAccountData is what a client does that sets account data: 405 for types
 // that only the server sets (Client-Server API § Client Config).
 func (s *Service) PutAccountData(ctx context.Context, user matrix.UserID, d Datum) error {
-	if d.Type == pushRulesType || d.Type == fullyReadType {
-		return matrix.NewError(http.StatusMethodNotAllowed, "M_BAD_JSON", "%s cannot be set as account data; it has an endpoint of its own.", d.Type)
-	}
-	if len(d.Type) > matrix.MaxIDLength {
-		return matrix.InvalidParam("A type has at most %d bytes.", matrix.MaxIDLength)
+	if err := checkDataType(d.Type); err != nil {
+		return err
 	}
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		if err := s.roomForData(ctx, tx, user, d); err != nil {
@@ -70,6 +67,16 @@ func (s *Service) roomForData(ctx context.Context, tx *database.Tx, user matrix.
 		err = matrix.TooLarge("You have %d pieces of account data; there is no room for more.", n)
 	}
 	return err
+}
+
+func checkDataType(dataType string) error {
+	if dataType == pushRulesType || dataType == fullyReadType {
+		return matrix.NewError(http.StatusMethodNotAllowed, "M_BAD_JSON", "%s cannot be set as account data; it has an endpoint of its own.", dataType)
+	}
+	if len(dataType) > matrix.MaxIDLength {
+		return matrix.InvalidParam("A type has at most %d bytes.", matrix.MaxIDLength)
+	}
+	return nil
 }
 
 // SetAccountData sets account data of any type, such as m.fully_read.
@@ -100,6 +107,9 @@ func (s *Service) AccountDataSince(ctx context.Context, user matrix.UserID, sinc
 	list := make([]json.RawMessage, 0, len(stored)+1)
 	rulesToo := since == 0
 	for _, d := range stored {
+		if since == 0 && isEmpty(d.Content) && !d.Rules {
+			continue
+		}
 		if d.Rules {
 			rulesToo = false
 			if d.Content, err = s.rulesOf(user, d.Content, d.Position); err != nil {
@@ -126,6 +136,9 @@ func (s *Service) RoomAccountDataSince(ctx context.Context, user matrix.UserID, 
 	}
 	rooms := map[matrix.RoomID][]json.RawMessage{}
 	for _, d := range stored {
+		if since == 0 && isEmpty(d.Content) {
+			continue
+		}
 		rooms[d.RoomID] = append(rooms[d.RoomID], dataEvent(d.Type, d.Content))
 	}
 	return rooms, nil

@@ -109,6 +109,9 @@ func (s *Service) deleteDevices(ctx context.Context, tx *database.Tx, user matri
 	if err != nil || n == 0 {
 		return err
 	}
+	if err := s.forgetSettings(ctx, tx, user, devices); err != nil {
+		return err
+	}
 	return s.devicesChanged(ctx, tx, user, slices.Clone(devices))
 }
 

@@ -14,12 +14,16 @@ func (a *accountAPI) accountDataRoutes() []api.Route {
 	const (
 		user = "/_matrix/client/v3/user/{userId}"
 		room = user + "/rooms/{roomId}"
+		// MSC3391
+		deletable = "/_matrix/client/unstable/org.matrix.msc3391/user/{userId}"
 	)
 	return []api.Route{
 		api.Endpoint("GET", user+"/account_data/{type}", api.User, a.accountData),
 		api.Endpoint("PUT", user+"/account_data/{type}", api.User, a.putAccountData),
 		api.Endpoint("GET", room+"/account_data/{type}", api.User, a.roomAccountData),
 		api.Endpoint("PUT", room+"/account_data/{type}", api.User, a.putRoomAccountData),
+		api.Endpoint("DELETE", deletable+"/account_data/{type}", api.User, a.deleteAccountData),
+		api.Endpoint("DELETE", deletable+"/rooms/{roomId}/account_data/{type}", api.User, a.deleteRoomAccountData),
 		api.Endpoint("GET", room+"/tags", api.User, a.tags),
 		api.Endpoint("PUT", room+"/tags/{tag}", api.User, a.setTag),
 		api.Endpoint("DELETE", room+"/tags/{tag}", api.User, a.deleteTag),
@@ -74,6 +78,17 @@ func (a *accountAPI) putRoomAccountData(ctx context.Context, who api.Caller, req
 		return nil, err
 	}
 	return nil, a.accounts.PutAccountData(ctx, req.UserID, accounts.Datum{RoomID: req.RoomID, Type: req.Type, Content: req.Content})
+}
+
+func (a *accountAPI) deleteAccountData(ctx context.Context, who api.Caller, req *accountDataRequest) (*struct{}, error) {
+	return a.deleteRoomAccountData(ctx, who, &roomAccountDataRequest{accountDataRequest: *req})
+}
+
+func (a *accountAPI) deleteRoomAccountData(ctx context.Context, who api.Caller, req *roomAccountDataRequest) (*struct{}, error) {
+	if err := checkSelf(who, req.UserID); err != nil {
+		return nil, err
+	}
+	return nil, a.accounts.DeleteAccountData(ctx, req.UserID, req.RoomID, req.Type)
 }
 
 type tagsRequest struct {

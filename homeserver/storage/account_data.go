@@ -55,6 +55,12 @@ var (
 	deleteAccountData = database.SQL(`
 		DELETE FROM account_data
 		WHERE user_id = $1`)
+	selectGlobalDataOfTypes = database.SQL(`
+		SELECT type
+		FROM account_data
+		WHERE user_id = $1 AND room_id = '' AND type = ANY($2)
+		ORDER BY type
+		LIMIT 100000`)
 )
 
 // Set stores a piece of account data.
@@ -107,6 +113,24 @@ func (s *AccountData) since(ctx context.Context, stmt *database.Statement, user 
 		list = append(list, d)
 	}
 	return list, rows.Err()
+}
+
+// Which is those of some types of the whole account's data that a user has.
+func (s *AccountData) Which(ctx context.Context, tx *database.Tx, user matrix.UserID, types []string) ([]string, error) {
+	rows, err := tx.Query(ctx, selectGlobalDataOfTypes, user, types)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found []string
+	for rows.Next() {
+		var dataType string
+		if err := rows.Scan(&dataType); err != nil {
+			return nil, err
+		}
+		found = append(found, dataType)
+	}
+	return found, rows.Err()
 }
 
 // DeleteAll removes all account data of a user.

@@ -1,0 +1,11 @@
+package homeserver
+
+// proposals are the features of /versions that are not in the specification
+// and are served all the same.
+func (s *Server) proposals() map[string]bool {
+	return map[string]bool{
+		"org.matrix.msc3391": true, // deleting account data
+		"org.matrix.msc3890": true, // silencing devices from afar
+		"org.matrix.msc3967": true, // first cross-signing keys without authentication
+	}
+}
