@@ -43,6 +43,7 @@ func Routes(s Services) []api.Route {
 		MediaRoutes(s.Media),
 		PreviewRoutes(s.Previews),
 		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
+		(&oldSyncAPI{s.Sync}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
 	))

@@ -39,6 +39,7 @@ func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *w
 	cfg.AppServices = []string{filepath.Join(cfg.Data, "appservices")}
 	cfg.OpenRegistration, cfg.NoRateLimits = true, true
 	cfg.RegistrationSharedSecret = "shared"
+	cfg.Registration.Guests = true
 	cfg.Passwords.Hash, cfg.Passwords.BcryptCost = "bcrypt", 4
 	for _, c := range change {
 		c(cfg)
@@ -238,4 +239,13 @@ func (d *device) say(room, text string, more ...any) string {
 		content[more[i].(string)] = more[i+1]
 	}
 	return d.must("PUT", v3+"/rooms/"+room+"/send/m.room.message/"+fmt.Sprintf("%s-%d", text, time.Now().UnixNano()), content).field("event_id")
+}
+
+func mustJSON(t *testing.T, value any) string {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
