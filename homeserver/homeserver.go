@@ -167,12 +167,14 @@ func (s *Server) route(limiter *api.RateLimiter) {
 		options.Limiter = limiter
 	}
 	s.api = api.NewServer(options)
-	s.api.Handle(clientapi.Routes(clientapi.Services{
+	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync,
 		Media: s.media, Previews: s.clientPreviews(), Users: s.store.Directory, Services: s.sender,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals()},
 		Forgot:  s.forgot,
-	}))
+	})
+	s.api.Handle(routes)
+	s.api.Handle(s.legacy(routes))
 	s.api.Handle(s.adminRoutes())
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -183,6 +184,16 @@ func newRoute(method, path string, auth Auth, opts []Option, serve func(*exchang
 			panic(fmt.Sprintf("api: %s and its alias %s differ in parameters", path, alias))
 		}
 	}
+	return r
+}
+
+// At is the same operation under another path alone, which must have the same
+// parameters in the same order.
+func (r Route) At(path string) Route {
+	if !slices.Equal(parameterNames(path), parameterNames(r.Path)) {
+		panic(fmt.Sprintf("api: %s and %s differ in parameters", path, r.Path))
+	}
+	r.Path, r.aliases = path, nil
 	return r
 }
 

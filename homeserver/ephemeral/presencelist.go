@@ -35,7 +35,7 @@ func (p *person) state(now time.Time) Status {
 }
 
 // Presence is a user's presence. M_FORBIDDEN for readers who share no room
-// with the user.
+// with the user and whom the user has not allowed to see it.
 func (s *Service) Presence(ctx context.Context, reader, user matrix.UserID) (*Status, error) {
 	if reader != user {
 		nids, err := s.store.Users.Lookup(ctx, []string{string(reader)})
@@ -47,7 +47,11 @@ func (s *Service) Presence(ctx context.Context, reader, user matrix.UserID) (*St
 			return nil, err
 		}
 		if len(sharing) == 0 {
-			return nil, matrix.Forbidden("You share no room with %s.", user)
+			if allowed, err := s.options.AccountData.MayObserve(ctx, reader, user); err != nil {
+				return nil, err
+			} else if !allowed {
+				return nil, matrix.Forbidden("You share no room with %s.", user)
+			}
 		}
 	}
 	now := s.options.Now()

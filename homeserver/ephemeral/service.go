@@ -38,6 +38,8 @@ type AccountData interface {
 	// AccountData is M_NOT_FOUND if there is none.
 	AccountData(ctx context.Context, user matrix.UserID, room matrix.RoomID, dataType string) (json.RawMessage, error)
 	WriteAccountData(ctx context.Context, tx *database.Tx, user matrix.UserID, d accounts.Datum) error
+	// MayObserve reports whether a user has agreed to be on somebody's presence list.
+	MayObserve(ctx context.Context, observer, user matrix.UserID) (bool, error)
 }
 
 // Options are what a [Service] works with. All but the last three are needed.

@@ -125,3 +125,6 @@ func (nobody) AccountData(context.Context, matrix.UserID, matrix.RoomID, string)
 func (nobody) WriteAccountData(context.Context, *database.Tx, matrix.UserID, accounts.Datum) error {
 	return nil
 }
+func (nobody) MayObserve(context.Context, matrix.UserID, matrix.UserID) (bool, error) {
+	return false, nil
+}
