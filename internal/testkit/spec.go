@@ -28,6 +28,8 @@ type operation struct {
 	Path   string // with {parameters}
 	File   string // in the specification, for messages
 
+	token     bool     // it needs an access token
+	query     []string // parameters that its query must have
 	segments  []string
 	request   map[string]node // content type → schema
 	responses map[string]response
@@ -193,6 +195,7 @@ func (s *specification) readOperation(op *operation, at node) (err error) {
 			return err
 		}
 	}
+	op.token, op.query = needsToken(at.value), requiredQuery(at.value)
 	op.responses = map[string]response{}
 	responses, err := s.child(at, "responses")
 	if err != nil {
