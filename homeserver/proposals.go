@@ -5,6 +5,7 @@ package homeserver
 func (s *Server) proposals() map[string]bool {
 	return map[string]bool{
 		"org.matrix.msc3391": true, // deleting account data
+		"org.matrix.msc3814": true, // dehydrated devices
 		"org.matrix.msc3890": true, // silencing devices from afar
 		"org.matrix.msc3967": true, // first cross-signing keys without authentication
 	}

@@ -23,6 +23,7 @@ type keysAPI struct {
 func EncryptionRoutes(keys *encryption.Service, accounts *accounts.Service) []api.Route {
 	all := (&keysAPI{keys, accounts}).routes()
 	all = append(all, (&backupAPI{keys}).routes()...)
+	all = append(all, (&dehydratedAPI{keys}).routes()...)
 	return append(all, (&toDeviceAPI{keys}).routes()...)
 }
 

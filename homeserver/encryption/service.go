@@ -66,6 +66,9 @@ func (s *Service) DeviceListChanged(ctx context.Context, tx *database.Tx, user m
 	if err := s.keys.OneTimeKeys.Delete(ctx, tx, user, removed); err != nil {
 		return err
 	}
+	if err := s.keys.Dehydrated.Delete(ctx, tx, user, removed); err != nil {
+		return err
+	}
 	tx.OnCommit(func() {
 		s.counts.forget(user)
 		s.queues.forget(user)

@@ -15,6 +15,7 @@ type Encryption struct {
 	DeviceLists  *DeviceLists
 	ToDevice     *ToDevice
 	Backups      *KeyBackups
+	Dehydrated   *Dehydrated
 }
 
 // NewEncryption prepares the subjects of a database that is migrated.
@@ -26,6 +27,7 @@ func NewEncryption(db *database.DB) *Encryption {
 		DeviceLists:  &DeviceLists{db},
 		ToDevice:     &ToDevice{db},
 		Backups:      &KeyBackups{db},
+		Dehydrated:   &Dehydrated{db},
 	}
 }
 
