@@ -136,6 +136,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	s.ephemeral = ephemeral.New(ephemeral.Options{
 		Store: s.store, Receipts: storage.NewReceipts(s.db), DeviceLists: keys.DeviceLists,
 		Rooms: s.rooms, AccountData: s.accounts, Notifier: s.notifier, Log: s.log,
+		NoPresence: !s.cfg.Presence.Enabled, IdleAfter: s.cfg.Presence.IdleAfter.Std(),
 	})
 	*listeners = append(*listeners, s.ephemeral)
 	s.sync = syncer.New(syncer.Options{

@@ -144,6 +144,11 @@ func TestToDeviceRefuses(t *testing.T) {
 		alice.refused("PUT", path, `{"messages":{"a":{"D":{}}}}`, 400, "M_INVALID_PARAM")
 		alice.refused("PUT", path, object{"messages": object{"@a:b": object{strings.Repeat("D", 300): object{}}}}, 400, "M_INVALID_PARAM")
 		alice.refused("PUT", path, object{"messages": object{"@a:b": object{"D": object{"x": strings.Repeat("x", 70_000)}}}}, 413, "M_TOO_LARGE")
+		many := object{}
+		for i := range 10_001 {
+			many[fmt.Sprint(i)] = object{}
+		}
+		alice.refused("PUT", path, object{"messages": object{"@a:b": many}}, 413, "M_TOO_LARGE")
 		alice.refused("PUT", path, `{"messages":{"@a:b":{"\u0000":{}}}}`, 400, "M_BAD_JSON")
 		alice.refused("PUT", v3+"/sendToDevice/"+strings.Repeat("t", 300)+"/1", `{"messages":{}}`, 400, "M_INVALID_PARAM")
 		alice.must("PUT", path, `{"messages":{}}`)

@@ -15,6 +15,9 @@ import (
 const (
 	// maxMessageSize bounds the content of one message, in bytes.
 	maxMessageSize = 64 << 10
+	// maxRecipients bounds the devices, or users of whom all devices are meant,
+	// that one request sends to.
+	maxRecipients = 10_000
 	// messagesAtOnce bounds the messages of one /sync
 	// (Client-Server API § Send-to-Device messaging).
 	messagesAtOnce = 100
@@ -39,7 +42,11 @@ func (m *Sending) check() error {
 	if !isName(m.Type) || !isName(m.TxnID) {
 		return matrix.InvalidParam("A type and a transaction ID have at most %d bytes each.", matrix.MaxIDLength)
 	}
+	recipients := 0
 	for user, devices := range m.Messages {
+		if recipients += len(devices); recipients > maxRecipients {
+			return matrix.TooLarge("One request sends to %d devices at most.", maxRecipients)
+		}
 		for device, content := range devices {
 			if !isName(string(device)) {
 				return matrix.InvalidParam("%.80q is no device ID.", device)

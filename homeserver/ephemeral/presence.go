@@ -20,8 +20,8 @@ const (
 	presenceInterval = 5 * time.Second
 	// activeFor is how long somebody who did something counts as currently active.
 	activeFor = time.Minute
-	// idleAfter is how long after that somebody is unavailable.
-	idleAfter = 5 * time.Minute
+	// usualIdle is how long after having done something somebody is unavailable.
+	usualIdle = 5 * time.Minute
 	// gapBetweenPolls is how long a device is still there after a long poll,
 	// lingering after it said so itself.
 	gapBetweenPolls = 30 * time.Second
@@ -36,6 +36,8 @@ const (
 
 // people is everybody who was there lately.
 type people struct {
+	idleAfter time.Duration
+
 	mu      sync.Mutex
 	known   map[matrix.UserID]*person
 	changed map[matrix.UserID]bool // whose change is to be told
@@ -78,7 +80,7 @@ func (d *presence) gone(now time.Time) bool {
 }
 
 // look is the person's face now. Devices that have gone are forgotten.
-func (p *person) look(now time.Time) face {
+func (p *person) look(now time.Time, idleAfter time.Duration) face {
 	f := face{state: Offline, status: p.status}
 	for id, d := range p.devices {
 		if d.gone(now) {
@@ -114,7 +116,7 @@ func (s *Service) change(user matrix.UserID, now time.Time, fn func(p *person)) 
 // show updates what others see of a person, and reports whether that changes
 // anything. It is called with the lock held.
 func (ps *people) show(user matrix.UserID, p *person, now time.Time) bool {
-	f := p.look(now)
+	f := p.look(now, ps.idleAfter)
 	if f == p.shown {
 		return false
 	}

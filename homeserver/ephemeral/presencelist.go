@@ -18,8 +18,8 @@ type Status struct {
 	StatusMessage   *string `json:"status_msg,omitempty"`
 }
 
-func (p *person) state(now time.Time) Status {
-	f := p.look(now)
+func (p *person) state(now time.Time, idleAfter time.Duration) Status {
+	f := p.look(now, idleAfter)
 	s := Status{Presence: f.state}
 	if f.state == Online {
 		s.CurrentlyActive = &f.active
@@ -58,7 +58,7 @@ func (s *Service) Presence(ctx context.Context, reader, user matrix.UserID) (*St
 	status := Status{Presence: Offline}
 	locked(&s.people.mu, func() {
 		if p := s.people.known[user]; p != nil {
-			status = p.state(now)
+			status = p.state(now, s.people.idleAfter)
 		}
 	})
 	return &status, nil
@@ -105,7 +105,7 @@ func (s *Service) presenceSince(reader matrix.UserID, since int64, rooms map[int
 		p := s.people.known[user]
 		shared := user == reader || slices.ContainsFunc(p.rooms, func(nid int64) bool { return rooms[nid].Membership == "join" })
 		if shared && len(events) < maxPeople {
-			events = append(events, presenceEvent{Type: "m.presence", Sender: user, Content: p.state(now)})
+			events = append(events, presenceEvent{Type: "m.presence", Sender: user, Content: p.state(now, s.people.idleAfter)})
 		}
 	}
 	return events

@@ -42,7 +42,7 @@ type AccountData interface {
 	MayObserve(ctx context.Context, observer, user matrix.UserID) (bool, error)
 }
 
-// Options are what a [Service] works with. All but the last three are needed.
+// Options are what a [Service] works with. All but the last four are needed.
 type Options struct {
 	Store       *storage.Store
 	Receipts    *storage.Receipts
@@ -51,7 +51,8 @@ type Options struct {
 	AccountData AccountData
 	Notifier    Notifier
 
-	NoPresence bool // nobody is shown, whatever clients set
+	NoPresence bool          // nobody is shown, whatever clients set
+	IdleAfter  time.Duration // from when somebody who does nothing is unavailable; 0: five minutes
 	Now        func() time.Time
 	Log        *slog.Logger
 }
@@ -71,13 +72,16 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.IdleAfter <= 0 {
+		o.IdleAfter = usualIdle
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
 	return &Service{
 		options: o, store: o.Store, wake: make(chan struct{}, 1), recent: newRecentReceipts(),
 		typists: typists{rooms: map[int64]map[matrix.UserID]time.Time{}},
-		people:  people{known: map[matrix.UserID]*person{}, changed: map[matrix.UserID]bool{}, telling: map[matrix.UserID]int{}},
+		people:  people{idleAfter: o.IdleAfter, known: map[matrix.UserID]*person{}, changed: map[matrix.UserID]bool{}, telling: map[matrix.UserID]int{}},
 	}
 }
 

@@ -50,6 +50,7 @@ type Config struct {
 	Notices      Notices              `yaml:"server_notices"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`
 	Logging      Logging              `yaml:"logging"`
+	Presence     Presence             `yaml:"presence"`
 	Metrics      Metrics              `yaml:"metrics"`
 	Bridges      Bridges              `yaml:"bridges"`
 
@@ -110,6 +111,12 @@ type Accounts struct {
 	MaxAccountData int `yaml:"max_account_data"` // pieces
 	// IdentityServers may be told which address is whose, if its owner wants it.
 	IdentityServers []string `yaml:"identity_servers"`
+}
+
+// Presence is who is there. Without it nobody is shown, whatever clients set.
+type Presence struct {
+	Enabled   bool     `yaml:"enabled"`
+	IdleAfter Duration `yaml:"idle_after"` // from when somebody who does nothing is unavailable
 }
 
 // Passwords is how passwords are kept.

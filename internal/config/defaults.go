@@ -37,6 +37,7 @@ func Default() *Config {
 		},
 		Mail:     Mail{Security: "starttls", Timeout: Duration(30 * time.Second)},
 		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000},
+		Presence: Presence{Enabled: true, IdleAfter: Duration(5 * time.Minute)},
 		Rooms:    Rooms{DefaultVersion: roomversion.Default},
 		Media: Media{
 			Path:      "media",

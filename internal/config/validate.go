@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"trestle/internal/matrix"
 	"trestle/internal/matrix/roomversion"
@@ -151,6 +152,9 @@ func (l *loader) validateAccounts() {
 		if !validToken(token.Reveal()) {
 			l.invalidf(item("registration.tokens", i), "must be 1 to 64 of A-Z a-z 0-9 . _ ~ -")
 		}
+	}
+	if idle := l.cfg.Presence.IdleAfter.Std(); idle < time.Second {
+		l.invalidf("presence.idle_after", "must be one second or more")
 	}
 	p := l.cfg.Passwords
 	l.oneOf("passwords.hash", p.Hash, "argon2id", "bcrypt")
