@@ -134,14 +134,33 @@ func (s *Service) RoomAccountDataSince(ctx context.Context, user matrix.UserID, 
 	if err != nil {
 		return nil, err
 	}
+	return byRoom(stored, since != 0), nil
+}
+
+// RoomAccountDataOf is all data for some rooms, by room.
+func (s *Service) RoomAccountDataOf(ctx context.Context, user matrix.UserID, rooms []matrix.RoomID, upTo int64) (map[matrix.RoomID][]json.RawMessage, error) {
+	ids := make([]string, len(rooms))
+	for i, id := range rooms {
+		ids[i] = string(id)
+	}
+	stored, err := s.options.Store.Data.OfRooms(ctx, user, ids, upTo)
+	if err != nil {
+		return nil, err
+	}
+	return byRoom(stored, false), nil
+}
+
+// byRoom sorts data by room. What was deleted is told to those alone who may
+// have it.
+func byRoom(stored []storage.AccountDatum, deleted bool) map[matrix.RoomID][]json.RawMessage {
 	rooms := map[matrix.RoomID][]json.RawMessage{}
 	for _, d := range stored {
-		if since == 0 && isEmpty(d.Content) {
+		if !deleted && isEmpty(d.Content) {
 			continue
 		}
 		rooms[d.RoomID] = append(rooms[d.RoomID], dataEvent(d.Type, d.Content))
 	}
-	return rooms, nil
+	return rooms
 }
 
 // dataEvent is account data as clients see it in /sync.

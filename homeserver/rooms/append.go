@@ -273,6 +273,7 @@ func (d *draft) write(tx *database.Tx) error {
 	}
 	tx.OnAbort(func() { d.room.broken.Store(true) })
 	committed := d.head
+	bump := int64(0)
 	for i := range d.steps {
 		position, err := tx.Position(d.ctx)
 		if err != nil {
@@ -282,9 +283,14 @@ func (d *draft) write(tx *database.Tx) error {
 			return err
 		}
 		committed.lastPosition = position
+		if Bumps(d.steps[i].event.Type) {
+			bump = position
+		}
 	}
 	if len(d.steps) > 0 {
-		if err := d.s.store.Rooms.SetHead(d.ctx, tx, d.room.info.NID, committed.stored()); err != nil {
+		stored := committed.stored()
+		stored.Bump = bump
+		if err := d.s.store.Rooms.SetHead(d.ctx, tx, d.room.info.NID, stored); err != nil {
 			return err
 		}
 	}

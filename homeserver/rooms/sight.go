@@ -26,14 +26,22 @@ type Sight struct {
 
 // Sight is the sight of a user in a room.
 func (s *Service) Sight(ctx context.Context, info *storage.RoomInfo, user matrix.UserID) (*Sight, error) {
+	m, err := s.store.Members.In(ctx, info.NID, user)
+	if err != nil {
+		return nil, err
+	}
+	return s.SightAs(ctx, info, user, m)
+}
+
+// SightAs is the sight of a user who stands there in a room, nil for nowhere.
+func (s *Service) SightAs(ctx context.Context, info *storage.RoomInfo, user matrix.UserID, m *storage.Membership) (*Sight, error) {
 	now, err := s.Head(ctx, info.NID)
 	if err != nil {
 		return nil, err
 	}
 	sight := &Sight{s: s, info: info, now: now, user: user, root: -1}
-	m, err := s.store.Members.In(ctx, info.NID, user)
-	if err != nil || m == nil {
-		return sight, err
+	if m == nil {
+		return sight, nil
 	}
 	if m.Membership == "join" {
 		sight.joined = true

@@ -58,3 +58,14 @@ func count(s *storage.Summary, membership string, by int64) {
 		s.InvitedMembers += by
 	}
 }
+
+// Bumps reports whether events of a type count as activity, by which clients
+// order rooms: what people say rather than what happens to the room (MSC4186).
+func Bumps(eventType string) bool {
+	switch eventType {
+	case "m.room.create", "m.room.message", "m.room.encrypted", "m.sticker", "m.call.invite",
+		"m.poll.start", "org.matrix.msc3381.poll.start", "m.beacon_info", "org.matrix.msc3672.beacon_info":
+		return true
+	}
+	return false
+}

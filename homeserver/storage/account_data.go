@@ -52,6 +52,12 @@ var (
 		SELECT COUNT(*)
 		FROM account_data
 		WHERE user_id = $1`)
+	selectDataOfRooms = database.SQL(`
+		SELECT room_id, type, content, position, FALSE
+		FROM account_data
+		WHERE user_id = $1 AND room_id = ANY($2) AND position <= $3
+		ORDER BY position
+		LIMIT 100000`)
 	deleteAccountData = database.SQL(`
 		DELETE FROM account_data
 		WHERE user_id = $1`)
@@ -98,8 +104,17 @@ func (s *AccountData) RoomsSince(ctx context.Context, user matrix.UserID, since,
 	return s.since(ctx, selectRoomDataSince, user, since, upTo)
 }
 
+// OfRooms is the data for some rooms as it was changed last before a position, in order.
+func (s *AccountData) OfRooms(ctx context.Context, user matrix.UserID, rooms []string, upTo int64) ([]AccountDatum, error) {
+	return s.list(ctx, selectDataOfRooms, user, rooms, upTo)
+}
+
 func (s *AccountData) since(ctx context.Context, stmt *database.Statement, user matrix.UserID, since, upTo int64) ([]AccountDatum, error) {
-	rows, err := s.db.Read().Query(ctx, stmt, user, since, upTo)
+	return s.list(ctx, stmt, user, since, upTo)
+}
+
+func (s *AccountData) list(ctx context.Context, stmt *database.Statement, args ...any) ([]AccountDatum, error) {
+	rows, err := s.db.Read().Query(ctx, stmt, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ type RoomHead struct {
 	Extremities  []matrix.EventID
 	Depth        int64
 	LastPosition int64
+	Bump         int64 // position of the newest event that counts as activity; 0 leaves it as it was
 }
 
 // A Summary is what directories and previews show of a room.
@@ -75,7 +76,8 @@ var (
 		VALUES ($1, $2, $3, 0, '[]', 0, 0, $4, 'invite', FALSE, FALSE, 0, 0)`)
 	updateRoomHead = database.SQL(`
 		UPDATE rooms
-		SET state_root = $2, extremities = $3, depth = $4, last_position = $5
+		SET state_root = $2, extremities = $3, depth = $4, last_position = $5,
+			bump_position = CASE WHEN $6 > bump_position THEN $6 ELSE bump_position END
 		WHERE room_nid = $1`)
 	updateRoomSummary = database.SQL(`
 		UPDATE rooms
@@ -148,22 +150,26 @@ func (r *Rooms) InfoOf(ctx context.Context, nid int64) (*RoomInfo, error) {
 }
 
 func (r *Rooms) load(ctx context.Context, stmt *database.Statement, key any) (*RoomInfo, error) {
-	var info RoomInfo
+	var nid int64
 	var id, version string
-	if err := r.db.Read().QueryRow(ctx, stmt, key).Scan(&info.NID, &id, &version); err != nil {
+	if err := r.db.Read().QueryRow(ctx, stmt, key).Scan(&nid, &id, &version); err != nil {
 		return nil, fmt.Errorf("room %v: %w", key, err)
 	}
-	info.ID = matrix.RoomID(id)
+	return r.keep(nid, matrix.RoomID(id), version)
+}
+
+// keep puts what never changes about a room into memory.
+func (r *Rooms) keep(nid int64, id matrix.RoomID, version string) (*RoomInfo, error) {
 	known, ok := roomversion.Lookup(version)
 	if !ok {
 		return nil, fmt.Errorf("room %s has version %q, which is unknown", id, version)
 	}
-	info.Version = known
+	info := &RoomInfo{NID: nid, ID: id, Version: known}
 	if !r.Hidden(info.ID) {
-		r.byID.Put(info.ID, &info)
+		r.byID.Put(info.ID, info)
 	}
-	r.info.Put(info.NID, &info)
-	return &info, nil
+	r.info.Put(info.NID, info)
+	return info, nil
 }
 
 // NewNID is the number for a room that is about to be made.
@@ -194,7 +200,7 @@ func (r *Rooms) SetHead(ctx context.Context, tx *database.Tx, nid int64, head Ro
 	if err != nil {
 		return err
 	}
-	return tx.Queue(ctx, updateRoomHead, nid, head.Root, string(extremities), head.Depth, head.LastPosition)
+	return tx.Queue(ctx, updateRoomHead, nid, head.Root, string(extremities), head.Depth, head.LastPosition, head.Bump)
 }
 
 // SetSummary stores what directories show of a room.

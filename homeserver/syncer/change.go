@@ -22,7 +22,7 @@ type change struct {
 }
 
 func (c *change) load(activity notifier.Activity) error {
-	sight, err := c.Rooms.Sight(c.ctx, c.info, c.req.User)
+	sight, err := c.sight(c.ctx, c.info, c.snap.Rooms[c.info.NID], c.req.User)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,23 @@ type data struct {
 	rooms  map[matrix.RoomID][]json.RawMessage
 }
 
+func (d *data) AccountData(_ context.Context, _ matrix.UserID, _ matrix.RoomID, dataType string) (json.RawMessage, error) {
+	for _, raw := range d.global {
+		var e struct {
+			Type    string
+			Content json.RawMessage
+		}
+		if err := json.Unmarshal(raw, &e); err != nil || e.Type == dataType {
+			return e.Content, err
+		}
+	}
+	return nil, matrix.NotFound("There is none.")
+}
+
+func (d *data) RoomAccountDataOf(context.Context, matrix.UserID, []matrix.RoomID, int64) (map[matrix.RoomID][]json.RawMessage, error) {
+	return d.rooms, nil
+}
+
 func (d *data) AccountDataSince(_ context.Context, _ matrix.UserID, since, _ int64) ([]json.RawMessage, error) {
 	if since > 0 {
 		return nil, nil

@@ -246,53 +246,25 @@ func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.R
 	return left, nil
 }
 
-// stripped is what somebody outside sees of a room that invites it or that it knocks at.
+// stripped is what somebody outside sees of a room that invites it or that it
+// knocks at; nil where somebody whom the user ignores invites.
 func (b *build) stripped(info *storage.RoomInfo, at notifier.Room) ([]json.RawMessage, error) {
-	if len(at.Stripped) > 0 {
-		var events []json.RawMessage
-		return events, json.Unmarshal(at.Stripped, &events)
-	}
-	member, err := b.Store.Events.ByNID(b.ctx, at.EventNID)
-	if err != nil {
-		return nil, err
-	}
-	if at.Membership == "invite" {
-		ignored, err := b.ignores(member.Sender)
-		if ignored || err != nil {
+	if at.Membership == "invite" && len(at.Stripped) == 0 {
+		member, err := b.Store.Events.ByNID(b.ctx, at.EventNID)
+		if err != nil {
+			return nil, err
+		}
+		if ignored, err := b.ignores(member.Sender); ignored || err != nil {
 			return nil, err
 		}
 	}
-	state, err := b.Rooms.At(b.ctx, info.NID, member.Root)
-	if err != nil {
-		return nil, err
-	}
-	return state.Stripped(b.ctx, member)
+	return b.Stripped(b.ctx, info, at)
 }
 
 // ignores reports whether the user has put somebody on m.ignored_user_list.
 func (b *build) ignores(sender matrix.UserID) (bool, error) {
-	if b.ignored == nil {
-		b.ignored = map[matrix.UserID]bool{}
-		events, err := b.AccountData.AccountDataSince(b.ctx, b.req.User, 0, b.snap.Position)
-		if err != nil {
-			return false, err
-		}
-		for _, raw := range events {
-			var e struct {
-				Type    string `json:"type"`
-				Content struct {
-					Users map[matrix.UserID]json.RawMessage `json:"ignored_users"`
-				} `json:"content"`
-			}
-			if json.Unmarshal(raw, &e) != nil || e.Type != "m.ignored_user_list" {
-				continue
-			}
-			for user := range e.Content.Users {
-				b.ignored[user] = true
-			}
-		}
-	}
-	return b.ignored[sender], nil
+	ignored, err := b.Ignored(b.ctx, b.req.User, b.snap)
+	return ignored[sender], err
 }
 
 // render puts events into the client format.

@@ -16,10 +16,14 @@ import (
 
 // AccountData is what users keep on the server.
 type AccountData interface {
+	// AccountData is one piece, M_NOT_FOUND if there is none; without a room, of the whole account.
+	AccountData(ctx context.Context, user matrix.UserID, room matrix.RoomID, dataType string) (json.RawMessage, error)
 	// AccountDataSince is the global account data that changed in (since, upTo], as events.
 	AccountDataSince(ctx context.Context, user matrix.UserID, since, upTo int64) ([]json.RawMessage, error)
 	// RoomAccountDataSince is the same by room.
 	RoomAccountDataSince(ctx context.Context, user matrix.UserID, since, upTo int64) (map[matrix.RoomID][]json.RawMessage, error)
+	// RoomAccountDataOf is all that there is for some rooms.
+	RoomAccountDataOf(ctx context.Context, user matrix.UserID, rooms []matrix.RoomID, upTo int64) (map[matrix.RoomID][]json.RawMessage, error)
 }
 
 // Ephemeral is what is said in rooms without being kept, and who is there.
@@ -61,7 +65,8 @@ type Options struct {
 // A Service is safe for concurrent use.
 type Service struct {
 	Options
-	lazy *lru.Cache[lazyKey, *lazyMembers]
+	lazy    *lru.Cache[lazyKey, *lazyMembers]
+	ignored *lru.Cache[matrix.UserID, *ignoredList]
 }
 
 // New makes a Service.
@@ -69,7 +74,10 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Service{Options: o, lazy: lru.New[lazyKey](lazyBudget, func(m *lazyMembers) int { return 1 + m.size() })}
+	return &Service{
+		Options: o, lazy: lru.New[lazyKey](lazyBudget, func(m *lazyMembers) int { return 1 + m.size() }),
+		ignored: lru.New[matrix.UserID](ignoredBudget, func(l *ignoredList) int { return 1 + len(l.users) }),
+	}
 }
 
 // A Request is what a client asks of /sync.
@@ -188,7 +196,6 @@ type build struct {
 	since   Token
 	initial bool
 	resp    Response
-	ignored map[matrix.UserID]bool // nil until asked for
 	sent    int64                  // position of the last message to the device, if there are more
 }
 
