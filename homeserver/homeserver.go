@@ -25,6 +25,7 @@ import (
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
+	"trestle/homeserver/syncer/sliding"
 	"trestle/internal/config"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -47,6 +48,7 @@ type Server struct {
 	identity *identity.Client // nil: no identity server is trusted
 	rooms    *rooms.Service
 	sync     *syncer.Service
+	sliding  *sliding.Service
 	sender   *sender.Service
 
 	encryption *encryption.Service
@@ -123,7 +125,8 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	})
 	s.metrics.MustRegister(s.sender.Collector())
 	services := directory{s.registry, s.sender, s.store, s.accounts}
-	listeners := &roomListeners{s.notifier, streamWaker{s.sender}}
+	board := sliding.NewBoard(s.store.Rooms)
+	listeners := &roomListeners{board, s.notifier, streamWaker{s.sender}}
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
 		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased,
@@ -143,6 +146,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		Rooms: s.rooms, Store: s.store, Notifier: s.notifier, AccountData: s.accounts,
 		Ephemeral: s.ephemeral, Keys: s.encryption,
 	})
+	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption},
@@ -169,7 +173,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	}
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
-		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync,
+		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
 		Media: s.media, Previews: s.clientPreviews(), Users: s.store.Directory, Services: s.sender,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals()},
 		Forgot:  s.forgot,

@@ -4,9 +4,10 @@ package homeserver
 // and are served all the same.
 func (s *Server) proposals() map[string]bool {
 	return map[string]bool{
-		"org.matrix.msc3391": true, // deleting account data
-		"org.matrix.msc3814": true, // dehydrated devices
-		"org.matrix.msc3890": true, // silencing devices from afar
-		"org.matrix.msc3967": true, // first cross-signing keys without authentication
+		"org.matrix.simplified_msc3575": true, // sliding sync
+		"org.matrix.msc3391":            true, // deleting account data
+		"org.matrix.msc3814":            true, // dehydrated devices
+		"org.matrix.msc3890":            true, // silencing devices from afar
+		"org.matrix.msc3967":            true, // first cross-signing keys without authentication
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/syncer"
+	"trestle/homeserver/syncer/sliding"
 	"trestle/internal/matrix"
 )
 
@@ -25,6 +26,7 @@ type Services struct {
 	Media      *media.Service
 	Previews   Previews // nil: none
 	Sync       *syncer.Service
+	Sliding    *sliding.Service
 	Users      UserDirectory
 	Services   AppServices
 	// Forgot tells /sync that a room is not to be shown any more.
@@ -44,6 +46,7 @@ func Routes(s Services) []api.Route {
 		PreviewRoutes(s.Previews),
 		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
 		(&oldSyncAPI{s.Sync}).routes(),
+		(&slidingAPI{s.Sliding}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
 	))

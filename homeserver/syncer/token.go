@@ -31,9 +31,11 @@ func (t Token) String() string {
 	return s
 }
 
-// ParseToken reads a token. M_INVALID_PARAM for anything that String does not make.
+// ParseToken reads a token, or a pos of sliding sync, which is one with more
+// behind a dot. M_INVALID_PARAM for anything else that String does not make.
 func ParseToken(s string) (Token, error) {
 	var t Token
+	s, _, _ = strings.Cut(s, ".")
 	parts := strings.Split(strings.TrimPrefix(s, "s"), "_")
 	wrong := matrix.InvalidParam("%.100q is no token of this server.", s)
 	if !strings.HasPrefix(s, "s") || len(parts) > 3 {

@@ -1,0 +1,176 @@
+package sliding
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"time"
+
+	"trestle/homeserver/notifier"
+	"trestle/homeserver/storage"
+	"trestle/homeserver/syncer"
+	"trestle/internal/lru"
+	"trestle/internal/matrix"
+)
+
+// Unread counts what a user has not read.
+type Unread interface {
+	// Unread is how many notifications, and how many of these are highlights,
+	// a user has in a room.
+	Unread(ctx context.Context, user matrix.UserID, room matrix.RoomID) (notifications, highlights int64, err error)
+}
+
+// Options are what a Service needs.
+type Options struct {
+	Sync   *syncer.Service
+	Board  *Board
+	Unread Unread // nil: nobody counts
+}
+
+// A Service is safe for concurrent use.
+type Service struct {
+	sync       *syncer.Service
+	board      *Board
+	unread     Unread
+	conns      *connections
+	departures *lru.Cache[int64, departure]
+}
+
+// departures that are kept in memory.
+const keptDepartures = 50_000
+
+// New makes a Service.
+func New(o Options) *Service {
+	return &Service{
+		sync: o.Sync, board: o.Board, unread: o.Unread, conns: newConnections(),
+		departures: lru.New[int64, departure](keptDepartures, nil),
+	}
+}
+
+// maxTimeout bounds how long a client may wait.
+const maxTimeout = 5 * time.Minute
+
+// Sync answers what is new of what a client looks at, and waits up to the
+// timeout for something that is. M_UNKNOWN_POS for a pos that is neither that
+// of the connection's newest answer nor the one before: the client then starts
+// a new connection.
+func (s *Service) Sync(ctx context.Context, req *Request) (*Response, error) {
+	key := deviceKey{req.User, req.Device}
+	conn, number := s.conns.open(key, req.ConnID, req.Pos)
+	if conn == nil {
+		return nil, unknownPos()
+	}
+	turn := conn.turn.Add(1)
+	defer s.sync.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)()
+	if err := s.acknowledge(ctx, req); err != nil {
+		return nil, err
+	}
+	defer s.conns.weigh(key)
+	timeout := min(req.Timeout, maxTimeout)
+	if req.Pos == "" {
+		timeout = 0
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for begun := false; ; begun = true {
+		snap, err := s.sync.Notifier.User(ctx, req.User)
+		if err != nil {
+			return nil, err
+		}
+		a := &answer{Service: s, ctx: ctx, req: req, conn: conn, snap: snap}
+		last := timeout <= 0 || waiting.Err() != nil
+		if done, err := a.attempt(number, turn, begun, last); done || err != nil {
+			return &a.resp, err
+		}
+		err = s.sync.Notifier.Wait(waiting, req.Stop, req.User, snap.Position, snap.Serial)
+		switch {
+		case errors.Is(err, notifier.ErrStopped), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			_, err = a.attempt(number, turn, true, true)
+			return &a.resp, err
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+func unknownPos() error {
+	return matrix.NewError(http.StatusBadRequest, "M_UNKNOWN_POS", "This connection is not known any more. Start a new one.")
+}
+
+// An answer while it is put together.
+type answer struct {
+	*Service
+	ctx  context.Context
+	req  *Request
+	conn *connection
+	snap *notifier.Snapshot
+
+	resp    Response
+	news    bool // there is something in it that a client waits for
+	next    *view
+	entries []*entry // the user's rooms, the most recent first
+	rules   []rule
+	matches map[int64][]int // the rules that want a room
+	configs map[string]*config
+	active  map[int64]bool // rooms that changed since the base
+	ignored map[matrix.UserID]bool
+}
+
+// attempt puts the answer together. It is done if there is news in it, if it is
+// the last attempt, or if the client has given the request up for a newer one.
+func (a *answer) attempt(number, turn int64, begun, last bool) (done bool, err error) {
+	a.conn.mu.Lock()
+	defer a.conn.mu.Unlock()
+	if a.conn.turn.Load() != turn {
+		// Nobody reads this, or whoever does may go on from where it was.
+		a.resp = Response{Pos: a.req.Pos, Lists: map[string]List{}, Rooms: map[matrix.RoomID]*Room{}}
+		return true, nil
+	}
+	if !begun && number > 0 && !a.conn.show(number) || !begun && number <= 0 && a.req.Pos != "" {
+		return false, unknownPos()
+	}
+	if err := a.build(); err != nil {
+		return false, err
+	}
+	if !a.news && !last && number > 0 {
+		return false, nil
+	}
+	a.resp.Pos = a.conn.answered(a.next)
+	return true, nil
+}
+
+func (a *answer) build() error {
+	base := &a.conn.base
+	a.resp = Response{Lists: map[string]List{}, Rooms: map[matrix.RoomID]*Room{}}
+	a.news = false
+	a.next = &view{
+		token: syncer.Token{Position: a.snap.Position, Serial: a.snap.Serial},
+		rooms: map[int64]*sent{}, window: map[int64]bool{}, extras: map[string]string{},
+	}
+	a.matches, a.configs, a.active, a.rules, a.entries = map[int64][]int{}, map[string]*config{}, map[int64]bool{}, nil, nil
+	if base.number > 0 {
+		for _, nid := range a.snap.Active(base.token.Position, base.token.Serial) {
+			a.active[nid] = true
+		}
+	}
+	var err error
+	if a.ignored, err = a.sync.Ignored(a.ctx, a.req.User, a.snap); err != nil {
+		return err
+	}
+	for _, part := range []func() error{a.order, a.choose, a.rooms, a.extend} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A departure is how a user who is not in a room came out of it.
+type departure struct {
+	event *storage.Event // nil for somebody who was never in
+	taken bool           // by somebody else
+}
+
+// complete is the number of newest events that a client has who has all.
+const complete = math.MaxInt32
