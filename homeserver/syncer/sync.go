@@ -196,7 +196,7 @@ type build struct {
 	since   Token
 	initial bool
 	resp    Response
-	sent    int64                  // position of the last message to the device, if there are more
+	sent    int64 // position of the last message to the device, if there are more
 }
 
 func (b *build) now() Token { return Token{b.snap.Position, b.snap.Serial, b.sent} }

@@ -208,9 +208,10 @@ func (b *roomBuild) wholeState(wanted func(storage.StateKey) bool) ([]*storage.E
 }
 
 // lazyMembers adds the members whom the timeline needs and the client lacks.
+// Behind a gap in the timeline clients forget the members that they have.
 func (b *roomBuild) lazyMembers(events []*storage.Event) ([]*storage.Event, error) {
 	members := map[string]int64{}
-	if !b.fresh && len(b.was.members) < maxMembers {
+	if !b.fresh && !b.newest.Limited && len(b.was.members) < maxMembers {
 		members = maps.Clone(b.was.members)
 		if members == nil {
 			members = map[string]int64{}
