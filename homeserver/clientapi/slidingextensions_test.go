@@ -168,7 +168,7 @@ func TestSlidingWaits(t *testing.T) {
 		alice.say(room, "seen")
 		select {
 		case a := <-done:
-			if r := a.Rooms[room]; len(a.Rooms) != 1 || r == nil || !same(bodies(r.Timeline), []string{"seen"}) {
+			if r := a.Rooms[room]; len(a.Rooms) != 1 || r == nil || !same(slidBodies(r.Timeline), []string{"seen"}) {
 				t.Errorf("woken by %+v", a.Rooms)
 			}
 		case <-time.After(20 * time.Second):

@@ -182,7 +182,7 @@ func everything(last, limit int, state ...[]string) object {
 	return object{"lists": object{"all": object{"ranges": [][]int{{0, last}}, "timeline_limit": limit, "required_state": state}}}
 }
 
-func bodies(events []slidingEvent) (list []string) {
+func slidBodies(events []slidingEvent) (list []string) {
 	for _, e := range events {
 		if body, ok := e.Content["body"].(string); ok {
 			list = append(list, body)
@@ -216,7 +216,7 @@ func TestSlidingWindow(t *testing.T) {
 		}
 		r := a.Rooms[rooms[4]]
 		if !r.Initial || !r.Limited || *r.NumLive != 0 || *r.Joined != 2 || *r.Invited != 0 || r.PrevBatch == "" ||
-			!slices.Equal(bodies(r.Timeline), []string{"first 4"}) || !same(types(r.State), []string{"m.room.create|", "m.room.member|" + bob.user}) {
+			!slices.Equal(slidBodies(r.Timeline), []string{"first 4"}) || !same(types(r.State), []string{"m.room.create|", "m.room.member|" + bob.user}) {
 			t.Errorf("the newest room: %+v", r)
 		}
 		if len(r.Heroes) != 1 || r.Heroes[0].User != alice.user {
@@ -231,14 +231,14 @@ func TestSlidingWindow(t *testing.T) {
 		}
 		alice.say(rooms[0], "second 0")
 		a = loop.ask(everything(2, 1), time.Second)
-		if r := a.Rooms[rooms[0]]; len(a.Rooms) != 1 || r == nil || !r.Initial || *r.NumLive != 1 || !slices.Equal(bodies(r.Timeline), []string{"second 0"}) {
+		if r := a.Rooms[rooms[0]]; len(a.Rooms) != 1 || r == nil || !r.Initial || *r.NumLive != 1 || !slices.Equal(slidBodies(r.Timeline), []string{"second 0"}) {
 			t.Errorf("a room that has come into the window: %+v", a.Rooms)
 		}
 		// One that was pushed out and comes back is sent as news since then.
 		alice.say(rooms[2], "second 2")
 		alice.say(rooms[2], "third 2")
 		a = loop.ask(everything(2, 1), time.Second)
-		if r := a.Rooms[rooms[2]]; len(a.Rooms) != 1 || r == nil || r.Initial || !r.Limited || !slices.Equal(bodies(r.Timeline), []string{"third 2"}) || r.Joined != nil {
+		if r := a.Rooms[rooms[2]]; len(a.Rooms) != 1 || r == nil || r.Initial || !r.Limited || !slices.Equal(slidBodies(r.Timeline), []string{"third 2"}) || r.Joined != nil {
 			t.Errorf("a room that has come back: %+v", r)
 		}
 	})
@@ -255,7 +255,7 @@ func TestSlidingPositions(t *testing.T) {
 		alice.say(room, "one")
 		// A retry is answered as the request was.
 		second, again := ask(first.Pos), ask(first.Pos)
-		if !slices.Equal(bodies(second.Rooms[room].Timeline), []string{"one"}) || !slices.Equal(bodies(again.Rooms[room].Timeline), []string{"one"}) {
+		if !slices.Equal(slidBodies(second.Rooms[room].Timeline), []string{"one"}) || !slices.Equal(slidBodies(again.Rooms[room].Timeline), []string{"one"}) {
 			t.Errorf("a request and its retry: %+v, %+v", second.Rooms[room], again.Rooms[room])
 		}
 		third := ask(again.Pos)
@@ -298,21 +298,21 @@ func TestSlidingTimelineGrows(t *testing.T) {
 			alice.say(room, fmt.Sprint(i))
 		}
 		loop := bob.sliding(proposedPath)
-		if a := loop.ask(everything(9, 1), 0); !slices.Equal(bodies(a.Rooms[room].Timeline), []string{"5"}) {
+		if a := loop.ask(everything(9, 1), 0); !slices.Equal(slidBodies(a.Rooms[room].Timeline), []string{"5"}) {
 			t.Errorf("the newest event: %+v", a.Rooms[room])
 		}
 		body := everything(9, 1)
 		body["room_subscriptions"] = object{room: object{"timeline_limit": 4, "required_state": [][]string{{"m.room.create", ""}}}}
 		r := loop.ask(body, 0).Rooms[room]
 		if r == nil || r.Initial || !r.ProposedExpanded || !r.Limited || *r.NumLive != 0 || len(r.State) != 1 ||
-			!slices.Equal(bodies(r.Timeline), []string{"2", "3", "4", "5"}) {
+			!slices.Equal(slidBodies(r.Timeline), []string{"2", "3", "4", "5"}) {
 			t.Errorf("more of the newest events: %+v", r)
 		}
 		if a := loop.ask(body, 0); len(a.Rooms) != 0 {
 			t.Errorf("told twice: %+v", a.Rooms[room])
 		}
 		alice.say(room, "6")
-		if r = loop.ask(body, time.Second).Rooms[room]; r.ProposedExpanded || r.Limited || *r.NumLive != 1 || !slices.Equal(bodies(r.Timeline), []string{"6"}) {
+		if r = loop.ask(body, time.Second).Rooms[room]; r.ProposedExpanded || r.Limited || *r.NumLive != 1 || !slices.Equal(slidBodies(r.Timeline), []string{"6"}) {
 			t.Errorf("a new event: %+v", r)
 		}
 		// It has the newest five by now.
@@ -406,7 +406,7 @@ func TestSlidingMemberships(t *testing.T) {
 			if r := loop.ask(everything(9, 3), 0).Rooms[room]; r != nil {
 				t.Errorf("the kick again: %+v", r)
 			}
-			if r := bob.sliding(path).ask(everything(9, 9), 0).Rooms[room]; r == nil || r.Membership != "leave" || slices.Contains(bodies(r.Timeline), "he is gone") {
+			if r := bob.sliding(path).ask(everything(9, 9), 0).Rooms[room]; r == nil || r.Membership != "leave" || slices.Contains(slidBodies(r.Timeline), "he is gone") {
 				t.Errorf("a room that the user was kicked out of, for a new connection: %+v", r)
 			}
 			loop = bob.sliding(path)

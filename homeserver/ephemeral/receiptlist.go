@@ -93,6 +93,37 @@ func (s *Service) ReceiptsSince(ctx context.Context, room matrix.RoomID, since, 
 			return nil, err
 		}
 	}
+	return eventOf(list, reader)
+}
+
+// ReceiptsOf is the m.receipt events of some rooms with the receipts up to a
+// position, by the numbers of the rooms. known is false where they are too many
+// to be read at once.
+func (s *Service) ReceiptsOf(ctx context.Context, rooms []int64, upTo int64, reader matrix.UserID) (events map[int64]json.RawMessage, known bool, err error) {
+	list, err := s.options.Receipts.InRooms(ctx, rooms, upTo, reader, maxReceipts)
+	if err != nil || len(list) == maxReceipts {
+		return nil, false, err
+	}
+	events = map[int64]json.RawMessage{}
+	for len(list) > 0 {
+		n, room := 1, list[0].RoomNID
+		for n < len(list) && list[n].RoomNID == room {
+			n++
+		}
+		event, err := eventOf(list[:n], reader)
+		if err != nil {
+			return nil, false, err
+		}
+		if event != nil {
+			events[room] = event
+		}
+		list = list[n:]
+	}
+	return events, true, nil
+}
+
+// eventOf is the m.receipt event of the receipts that a reader may see, or nil.
+func eventOf(list []storage.Receipt, reader matrix.UserID) (json.RawMessage, error) {
 	event := receiptEvent{Type: "m.receipt", Content: map[matrix.EventID]map[string]map[matrix.UserID]receiptContent{}}
 	for _, r := range newestOf(list, reader) {
 		event.add(r)

@@ -74,13 +74,6 @@ func (h *head) stored() storage.RoomHead {
 }
 
 func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
-	info, err := s.store.Rooms.InfoOf(ctx, nid)
-	if err != nil {
-		return nil, err
-	}
-	if s.store.Rooms.Hidden(info.ID) {
-		return nil, notMember(info.ID)
-	}
 	stored, err := s.store.Rooms.Head(ctx, nid)
 	if err != nil {
 		return nil, err
@@ -89,22 +82,14 @@ func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := s.store.State.Tree(ctx, stored.Root)
-	if err != nil {
-		return nil, err
-	}
 	summaries, err := s.store.Rooms.Summaries(ctx, []int64{nid})
 	if err != nil {
 		return nil, err
 	}
 	if summaries[nid] == nil {
-		return nil, fmt.Errorf("room %s has no row", info.ID)
+		return nil, fmt.Errorf("room %d has no row", nid)
 	}
-	r := newRoom(info, keys)
-	r.pending = head{tree: tree, extremities: stored.Extremities, depth: stored.Depth, lastPosition: stored.LastPosition, summary: *summaries[nid]}
-	first := r.pending
-	r.committed.Store(&first)
-	return r, nil
+	return s.assemble(ctx, nid, stored, keys, summaries[nid])
 }
 
 func newRoom(info *storage.RoomInfo, keys []storage.StateKey) *room {

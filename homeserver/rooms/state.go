@@ -142,6 +142,15 @@ func (n *Snapshot) Membership(ctx context.Context, user matrix.UserID) (string, 
 
 // Events is the state events whose key is wanted, all if wanted is nil.
 func (n *Snapshot) Events(ctx context.Context, wanted func(storage.StateKey) bool) ([]*storage.Event, error) {
+	nids, err := n.Numbers(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return n.s.store.Events.ByNIDs(ctx, nids)
+}
+
+// Numbers is the numbers of the state events whose key is wanted.
+func (n *Snapshot) Numbers(ctx context.Context, wanted func(storage.StateKey) bool) ([]int64, error) {
 	keys := n.keys.all()
 	var nids []int64
 	err := n.tree.Walk(ctx, n.s.store.State, func(key uint32, nid int64) bool {
@@ -150,10 +159,7 @@ func (n *Snapshot) Events(ctx context.Context, wanted func(storage.StateKey) boo
 		}
 		return true
 	})
-	if err != nil {
-		return nil, err
-	}
-	return n.s.store.Events.ByNIDs(ctx, nids)
+	return nids, err
 }
 
 // Since is the state events that differ from an older state, as they are now.

@@ -48,6 +48,12 @@ var (
 		WHERE room_nid = $1 AND position > $2 AND position <= $3 AND (type <> 'm.read.private' OR user_id = $4)
 		ORDER BY CASE WHEN user_id = $4 THEN 0 ELSE 1 END, position DESC
 		LIMIT $5`)
+	selectReceiptsOfRooms = database.SQL(`
+		SELECT ` + receiptColumns + `
+		FROM receipts
+		WHERE room_nid = ANY($1) AND position <= $2 AND (type <> 'm.read.private' OR user_id = $3)
+		ORDER BY room_nid, position DESC
+		LIMIT $4`)
 	selectReceiptStream = database.SQL(`
 		SELECT ` + receiptColumns + `
 		FROM receipts
@@ -82,6 +88,11 @@ func (s *Receipts) Ordering(ctx context.Context, roomNID int64, user matrix.User
 // that the reader may see: its own, then those of others, newest first.
 func (s *Receipts) InRoom(ctx context.Context, roomNID, since, upTo int64, reader matrix.UserID, limit int) ([]Receipt, error) {
 	return s.query(ctx, selectReceipts, roomNID, since, upTo, reader, limit)
+}
+
+// InRooms is up to limit receipts of some rooms, up to a position, that the reader may see, by room.
+func (s *Receipts) InRooms(ctx context.Context, rooms []int64, upTo int64, reader matrix.UserID, limit int) ([]Receipt, error) {
+	return s.query(ctx, selectReceiptsOfRooms, rooms, upTo, reader, limit)
 }
 
 // Stream is about limit receipts of all rooms, private ones too, with

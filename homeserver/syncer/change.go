@@ -95,7 +95,7 @@ func (c *change) state() (before, after *EventList, err error) {
 		return nil, nil, err
 	}
 	if !c.whole {
-		base, err := c.rootAt(c.ctx, c.info.NID, c.since.Position)
+		base, err := c.root(c.since.Position)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -113,12 +113,28 @@ func (c *change) endRoot() (int64, error) {
 	case len(t.events) == 0:
 		end = min(end, t.start)
 	case c.left == nil || t.events[0].event.Ordering <= c.left.Ordering:
-		return c.rootBefore(c.ctx, t.events[0].event)
+		return c.before(t.events[0].event)
 	}
 	if c.left != nil {
 		end = min(end, c.left.Ordering)
 	}
-	return c.rootAt(c.ctx, c.info.NID, end)
+	return c.root(end)
+}
+
+// root is the root of the room's state at a place.
+func (c *change) root(place int64) (int64, error) {
+	if root, known := c.ahead.root(c.info.NID, place); known {
+		return root, nil
+	}
+	return c.rootAt(c.ctx, c.info.NID, place)
+}
+
+// before is the root of the state that an event came to.
+func (c *change) before(e *storage.Event) (int64, error) {
+	if !e.IsState() {
+		return e.Root, nil
+	}
+	return c.root(e.Ordering - 1)
 }
 
 func (c *change) difference(base, end int64) (before, after *EventList, err error) {
@@ -149,7 +165,7 @@ func (c *change) lazyOnly() (before, after *EventList, err error) {
 		return nil, nil, nil
 	}
 	senders := c.senders()
-	root, err := c.rootBefore(c.ctx, c.stretch.events[0].event)
+	root, err := c.before(c.stretch.events[0].event)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -243,12 +259,12 @@ func (c *change) summary() (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	heroes, err := c.Store.Members.Heroes(c.ctx, c.info.NID, c.req.User, 5)
-	if err != nil {
-		return nil, err
-	}
-	if heroes == nil {
-		heroes = []matrix.UserID{}
+	// Whoever has a name is not called by its members.
+	var heroes []matrix.UserID
+	if now.Name == "" && now.CanonicalAlias == "" {
+		if heroes, err = c.Store.Members.Heroes(c.ctx, c.info.NID, c.req.User, 5); err != nil {
+			return nil, err
+		}
 	}
 	return &Summary{Heroes: heroes, Joined: &now.JoinedMembers, Invited: &now.InvitedMembers}, nil
 }

@@ -2,7 +2,9 @@ package syncer
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/rooms"
@@ -20,7 +22,24 @@ func (b *build) rooms() error {
 		Join: map[matrix.RoomID]*JoinedRoom{}, Invite: map[matrix.RoomID]*InvitedRoom{},
 		Knock: map[matrix.RoomID]*KnockedRoom{}, Leave: map[matrix.RoomID]*LeftRoom{},
 	}
-	for nid, at := range b.candidates(data) {
+	chosen := b.candidates(data)
+	if b.initial || b.req.FullState {
+		err = b.many(&part, chosen, data)
+	} else {
+		err = b.each(&part, chosen, slices.Collect(maps.Keys(chosen)), data)
+	}
+	if err != nil {
+		return err
+	}
+	if len(part.Join)+len(part.Invite)+len(part.Knock)+len(part.Leave) > 0 {
+		b.resp.Rooms = &part
+	}
+	return nil
+}
+
+// each puts rooms into the answer.
+func (b *build) each(part *Rooms, chosen map[int64]notifier.Room, nids []int64, data map[matrix.RoomID][]json.RawMessage) error {
+	for _, nid := range nids {
 		info, err := b.Store.Rooms.InfoOf(b.ctx, nid)
 		if err != nil {
 			return err
@@ -28,14 +47,48 @@ func (b *build) rooms() error {
 		if !b.req.Filter.Room.AllowsRoom(info.ID) {
 			continue
 		}
-		if err := b.room(&part, info, at, data[info.ID]); err != nil {
+		if err := b.room(part, info, chosen[nid], data[info.ID]); err != nil {
 			return err
 		}
 	}
-	if len(part.Join)+len(part.Invite)+len(part.Knock)+len(part.Leave) > 0 {
-		b.resp.Rooms = &part
-	}
 	return nil
+}
+
+// many does the same for a client that knows no room. What it needs of them is
+// read of many at once.
+func (b *build) many(part *Rooms, chosen map[int64]notifier.Room, data map[matrix.RoomID][]json.RawMessage) error {
+	var in, out []int64
+	for nid, at := range chosen {
+		if at.Membership == "join" {
+			in = append(in, nid)
+		} else {
+			out = append(out, nid)
+		}
+	}
+	filter := &b.req.Filter.Room
+	limit := limitOf(&filter.Timeline, usualTimeline, maxTimeline)
+	// What never changes about a room is known afterwards.
+	for nids := range slices.Chunk(in, 10*roomsAtOnce) {
+		if _, err := b.Store.Rooms.Standings(b.ctx, nids); err != nil {
+			return err
+		}
+	}
+	for nids := range slices.Chunk(in, roomsAtOnce) {
+		var err error
+		if filter.Rooms == nil {
+			if b.ahead, err = b.ReadAhead(b.ctx, nids, b.snap.Position, limit, filter.State.LazyLoadMembers); err != nil {
+				return err
+			}
+			if err := b.ReadReceipts(b.ctx, b.ahead, nids, b.snap.Position, b.req.User); err != nil {
+				return err
+			}
+		}
+		if err := b.each(part, chosen, nids, data); err != nil {
+			return err
+		}
+	}
+	b.ahead = nil
+	return b.each(part, chosen, out, data)
 }
 
 func (b *build) roomAccountData() (map[matrix.RoomID][]json.RawMessage, error) {
@@ -108,7 +161,7 @@ func (b *build) room(part *Rooms, info *storage.RoomInfo, at notifier.Room, data
 
 // joinedRoom is what is new in a room, or nil.
 func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json.RawMessage) (*JoinedRoom, error) {
-	activity := b.snap.Room(info.NID)
+	activity := b.ahead.Activity(info.NID, b.snap.Room(info.NID))
 	newcomer, err := b.isNewcomer(at)
 	if err != nil {
 		return nil, err
@@ -174,11 +227,13 @@ func (b *build) isNewcomer(at notifier.Room) (bool, error) {
 func (b *build) ephemeral(info *storage.RoomInfo, activity notifier.Activity, newcomer bool) (*EventList, error) {
 	var events []json.RawMessage
 	if newcomer || activity.Receipts > b.since.Position {
-		since := b.since.Position
+		var receipts json.RawMessage
+		var err error
 		if newcomer {
-			since = 0
+			receipts, err = b.AllReceipts(b.ctx, b.ahead, info, b.snap.Position, b.req.User)
+		} else {
+			receipts, err = b.Ephemeral.ReceiptsSince(b.ctx, info.ID, b.since.Position, b.snap.Position, b.req.User)
 		}
-		receipts, err := b.Ephemeral.ReceiptsSince(b.ctx, info.ID, since, b.snap.Position, b.req.User)
 		if err != nil {
 			return nil, err
 		}

@@ -32,6 +32,9 @@ type Ephemeral interface {
 	Typing(ctx context.Context, room matrix.RoomID) (json.RawMessage, error)
 	// ReceiptsSince is the m.receipt event of the receipts in (since, upTo] that the reader may see, or nil.
 	ReceiptsSince(ctx context.Context, room matrix.RoomID, since, upTo int64, reader matrix.UserID) (json.RawMessage, error)
+	// ReceiptsOf is the m.receipt events of some rooms, by their numbers, with all
+	// receipts up to a position; not known where they are too many.
+	ReceiptsOf(ctx context.Context, rooms []int64, upTo int64, reader matrix.UserID) (events map[int64]json.RawMessage, known bool, err error)
 	// PresenceSince is the presence events newer than a serial that the user may see.
 	PresenceSince(ctx context.Context, user matrix.UserID, since int64) ([]json.RawMessage, error)
 	// Seen tells that a device of the user is there, until done is called.
@@ -196,7 +199,8 @@ type build struct {
 	since   Token
 	initial bool
 	resp    Response
-	sent    int64 // position of the last message to the device, if there are more
+	ahead   *Ahead // what was read of many rooms at once; may be nil
+	sent    int64  // position of the last message to the device, if there are more
 }
 
 func (b *build) now() Token { return Token{b.snap.Position, b.snap.Serial, b.sent} }

@@ -41,8 +41,8 @@ func TestInitialSync(t *testing.T) {
 		if got := types(f.list(joined.State)); got != "create member power_levels join_rules history_visibility guest_access name member" {
 			t.Errorf("state %s", got)
 		}
-		if s := joined.Summary; *s.Joined != 2 || *s.Invited != 0 || !slices.Equal(s.Heroes, []matrix.UserID{alice}) {
-			t.Errorf("summary %+v", s)
+		if s := joined.Summary; *s.Joined != 2 || *s.Invited != 0 || s.Heroes != nil {
+			t.Errorf("summary of a room with a name: %+v", s)
 		}
 		whole := f.syncNow(syncer.Request{User: bob, Device: "B", Filter: f.filter(`{"room":{"timeline":{"limit":100}}}`)}).Rooms.Join[room]
 		if whole.Timeline.Limited || whole.State != nil || len(whole.Timeline.Events) != 20 {
@@ -384,6 +384,23 @@ func TestStop(t *testing.T) {
 		res := f.syncNow(syncer.Request{User: bob, Device: "B", Since: since, Timeout: time.Hour, Stop: stop})
 		if res.NextBatch != since || res.OneTimeKeys == nil || res.FallbackKeys == nil {
 			t.Errorf("%+v", res)
+		}
+	})
+}
+
+func TestWhoeverHasANameIsNotCalledByItsMembers(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		f := open(t, url)
+		room := f.create(rooms.CreateRequest{Preset: "public_chat", Name: "Hall"})
+		f.join(room, bob)
+		first := f.syncNow(syncer.Request{User: bob, Device: "B"})
+		if s := first.Rooms.Join[room].Summary; s == nil || s.Heroes != nil {
+			t.Errorf("with a name: %+v", s)
+		}
+		f.set(room, alice, "m.room.name", "", `{}`)
+		second := f.syncNow(syncer.Request{User: bob, Device: "B", Since: first.NextBatch})
+		if s := second.Rooms.Join[room].Summary; s == nil || !slices.Equal(s.Heroes, []matrix.UserID{alice}) {
+			t.Errorf("without one: %+v", s)
 		}
 	})
 }

@@ -42,7 +42,7 @@ type stretch struct {
 	// oldest event: what is older does not belong to the same timeline.
 	gap bool
 	// missed tells that the filter leaves a change of the state out, and moved
-	// that memberships have changed.
+	// that memberships or names have changed.
 	missed, moved bool
 	// start is the place before the first event.
 	start int64
@@ -110,13 +110,13 @@ func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err er
 		t.gap = t.gap || e.IsState() && len(t.events) > 0
 	case !Wants(t.filter, e):
 		t.missed = t.missed || e.IsState()
-		t.moved = t.moved || e.Type == "m.room.member"
+		t.moved = t.moved || isSummarized(e)
 	default:
 		if len(t.events) >= t.limit || t.gap {
 			t.limited = true
 			return true, nil
 		}
-		t.moved = t.moved || e.Type == "m.room.member"
+		t.moved = t.moved || isSummarized(e)
 		t.events = append(t.events, shown{})
 		copy(t.events[1:], t.events)
 		t.events[0] = shown{e, membership}
@@ -134,14 +134,6 @@ func (s *Service) rootAt(ctx context.Context, nid, place int64) (int64, error) {
 	return list[0].Root, nil
 }
 
-// rootBefore is the root of the state that an event came to.
-func (s *Service) rootBefore(ctx context.Context, e *storage.Event) (int64, error) {
-	if !e.IsState() {
-		return e.Root, nil
-	}
-	return s.rootAt(ctx, e.RoomNID, e.Ordering-1)
-}
-
 // joinedAt reports whether a user with that newest member event in a room was
 // in the room at a position.
 func (s *Service) joinedAt(ctx context.Context, nid, position int64) (bool, error) {
@@ -156,4 +148,9 @@ func (s *Service) joinedAt(ctx context.Context, nid, position int64) (bool, erro
 		nid = e.ReplacesNID
 	}
 	return false, nil
+}
+
+// isSummarized reports whether an event changes who is in a room, or how it is called.
+func isSummarized(e *storage.Event) bool {
+	return e.Type == "m.room.member" || e.IsState() && (e.Type == "m.room.name" || e.Type == "m.room.canonical_alias")
 }

@@ -118,3 +118,14 @@ func DecodeNode(id int64, blob []byte) (*Node, error) {
 	}
 	return n, nil
 }
+
+// Below is the numbers of the nodes right below this one that are not linked to it yet.
+func (n *Node) Below() []int64 {
+	var ids []int64
+	for i := range n.children {
+		if n.children[i].Load() == nil {
+			ids = append(ids, n.values[i])
+		}
+	}
+	return ids
+}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/syncer"
 	"trestle/internal/matrix"
 )
 
@@ -208,18 +209,19 @@ func (a *answer) receipts() error {
 	x, base := &a.req.extensions.Receipts, &a.conn.base
 	begun := a.begun("receipts", x)
 	found := map[matrix.RoomID]json.RawMessage{}
+	var anew []*entry
 	for _, e := range a.concerned(x) {
+		was := base.rooms[e.at.NID]
 		if e.kind != joined {
 			continue
 		}
-		nid := e.at.NID
-		was := base.rooms[nid]
-		since := int64(0)
-		if begun && was != nil && was.kind == joined {
-			since = a.since(nid, was).Position
-			if base.window[nid] && !a.active[nid] || a.snap.Room(nid).Receipts <= since {
-				continue
-			}
+		if !begun || was == nil || was.kind != joined {
+			anew = append(anew, e)
+			continue
+		}
+		since := a.since(e.at.NID, was).Position
+		if base.window[e.at.NID] && !a.active[e.at.NID] || a.snap.Room(e.at.NID).Receipts <= since {
+			continue
 		}
 		event, err := a.sync.Ephemeral.ReceiptsSince(a.ctx, e.info.ID, since, a.snap.Position, a.req.User)
 		if err != nil {
@@ -229,9 +231,36 @@ func (a *answer) receipts() error {
 			found[e.info.ID] = event
 		}
 	}
+	if err := a.allReceipts(anew, found); err != nil {
+		return err
+	}
 	if len(found) > 0 {
 		a.resp.Extensions.Receipts = &RoomEvents{found}
 		a.news = true
+	}
+	return nil
+}
+
+// allReceipts finds the receipts of rooms of which the client knows none.
+func (a *answer) allReceipts(rooms []*entry, found map[matrix.RoomID]json.RawMessage) error {
+	for chunk := range slices.Chunk(rooms, 100) {
+		nids := make([]int64, len(chunk))
+		for i, e := range chunk {
+			nids[i] = e.at.NID
+		}
+		ahead := new(syncer.Ahead)
+		if err := a.sync.ReadReceipts(a.ctx, ahead, nids, a.snap.Position, a.req.User); err != nil {
+			return err
+		}
+		for _, e := range chunk {
+			event, err := a.sync.AllReceipts(a.ctx, ahead, e.info, a.snap.Position, a.req.User)
+			if err != nil {
+				return err
+			}
+			if event != nil {
+				found[e.info.ID] = event
+			}
+		}
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ func (nobody) Typing(context.Context, matrix.RoomID) (json.RawMessage, error) { 
 func (nobody) ReceiptsSince(context.Context, matrix.RoomID, int64, int64, matrix.UserID) (json.RawMessage, error) {
 	return nil, nil
 }
+func (nobody) ReceiptsOf(context.Context, []int64, int64, matrix.UserID) (map[int64]json.RawMessage, bool, error) {
+	return nil, true, nil
+}
 func (nobody) PresenceSince(context.Context, matrix.UserID, int64) ([]json.RawMessage, error) {
 	return nil, nil
 }

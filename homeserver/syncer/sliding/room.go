@@ -75,6 +75,9 @@ func (b *roomBuild) timeline() error {
 	activity := syncer.NoActivity()
 	if b.e.kind == joined {
 		activity = b.snap.Room(b.e.at.NID)
+		if b.fresh {
+			activity = b.ahead.Activity(b.e.at.NID, activity)
+		}
 		if !b.fresh && !b.expanded && activity.Last <= after {
 			b.newest = new(syncer.Newest)
 			b.now.have = b.was.have

@@ -40,6 +40,9 @@ func (a *answer) since(nid int64, was *sent) syncer.Token {
 // rooms puts those into the answer that are looked at and of which something is new.
 func (a *answer) rooms() error {
 	base := &a.conn.base
+	if err := a.readAhead(); err != nil {
+		return err
+	}
 	for _, e := range a.entries {
 		nid := e.at.NID
 		rules := a.matches[nid]
@@ -75,6 +78,25 @@ func (a *answer) rooms() error {
 		}
 	}
 	return nil
+}
+
+// readAhead reads at once of the rooms that are sent for the first time. There
+// may be thousands of them; of the first hundreds it is worth it most.
+func (a *answer) readAhead() error {
+	const most = 300
+	var nids []int64
+	limit := 0
+	for _, e := range a.entries {
+		rules := a.matches[e.at.NID]
+		if was := a.conn.base.rooms[e.at.NID]; rules == nil || e.kind != joined || was != nil && was.kind == joined || len(nids) == most {
+			continue
+		}
+		nids = append(nids, e.at.NID)
+		limit = max(limit, a.config(rules).limit)
+	}
+	var err error
+	a.ahead, err = a.sync.ReadAhead(a.ctx, nids, a.snap.Position, limit, true)
+	return err
 }
 
 // isDirect reports whether a room is a direct chat.

@@ -115,6 +115,7 @@ type answer struct {
 	configs map[string]*config
 	active  map[int64]bool // rooms that changed since the base
 	ignored map[matrix.UserID]bool
+	ahead   *syncer.Ahead // what was read of many rooms at once
 }
 
 // attempt puts the answer together. It is done if there is news in it, if it is
