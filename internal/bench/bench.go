@@ -18,6 +18,7 @@ type Options struct {
 	Database string        // a PostgreSQL URL; empty: SQLite
 	Duration time.Duration // of each figure that is a rate
 	Idle     int           // clients that wait
+	Rooms    int           // of a large account; 0: none is measured
 	Log      io.Writer     // of the server; nil: nowhere
 }
 
@@ -50,7 +51,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 		do   func() error
 	}{
 		{"register", b.people}, {"sends", b.sends}, {"latency", b.latency}, {"application service", b.delivery},
-		{"page", b.page}, {"idle clients", b.idle}, {"start", b.restart},
+		{"page", b.page}, {"idle clients", b.idle}, {"start", b.restart}, {"large account", b.large},
 	} {
 		if err := step.do(); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)

@@ -12,7 +12,7 @@ import (
 // TestEveryFigureIsMeasured runs all measurements, too short to mean anything.
 func TestEveryFigureIsMeasured(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
-		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Idle: 20, Log: t.Output()}
+		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Idle: 20, Rooms: 30, Log: t.Output()}
 		if strings.HasPrefix(url, "postgres") {
 			o.Database = url
 		}
@@ -20,7 +20,7 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(figures) != 9 {
+		if len(figures) != 13 {
 			t.Errorf("%d figures: %v", len(figures), figures)
 		}
 		for _, f := range figures {
