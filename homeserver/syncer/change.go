@@ -19,6 +19,8 @@ type change struct {
 	// shown as it was then; nil where the reader is in.
 	left    *storage.Event
 	stretch stretch
+	// heroes is the members by whom the room is called in this answer.
+	heroes []matrix.UserID
 }
 
 func (c *change) load(activity notifier.Activity) error {
@@ -176,7 +178,7 @@ func (c *change) lazyOnly() (before, after *EventList, err error) {
 	return c.stateList(events)
 }
 
-// senders is the users whose member events the timeline needs.
+// senders is the users whose member events the timeline and the summary need.
 func (c *change) senders() map[string]bool {
 	senders := map[string]bool{}
 	if !c.req.Filter.Room.State.LazyLoadMembers {
@@ -187,6 +189,9 @@ func (c *change) senders() map[string]bool {
 	}
 	for _, e := range c.stretch.events {
 		senders[string(e.event.Sender)] = true
+	}
+	for _, hero := range c.heroes {
+		senders[string(hero)] = true
 	}
 	return senders
 }
@@ -266,5 +271,6 @@ func (c *change) summary() (*Summary, error) {
 			return nil, err
 		}
 	}
+	c.heroes = heroes
 	return &Summary{Heroes: heroes, Joined: &now.JoinedMembers, Invited: &now.InvitedMembers}, nil
 }

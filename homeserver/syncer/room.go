@@ -175,10 +175,10 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 		if joined.Timeline, err = c.timeline(); err != nil {
 			return nil, err
 		}
-		if joined.State, joined.StateAfter, err = c.state(); err != nil {
+		if joined.Summary, err = c.summary(); err != nil {
 			return nil, err
 		}
-		if joined.Summary, err = c.summary(); err != nil {
+		if joined.State, joined.StateAfter, err = c.state(); err != nil {
 			return nil, err
 		}
 	}
@@ -194,12 +194,21 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 		}
 		data = all[info.ID]
 	}
-	joined.AccountData = eventList(wantedOf(&b.req.Filter.Room.AccountData.EventFilter, data))
+	joined.AccountData = b.dataOf(info, data)
 	if !c.whole && *joined == (JoinedRoom{}) {
 		return nil, nil
 	}
 	joined.StateAfter = b.stateAfter(joined.StateAfter)
 	return joined, nil
+}
+
+// dataOf is what the filter lets through of the account data for a room.
+func (b *build) dataOf(info *storage.RoomInfo, data []json.RawMessage) *EventList {
+	filter := &b.req.Filter.Room.AccountData
+	if !filter.AllowsRoom(info.ID) {
+		return nil
+	}
+	return eventList(wantedOf(&filter.EventFilter, data))
 }
 
 // stateAfter is the list, empty rather than left out where it was asked for: by
@@ -297,7 +306,7 @@ func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.R
 		}
 	}
 	left.StateAfter = b.stateAfter(left.StateAfter)
-	left.AccountData = eventList(wantedOf(&b.req.Filter.Room.AccountData.EventFilter, data))
+	left.AccountData = b.dataOf(info, data)
 	return left, nil
 }
 

@@ -153,7 +153,7 @@ func TestTheDepartedSeeNothingOfLater(t *testing.T) {
 func TestLazyMembersAfterALostAnswer(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
 		f := open(t, url)
-		room := f.create(rooms.CreateRequest{Preset: "public_chat"})
+		room := f.create(rooms.CreateRequest{Preset: "public_chat", Name: "Hall"})
 		for _, user := range []matrix.UserID{bob, carol} {
 			f.join(room, user)
 		}
@@ -401,6 +401,34 @@ func TestWhoeverHasANameIsNotCalledByItsMembers(t *testing.T) {
 		second := f.syncNow(syncer.Request{User: bob, Device: "B", Since: first.NextBatch})
 		if s := second.Rooms.Join[room].Summary; s == nil || !slices.Equal(s.Heroes, []matrix.UserID{alice}) {
 			t.Errorf("without one: %+v", s)
+		}
+	})
+}
+
+// Clients that load members lazily are sent the heroes (Client-Server API §
+// Lazy-loading room members).
+func TestHeroesComeWithTheirMemberEvents(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		f := open(t, url)
+		room := f.create(rooms.CreateRequest{Preset: "public_chat"})
+		f.join(room, bob)
+		f.join(room, carol)
+		f.say(room, bob, "hello")
+		filter := f.filter(`{"room":{"state":{"lazy_load_members":true},"timeline":{"limit":1},"account_data":{"not_rooms":["` + string(room) + `"]}}}`)
+		f.data.rooms = map[matrix.RoomID][]json.RawMessage{room: {json.RawMessage(`{"type":"x","content":{}}`)}}
+		joined := f.syncNow(syncer.Request{User: bob, Device: "B", Filter: filter}).Rooms.Join[room]
+		var members []string
+		for _, e := range f.list(joined.State) {
+			if e.Type == "m.room.member" {
+				members = append(members, *e.StateKey)
+			}
+		}
+		slices.Sort(members)
+		if !slices.Equal(members, []string{string(alice), string(bob), string(carol)}) || len(joined.Summary.Heroes) != 2 {
+			t.Errorf("members %v, heroes %v", members, joined.Summary.Heroes)
+		}
+		if joined.AccountData != nil {
+			t.Errorf("the filter leaves the room's account data out: %v", joined.AccountData)
 		}
 	})
 }
