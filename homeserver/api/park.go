@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"trestle/internal/listeners"
@@ -20,13 +21,19 @@ type Parked struct {
 	// from under locks too. leave is called when the wait is over, for whatever
 	// reason.
 	Subscribe func(wake func()) (leave func())
+	// Body is the request's, of a POST.
+	Body []byte
 }
+
+// maxParkedBody bounds the body of a request that is kept while it waits.
+const maxParkedBody = 16 << 10
 
 // Error implements error, so that an endpoint can return it.
 func (*Parked) Error() string { return "the request waits" }
 
 // Parks reports whether a request may be answered with [Parked]: it came by
-// HTTP/1.1, without a body, on a connection that stays open.
+// HTTP/1.1, as a GET without a body or a POST with a small one, on a connection
+// that stays open.
 func Parks(ctx context.Context) bool {
 	c, ok := ctx.Value(requestKey{}).(requestContext)
 	if !ok {
@@ -38,8 +45,9 @@ func Parks(ctx context.Context) bool {
 	default:
 	}
 	r := c.request
-	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.ContentLength == 0 && !r.Close &&
-		listeners.LotOf(r.Context()) != nil
+	keeps := r.Method == http.MethodGet && r.ContentLength == 0 ||
+		r.Method == http.MethodPost && r.ContentLength > 0 && r.ContentLength <= maxParkedBody
+	return keeps && r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close && listeners.LotOf(r.Context()) != nil
 }
 
 // Waited is until when a request wants to wait that has waited already.
@@ -58,9 +66,13 @@ func (x *exchange) park(p *Parked) error {
 	}
 	x.parked = true
 	var request bytes.Buffer
-	request.WriteString(http.MethodGet + " " + x.r.RequestURI + " HTTP/1.1\r\nHost: " + x.r.Host + "\r\n")
+	request.WriteString(x.r.Method + " " + x.r.RequestURI + " HTTP/1.1\r\nHost: " + x.r.Host + "\r\n")
+	if len(p.Body) > 0 {
+		x.r.Header.Set("Content-Length", strconv.Itoa(len(p.Body)))
+	}
 	_ = x.r.Header.Write(&request) // a Buffer takes everything
 	request.WriteString("\r\n")
+	request.Write(p.Body)
 	if n := buffered.Reader.Buffered(); n > 0 {
 		more, err := buffered.Reader.Peek(n)
 		if err != nil {

@@ -3,10 +3,12 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
 	"trestle/internal/matrix"
 )
@@ -47,7 +49,7 @@ func (r *proposedSlidingRequest) Validate() error {
 func (a *slidingAPI) proposed(ctx context.Context, who api.Caller, req *proposedSlidingRequest) (*sliding.Response, error) {
 	wanted := &sliding.Request{Pos: req.Pos, SetPresence: req.SetPresence, Proposed: true}
 	if req.Timeout != nil {
-		wanted.Timeout = time.Duration(min(*req.Timeout, 3_600_000)) * time.Millisecond
+		wanted.Timeout = time.Duration(min(*req.Timeout, syncer.MaxTimeout.Milliseconds())) * time.Millisecond
 	}
 	return a.answer(ctx, who, req.Body, wanted)
 }
@@ -57,5 +59,17 @@ func (a *slidingAPI) answer(ctx context.Context, who api.Caller, body []byte, wa
 	if err := wanted.Parse(body); err != nil {
 		return nil, err
 	}
-	return a.sync.Sync(ctx, wanted)
+	until := time.Now().Add(wanted.Timeout)
+	if waited, ok := api.Waited(ctx); ok {
+		until, wanted.Timeout = waited, time.Until(waited)
+	}
+	if api.Parks(ctx) {
+		wanted.Patience = patience
+	}
+	response, err := a.sync.Sync(ctx, wanted)
+	var idle *syncer.Idle
+	if errors.As(err, &idle) {
+		return nil, &api.Parked{Until: until, Subscribe: idle.Subscribe, Body: body}
+	}
+	return response, err
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"trestle/homeserver/syncer"
 	"trestle/internal/matrix"
 )
 
@@ -33,6 +34,8 @@ type Request struct {
 	Proposed bool
 	// Stop, when closed, ends the waiting with what there is.
 	Stop <-chan struct{}
+	// Patience, if not 0, is how long Sync may wait before it answers [syncer.Idle].
+	Patience time.Duration
 
 	lists         map[string]*list
 	subscriptions map[matrix.RoomID]*config
@@ -93,7 +96,7 @@ func (r *Request) Parse(body []byte) error {
 		r.SetPresence = raw.SetPresence
 	}
 	if raw.Timeout != nil && r.Timeout == 0 {
-		r.Timeout = time.Duration(max(0, min(*raw.Timeout, 3_600_000))) * time.Millisecond
+		r.Timeout = time.Duration(max(0, min(*raw.Timeout, syncer.MaxTimeout.Milliseconds()))) * time.Millisecond
 	}
 	switch {
 	case raw.Timeout != nil && *raw.Timeout < 0:

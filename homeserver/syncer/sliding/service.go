@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"time"
 
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/storage"
@@ -48,9 +47,6 @@ func New(o Options) *Service {
 	}
 }
 
-// maxTimeout bounds how long a client may wait.
-const maxTimeout = 5 * time.Minute
-
 // Sync answers what is new of what a client looks at, and waits up to the
 // timeout for something that is. M_UNKNOWN_POS for a pos that is neither that
 // of the connection's newest answer nor the one before: the client then starts
@@ -62,34 +58,54 @@ func (s *Service) Sync(ctx context.Context, req *Request) (*Response, error) {
 		return nil, unknownPos()
 	}
 	turn := conn.turn.Add(1)
-	defer s.sync.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)()
 	if err := s.acknowledge(ctx, req); err != nil {
 		return nil, err
 	}
 	defer s.conns.weigh(key)
-	timeout := min(req.Timeout, maxTimeout)
+	gone := s.sync.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)
+	resp, idle, err := s.wait(ctx, req, conn, number, turn)
+	if idle == nil {
+		gone()
+		return resp, err
+	}
+	return nil, &syncer.Idle{Subscribe: func(wake func()) func() {
+		leave := s.sync.Notifier.Watch(req.User, idle.Position, idle.Serial, wake)
+		return func() { leave(); gone() }
+	}}
+}
+
+// wait answers as soon as there is something new. idle is up to where nothing
+// was new when patience has run out.
+func (s *Service) wait(ctx context.Context, req *Request, conn *connection, number, turn int64) (resp *Response, idle *notifier.Snapshot, err error) {
+	timeout := max(0, min(req.Timeout, syncer.MaxTimeout))
 	if req.Pos == "" {
 		timeout = 0
 	}
+	impatient := req.Patience != 0 && req.Patience < timeout
+	if impatient {
+		timeout = req.Patience
+	}
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	last := timeout <= 0
 	for begun := false; ; begun = true {
 		snap, err := s.sync.Notifier.User(ctx, req.User)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		a := &answer{Service: s, ctx: ctx, req: req, conn: conn, snap: snap}
-		last := timeout <= 0 || waiting.Err() != nil
 		if done, err := a.attempt(number, turn, begun, last); done || err != nil {
-			return &a.resp, err
+			return &a.resp, nil, err
 		}
 		err = s.sync.Notifier.Wait(waiting, req.Stop, req.User, snap.Position, snap.Serial)
+		ended := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
 		switch {
-		case errors.Is(err, notifier.ErrStopped), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			_, err = a.attempt(number, turn, true, true)
-			return &a.resp, err
+		case ended && impatient:
+			return nil, snap, nil
+		case ended, errors.Is(err, notifier.ErrStopped):
+			last = true
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
