@@ -40,6 +40,13 @@ func TestPlans(t *testing.T) {
 			"old transactions":     {deleteToDeviceTransactions, []any{int64(1)}},
 			"receipts of a room":   {selectReceipts, []any{int64(1), int64(2), int64(3), "@a:x", int64(10)}},
 			"the receipt stream":   {selectReceiptStream, []any{int64(1), int64(2), int64(3)}},
+			"standings of rooms":   {selectStandings, []any{rooms}},
+			"heads of rooms":       {selectHeads, []any{rooms}},
+			"keys of rooms":        {selectKeysOfRooms, []any{rooms}},
+			"state nodes":          {selectStateNodes, []any{rooms}},
+			"newest of rooms":      {selectNewestOfRooms, []any{rooms, int64(9), int64(3), int64(-9)}},
+			"receipts of rooms":    {selectReceiptsOfRooms, []any{rooms, int64(9), "@a:x", int64(10)}},
+			"data of rooms":        {selectDataOfRooms, []any{"@a:x", users, int64(9)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {
 			plan, err := database.Explain(t.Context(), db, q.stmt, q.args...)

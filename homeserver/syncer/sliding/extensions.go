@@ -165,9 +165,23 @@ func (a *answer) accountData() error {
 			return err
 		}
 	}
+	if err := a.roomAccountData(data, begun, changed, since); err != nil {
+		return err
+	}
+	if len(data.Global)+len(data.Rooms) > 0 {
+		a.resp.Extensions.AccountData = data
+		a.news = true
+	}
+	return nil
+}
+
+// roomAccountData puts in all data for rooms that are new to the extension, and
+// for the others what has changed.
+func (a *answer) roomAccountData(data *AccountData, begun, changed bool, since int64) error {
+	base := &a.conn.base
 	var anew []matrix.RoomID
 	live := map[matrix.RoomID]bool{}
-	for _, e := range a.concerned(x) {
+	for _, e := range a.concerned(&a.req.extensions.AccountData) {
 		was := base.rooms[e.at.NID]
 		switch {
 		case !begun || was == nil || !base.window[e.at.NID] && a.snap.Changed(notifier.AccountData, was.seen.Position):
@@ -197,10 +211,6 @@ func (a *answer) accountData() error {
 				data.Rooms[id] = events
 			}
 		}
-	}
-	if len(data.Global)+len(data.Rooms) > 0 {
-		a.resp.Extensions.AccountData = data
-		a.news = true
 	}
 	return nil
 }
