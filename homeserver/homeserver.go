@@ -22,6 +22,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
@@ -47,6 +48,7 @@ type Server struct {
 	mailer   *mail.Relay      // nil: no mails are sent
 	identity *identity.Client // nil: no identity server is trusted
 	rooms    *rooms.Service
+	related  *relations.Service
 	sync     *syncer.Service
 	sliding  *sliding.Service
 	sender   *sender.Service
@@ -134,6 +136,8 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		NoticesUser: s.noticesUser(), Forgotten: s.notifier.Forgot, Removed: s.notifier.Removed,
 	})
 	stream.rooms = s.rooms
+	s.related = relations.New(relations.Options{Rooms: s.rooms, Store: s.store, AccountData: s.accounts, Position: position})
+	*listeners = append(roomListeners{s.related}, *listeners...) // before whoever wakes readers
 	keys := storage.NewEncryption(s.db)
 	s.encryption = encryption.New(encryption.Options{ServerName: s.cfg.ServerName, Store: s.store, Keys: keys, Notifier: s.notifier})
 	s.ephemeral = ephemeral.New(ephemeral.Options{
@@ -144,7 +148,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	*listeners = append(*listeners, s.ephemeral)
 	s.sync = syncer.New(syncer.Options{
 		Rooms: s.rooms, Store: s.store, Notifier: s.notifier, AccountData: s.accounts,
-		Ephemeral: s.ephemeral, Keys: s.encryption,
+		Ephemeral: s.ephemeral, Keys: s.encryption, Relations: s.related,
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
 	follow := follower{s.accounts, s.rooms, s.store}
@@ -174,7 +178,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Users: s.store.Directory, Services: s.sender,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Users: s.store.Directory, Services: s.sender,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals()},
 		Forgot:  s.forgot,
 	})

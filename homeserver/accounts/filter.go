@@ -48,6 +48,40 @@ type RoomEventFilter struct {
 	LazyLoadMembers           bool            `json:"lazy_load_members"`
 	IncludeRedundantMembers   bool            `json:"include_redundant_members"`
 	UnreadThreadNotifications bool            `json:"unread_thread_notifications"`
+	EventFields               []string        `json:"event_fields"` // beside /sync, whose filter has them at the top
+
+	// How events relate to others, and others to them (MSC3874 and MSC3440).
+	RelTypes          []string        `json:"rel_types"` // nil: all, and events without a relation
+	NotRelTypes       []string        `json:"not_rel_types"`
+	RelatedByRelTypes []string        `json:"related_by_rel_types"`
+	RelatedBySenders  []matrix.UserID `json:"related_by_senders"`
+	proposedRelations
+}
+
+// proposedRelations are the names of the same from before they were stable.
+type proposedRelations struct {
+	RelTypes          []string        `json:"org.matrix.msc3874.rel_types"`
+	NotRelTypes       []string        `json:"org.matrix.msc3874.not_rel_types"`
+	RelatedByRelTypes []string        `json:"io.element.relation_types"`
+	RelatedBySenders  []matrix.UserID `json:"io.element.relation_senders"`
+}
+
+// settle moves what has a proposed name to where it belongs.
+func (f *RoomEventFilter) settle() {
+	p := &f.proposedRelations
+	if f.RelTypes == nil {
+		f.RelTypes = p.RelTypes
+	}
+	if f.NotRelTypes == nil {
+		f.NotRelTypes = p.NotRelTypes
+	}
+	if f.RelatedByRelTypes == nil {
+		f.RelatedByRelTypes = p.RelatedByRelTypes
+	}
+	if f.RelatedBySenders == nil {
+		f.RelatedBySenders = p.RelatedBySenders
+	}
+	f.proposedRelations = proposedRelations{}
 }
 
 // ParseFilter reads and checks a filter of /sync. Members that it does not
@@ -66,7 +100,8 @@ func ParseFilter(raw []byte) (*Filter, error) {
 			return nil, err
 		}
 	}
-	return f, errors.Join(f.Presence.check(), f.AccountData.check(), checkRooms(r.Rooms, r.NotRooms))
+	_, err := ParseFields(f.EventFields)
+	return f, errors.Join(err, f.Presence.check(), f.AccountData.check(), checkRooms(r.Rooms, r.NotRooms))
 }
 
 // ParseRoomEventFilter reads and checks the filter parameter of /messages,
@@ -106,7 +141,14 @@ func (f *EventFilter) check() error {
 }
 
 func (f *RoomEventFilter) check() error {
+	f.settle()
 	if err := f.EventFilter.check(); err != nil {
+		return err
+	}
+	if len(f.RelatedBySenders) > maxFields || len(f.RelatedByRelTypes) > maxFields {
+		return matrix.InvalidParam("related_by_senders and related_by_rel_types have at most %d entries each.", maxFields)
+	}
+	if _, err := ParseFields(f.EventFields); err != nil {
 		return err
 	}
 	return checkRooms(f.Rooms, f.NotRooms)
@@ -150,6 +192,18 @@ func allowsRoom(rooms, notRooms []matrix.RoomID, room matrix.RoomID) bool {
 // content.
 func (f *RoomEventFilter) AllowsURL(hasURL bool) bool {
 	return f.ContainsURL == nil || *f.ContainsURL == hasURL
+}
+
+// AllowsRelation reports whether an event passes that relates to another one by
+// that type, or to none if it is empty.
+func (f *RoomEventFilter) AllowsRelation(relType string) bool {
+	return (f.RelTypes == nil || slices.Contains(f.RelTypes, relType)) && !slices.Contains(f.NotRelTypes, relType)
+}
+
+// Relational reports whether the filter is about events that relate to those
+// which pass.
+func (f *RoomEventFilter) Relational() bool {
+	return f != nil && (f.RelatedByRelTypes != nil || f.RelatedBySenders != nil)
 }
 
 // matchType matches a type against a pattern in which * stands for any

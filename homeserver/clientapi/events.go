@@ -6,13 +6,15 @@ import (
 	"net/http"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
 
 // eventsAPI is sending events and reading single ones and state.
 type eventsAPI struct {
-	rooms *rooms.Service
+	rooms     *rooms.Service
+	relations *relations.Service
 }
 
 func (a *eventsAPI) routes() []api.Route {
@@ -125,7 +127,7 @@ func (a *eventsAPI) event(ctx context.Context, who api.Caller, req *eventRequest
 	if err != nil {
 		return nil, err
 	}
-	raw, err := a.rooms.Client(ctx, e, rooms.Reader{User: who.UserID, Device: who.DeviceID}, membership)
+	raw, err := a.relations.Client(ctx, e, rooms.Reader{User: who.UserID, Device: who.DeviceID}, membership)
 	return &raw, err
 }
 

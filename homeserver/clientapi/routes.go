@@ -9,6 +9,7 @@ import (
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/media"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
@@ -27,6 +28,7 @@ type Services struct {
 	Previews   Previews // nil: none
 	Sync       *syncer.Service
 	Sliding    *sliding.Service
+	Relations  *relations.Service
 	Users      UserDirectory
 	Services   AppServices
 	// Forgot tells /sync that a room is not to be shown any more.
@@ -38,7 +40,8 @@ func Routes(s Services) []api.Route {
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
-		(&eventsAPI{rooms: s.Rooms}).routes(),
+		(&eventsAPI{rooms: s.Rooms, relations: s.Relations}).routes(),
+		(&relationsAPI{s.Relations}).routes(),
 		(&spacesAPI{s.Rooms}).routes(),
 		EncryptionRoutes(s.Keys, s.Accounts),
 		EphemeralRoutes(s.Ephemeral),

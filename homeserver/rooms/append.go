@@ -83,6 +83,7 @@ type step struct {
 	targetNID  int64 // of the user whose membership changes
 	was        string
 	redacted   *storage.Event
+	relation   *matrix.Relation // to another event, or nil
 	newSummary bool
 }
 
@@ -200,6 +201,7 @@ func (d *draft) accept(event *matrix.Event, txnKey string) (*storage.Event, erro
 	if st.senderNID, err = d.s.store.Users.NID(d.ctx, string(event.Sender)); err != nil {
 		return nil, err
 	}
+	st.relation = event.Relation()
 	if event.IsState() {
 		if err := d.setState(&st); err != nil {
 			return nil, err
@@ -328,7 +330,15 @@ func (d *draft) writeStep(tx *database.Tx, st *step, position int64) error {
 			return err
 		}
 	}
+	if st.relation != nil {
+		if err := d.s.store.Relations.Insert(d.ctx, tx, e, st.relation, st.typeNID, st.senderNID); err != nil {
+			return err
+		}
+	}
 	if st.redacted != nil {
+		if err := d.s.store.Relations.Delete(d.ctx, tx, st.redacted.NID); err != nil {
+			return err
+		}
 		return d.s.store.Events.Redact(d.ctx, tx, st.redacted)
 	}
 	return nil
@@ -358,7 +368,7 @@ func (d *draft) publish(committed *head) {
 	}
 	for i := range d.steps {
 		st := &d.steps[i]
-		change := Change{Event: st.event, Info: d.room.info, Redacted: st.redacted}
+		change := Change{Event: st.event, Info: d.room.info, Redacted: st.redacted, Relation: st.relation}
 		if st.targetNID != 0 {
 			change.Target, change.Membership, change.Was = matrix.UserID(*st.event.StateKey), st.event.Membership(), st.was
 		}

@@ -32,7 +32,7 @@ type SendRequest struct {
 }
 
 // Send adds an event to a room. Errors: M_FORBIDDEN by the room's rules,
-// M_BAD_JSON, M_TOO_LARGE; M_BAD_ALIAS and M_INVALID_PARAM for a canonical alias.
+// M_BAD_JSON, M_TOO_LARGE, M_DUPLICATE_ANNOTATION; M_BAD_ALIAS and M_INVALID_PARAM for a canonical alias.
 func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, error) {
 	info, err := s.known(ctx, req.Room)
 	if err != nil {
@@ -50,7 +50,11 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, er
 	if req.Type == "m.room.redaction" {
 		return s.redact(ctx, info, req)
 	}
-	return s.commit(ctx, info, req, nil)
+	check, err := s.relationCheck(ctx, info, req)
+	if err != nil {
+		return "", err
+	}
+	return s.commit(ctx, info, req, check)
 }
 
 // repeat is the event that the same transaction made before, or empty.

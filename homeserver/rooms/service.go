@@ -41,6 +41,8 @@ type Change struct {
 	Was        string // the membership before; empty is none
 	// Redacted is what this redaction has made of its target, if it is known here.
 	Redacted *storage.Event
+	// Relation is how the event relates to another one; nil if it does not.
+	Relation *matrix.Relation
 }
 
 // Profiles knows the names that go into member events.

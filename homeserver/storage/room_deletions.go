@@ -86,6 +86,9 @@ var (
 		WHERE room_nid = $1 AND user_nid IN (
 			SELECT user_nid FROM memberships WHERE room_nid = $1 ORDER BY user_nid LIMIT $2)`)
 	// What else is kept by a room's number, each in a bounded part.
+	deleteEventRelations = database.SQL(`
+		DELETE FROM event_relations
+		WHERE event_nid = ANY($1)`)
 	roomTables = []*database.Statement{
 		database.SQL(`
 			DELETE FROM receipts
@@ -218,6 +221,9 @@ func (s *Deletions) purgeable(ctx context.Context, p Purge, own string, after in
 func (s *Deletions) deleteEvents(ctx context.Context, nids []int64) error {
 	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
 		tx.OnCommit(func() { s.store.Events.drop(nids) })
+		if _, err := tx.Exec(ctx, deleteEventRelations, nids); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, deleteEvents, nids)
 		return err
 	})

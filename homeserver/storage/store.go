@@ -23,6 +23,7 @@ type Store struct {
 	Published *Published
 	Directory *Directory
 	Deletions *Deletions
+	Relations *Relations
 }
 
 // New prepares the subjects of a database that is open and migrated.
@@ -41,6 +42,7 @@ func New(db *database.DB) *Store {
 		Aliases:   &Aliases{db: db},
 		Published: &Published{db: db},
 		Directory: &Directory{db: db},
+		Relations: &Relations{db: db},
 	}
 	s.Deletions = &Deletions{s}
 	return s

@@ -22,6 +22,15 @@ func Wants(f *accounts.RoomEventFilter, e *storage.Event) bool {
 	if !f.Allows(e.Type, e.Sender) || !f.AllowsRoom(e.RoomID) {
 		return false
 	}
+	if f.RelTypes != nil || len(f.NotRelTypes) > 0 {
+		relType := ""
+		if relation := e.Relation(); relation != nil {
+			relType = relation.Type
+		}
+		if !f.AllowsRelation(relType) {
+			return false
+		}
+	}
 	return f.ContainsURL == nil || f.AllowsURL(hasURL(e.Content))
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
@@ -52,6 +53,18 @@ func (nobody) DeviceLists(context.Context, matrix.UserID, int64, int64) (changed
 }
 func (nobody) Counts(context.Context, matrix.UserID, matrix.DeviceID) (map[string]int, []string, error) {
 	return nil, nil, nil
+}
+
+func (nobody) AccountData(context.Context, matrix.UserID, matrix.RoomID, string) (json.RawMessage, error) {
+	return nil, matrix.NotFound("There is none.")
+}
+
+// listeners are told of changes in the order of the server.
+type listeners struct{ before, notifier rooms.Listener }
+
+func (l *listeners) RoomChanged(c rooms.Change) {
+	l.before.RoomChanged(c)
+	l.notifier.RoomChanged(c)
 }
 
 // data is account data that never changes.
@@ -127,12 +140,15 @@ func (f *fixture) restart() {
 		f.t.Fatal(err)
 	}
 	f.notifier = notifier.New(f.store.Members, position)
+	listener := &listeners{notifier: f.notifier}
 	f.rooms = rooms.New(rooms.Options{
 		Store: f.store, ServerName: "test", Key: key, DefaultVersion: "11",
-		Listener: f.notifier, Profiles: nobody{}, Directory: nobody{},
+		Listener: listener, Profiles: nobody{}, Directory: nobody{},
 	})
+	related := relations.New(relations.Options{Rooms: f.rooms, Store: f.store, AccountData: nobody{}, Position: position})
+	listener.before = related
 	f.sync = syncer.New(syncer.Options{
-		Rooms: f.rooms, Store: f.store, Notifier: f.notifier, AccountData: &f.data, Ephemeral: nobody{}, Keys: nobody{},
+		Rooms: f.rooms, Store: f.store, Notifier: f.notifier, AccountData: &f.data, Ephemeral: nobody{}, Keys: nobody{}, Relations: related,
 	})
 }
 

@@ -121,6 +121,10 @@ func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err 
 		if err != nil {
 			return nil, false, err
 		}
+		related, err := w.related(w.ctx, w.filter, w.access.Info.NID, batch)
+		if err != nil {
+			return nil, false, err
+		}
 		for _, e := range batch {
 			if len(found) == limit {
 				return found, true, nil
@@ -133,7 +137,7 @@ func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err 
 			if backward {
 				w.place--
 			}
-			if visible && (w.filter == nil || Wants(w.filter, e)) {
+			if visible && Wants(w.filter, e) && (related == nil || related[e.ID]) {
 				found = append(found, shown{e, membership})
 			}
 		}
@@ -146,15 +150,11 @@ func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err 
 }
 
 func (w *walk) render(events []shown) ([]json.RawMessage, error) {
-	list := make([]json.RawMessage, 0, len(events))
-	for _, e := range events {
-		raw, err := w.Rooms.Client(w.ctx, e.event, w.reader, e.membership)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, raw)
+	fields, err := accounts.ParseFields(w.filter.EventFields)
+	if err != nil {
+		return nil, err
 	}
-	return list, nil
+	return w.Service.render(w.ctx, events, w.reader, fields)
 }
 
 // members is the member events of those who sent the events.
@@ -216,9 +216,11 @@ func (s *Service) Context(ctx context.Context, reader rooms.Reader, room matrix.
 		return nil, err
 	}
 	c := &Context{Start: Token{Position: before.place}.String(), End: Token{Position: after.place}.String()}
-	if c.Event, err = s.Rooms.Client(ctx, e, reader, membership); err != nil {
+	one, err := before.render([]shown{{e, membership}})
+	if err != nil {
 		return nil, err
 	}
+	c.Event = one[0]
 	if c.Before, err = before.render(earlier); err != nil {
 		return nil, err
 	}
@@ -243,7 +245,7 @@ func (w *walk) stateAt(last *storage.Event, events []shown) ([]json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	lazy := w.filter != nil && w.filter.LazyLoadMembers
+	lazy := w.filter.LazyLoadMembers
 	list, err := state.Events(w.ctx, func(key storage.StateKey) bool {
 		return !lazy || key.Type != "m.room.member" || senders[key.Key]
 	})

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
@@ -334,13 +335,9 @@ func (b *build) ignores(sender matrix.UserID) (bool, error) {
 // render puts events into the client format.
 func (b *build) render(events []shown) ([]json.RawMessage, error) {
 	reader := rooms.Reader{User: b.req.User, Device: b.req.Device, NoRoomID: b.req.Filter.EventFormat != "federation"}
-	list := make([]json.RawMessage, 0, len(events))
-	for _, e := range events {
-		raw, err := b.Rooms.Client(b.ctx, e.event, reader, e.membership)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, raw)
+	fields, err := accounts.ParseFields(b.req.Filter.EventFields)
+	if err != nil {
+		return nil, err
 	}
-	return list, nil
+	return b.Service.render(b.ctx, events, reader, fields)
 }

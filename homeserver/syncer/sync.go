@@ -8,6 +8,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/internal/lru"
@@ -62,6 +63,7 @@ type Options struct {
 	AccountData AccountData
 	Ephemeral   Ephemeral
 	Keys        Keys
+	Relations   *relations.Service
 	Now         func() time.Time
 }
 

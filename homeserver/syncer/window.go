@@ -7,6 +7,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
@@ -104,13 +105,9 @@ func (s *Service) Stripped(ctx context.Context, info *storage.RoomInfo, at notif
 
 // Render puts events into the client format.
 func (s *Service) Render(ctx context.Context, events []Seen, reader rooms.Reader) ([]json.RawMessage, error) {
-	list := make([]json.RawMessage, 0, len(events))
-	for _, e := range events {
-		raw, err := s.Rooms.Client(ctx, e.Event, reader, e.Membership)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, raw)
+	list := make([]relations.Shown, len(events))
+	for i, e := range events {
+		list[i] = relations.Shown(e)
 	}
-	return list, nil
+	return s.Relations.Clients(ctx, list, reader)
 }

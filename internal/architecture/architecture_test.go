@@ -82,9 +82,8 @@ type rule struct {
 
 var services = []string{
 	"homeserver/accounts", "homeserver/rooms", "homeserver/syncer", "homeserver/notifier", "homeserver/federation",
-	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/mail", "homeserver/identity",
 	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/media/...",
-	"homeserver/notices",
+	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/relations",
 }
 
 var rules = []rule{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
@@ -115,6 +116,7 @@ func (f *fixture) restart() {
 	})
 	f.sync = syncer.New(syncer.Options{
 		Rooms: f.rooms, Store: store, Notifier: told, AccountData: nobody{}, Ephemeral: nobody{}, Keys: nobody{},
+		Relations: relations.New(relations.Options{Rooms: f.rooms, Store: store, AccountData: nobody{}, Position: position}),
 	})
 	f.sliding = sliding.New(sliding.Options{Sync: f.sync, Board: board})
 }
