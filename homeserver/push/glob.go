@@ -1,0 +1,124 @@
+package push
+
+import (
+	"strings"
+	"unicode"
+)
+
+// maxPattern is how many characters a pattern can have that is ever tried; a
+// longer one never matches.
+const maxPattern = 512
+
+// A glob is a pattern of literals, ? and *, cut at the stars. Case does not
+// matter.
+type glob struct {
+	parts    [][]rune // folded; between two parts is a star
+	hopeless bool     // too long to be tried
+}
+
+// anyRune stands for ? in a part. No text has it.
+const anyRune rune = -1
+
+func compileGlob(pattern string) glob {
+	var g glob
+	length := 0
+	for _, part := range strings.Split(pattern, "*") {
+		var runes []rune
+		for _, r := range part {
+			if r == '?' {
+				runes = append(runes, anyRune)
+			} else {
+				runes = append(runes, fold(r))
+			}
+		}
+		length += len(runes) + 1
+		g.parts = append(g.parts, runes)
+	}
+	if length > maxPattern {
+		return glob{hopeless: true}
+	}
+	return g
+}
+
+// fold makes runes equal that differ only by case.
+func fold(r rune) rune {
+	if r < unicode.MaxASCII {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}
+	return unicode.ToLower(unicode.ToUpper(r))
+}
+
+// A text is a string that patterns are held against, made ready once.
+type text struct {
+	folded []rune
+	word   []bool // whether the rune is one of [A-Za-z0-9_]
+}
+
+func newText(s string) *text {
+	t := new(text)
+	for _, r := range s {
+		t.folded = append(t.folded, fold(r))
+		t.word = append(t.word, isWord(r))
+	}
+	return t
+}
+
+func isWord(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_'
+}
+
+// boundary reports whether words begin or end at a place in the text. What is
+// between two characters that are not of words counts too: a pattern may begin
+// with such a character.
+func (t *text) boundary(i int) bool {
+	return i == 0 || i == len(t.word) || !t.word[i-1] || !t.word[i]
+}
+
+// whole reports whether the pattern matches the whole text.
+func (g *glob) whole(t *text) bool {
+	end := len(t.folded)
+	return g.match(t, func(i int) bool { return i == 0 }, func(i int) bool { return i == end })
+}
+
+// words reports whether the pattern matches a part of the text that begins and
+// ends where words do.
+func (g *glob) words(t *text) bool { return g.match(t, t.boundary, t.boundary) }
+
+// match takes the earliest place for every part: a star covers whatever
+// is then left over, so a later place is never better. It costs at most the
+// product of both lengths.
+func (g *glob) match(t *text, begins, ends func(int) bool) bool {
+	if g.hopeless {
+		return false
+	}
+	last := len(g.parts) - 1
+	at := 0
+	for n, part := range g.parts {
+		found := false
+		for ; at+len(part) <= len(t.folded); at++ {
+			if n == 0 && !begins(at) || n == last && !ends(at+len(part)) {
+				continue
+			}
+			if found = equal(part, t.folded[at:]); found {
+				break
+			}
+		}
+		if !found {
+			return false
+		}
+		at += len(part)
+	}
+	return true
+}
+
+func equal(part, text []rune) bool {
+	for i, r := range part {
+		if r != anyRune && r != text[i] {
+			return false
+		}
+	}
+	return true
+}

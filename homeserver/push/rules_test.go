@@ -1,0 +1,190 @@
+package push_test
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/push"
+)
+
+// predefined is the rules that every user begins with.
+func predefined(t testing.TB) accounts.Ruleset {
+	t.Helper()
+	raw, err := os.ReadFile("../clientapi/testdata/pushrules.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct {
+		Global accounts.Ruleset `json:"global"`
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all.Global
+}
+
+func ruleset(t *testing.T, raw string) *push.Rules {
+	t.Helper()
+	set := accounts.Ruleset{}
+	if err := json.Unmarshal([]byte(raw), &set); err != nil {
+		t.Fatal(err)
+	}
+	return push.Compile(set)
+}
+
+func event(t testing.TB, raw string, members int64) *push.Event {
+	t.Helper()
+	e, err := push.NewEvent(json.RawMessage(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Members = members
+	e.MayNotify = func(key string) bool { return key == "room" && e.Sender == "@mod:hs.example" }
+	return e
+}
+
+// What the predefined rules make of events that happen every day.
+func TestPredefinedRules(t *testing.T) {
+	rules := push.Compile(predefined(t))
+	reader := &push.Reader{User: "@alice:hs.example"}
+	const bob, mod = `"sender":"@bob:hs.example",`, `"sender":"@mod:hs.example",`
+	for _, c := range []struct {
+		name, event string
+		members     int64
+		want        string
+	}{
+		{"message", bob + `"type":"m.room.message","content":{"body":"x"}`, 3, "notify"},
+		{"encrypted", bob + `"type":"m.room.encrypted","content":{}`, 3, "notify"},
+		{"in a room of two", bob + `"type":"m.room.message","content":{"body":"x"}`, 2, "notify default"},
+		{"call", bob + `"type":"m.call.invite","content":{}`, 3, "notify ring"},
+		{"notice", bob + `"type":"m.room.message","content":{"msgtype":"m.notice"}`, 2, ""},
+		{"one's own", `"sender":"@alice:hs.example","type":"m.room.message","content":{}`, 2, ""},
+		{"mention", bob + `"type":"m.x","content":{"m.mentions":{"user_ids":["@c:d",7,"@alice:hs.example"]}}`, 3, "notify highlight default"},
+		{"mention of another", bob + `"type":"m.x","content":{"m.mentions":{"user_ids":["@c:d"]}}`, 3, ""},
+		{"mention in an edit", bob + `"type":"m.room.message","content":{"m.mentions":{"user_ids":["@alice:hs.example"]},"m.relates_to":{"rel_type":"m.replace"}}`, 3, "notify highlight default"},
+		{"edit", bob + `"type":"m.room.message","content":{"m.relates_to":{"rel_type":"m.replace"}}`, 3, ""},
+		{"room mention", mod + `"type":"m.x","content":{"m.mentions":{"room":true}}`, 3, "notify highlight"},
+		{"room mention without power", bob + `"type":"m.x","content":{"m.mentions":{"room":true}}`, 3, ""},
+		{"room mention that is a string", mod + `"type":"m.x","content":{"m.mentions":{"room":"true"}}`, 3, ""},
+		{"tombstone", bob + `"type":"m.room.tombstone","state_key":"","content":{}`, 3, "notify highlight"},
+		{"tombstone that is no state", bob + `"type":"m.room.tombstone","content":{}`, 3, ""},
+		{"invite", bob + `"type":"m.room.member","state_key":"@alice:hs.example","content":{"membership":"invite"}`, 2, "notify default"},
+		{"invite of another", bob + `"type":"m.room.member","state_key":"@c:d","content":{"membership":"invite"}`, 2, ""},
+		{"reaction", bob + `"type":"m.reaction","content":{}`, 2, ""},
+	} {
+		if got := said(rules.Match(event(t, "{"+c.event+"}", c.members), reader)); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func said(a push.Actions) string {
+	if !a.Notify {
+		return ""
+	}
+	said := "notify"
+	if a.Highlight {
+		said += " highlight"
+	}
+	if a.Sound != "" {
+		said += " " + a.Sound
+	}
+	return said
+}
+
+// Every condition, matched and not.
+func TestConditions(t *testing.T) {
+	const message = `{"type":"m.room.message","sender":"@bob:hs.example","room_id":"!r:hs.example","content":{
+		"body":"An exciting triple-whammy for Al.ce @home","topic":"Lunch plans","m.x":{"a\\b":1,"":[1,"two",null,true,[3],1.5]},
+		"none":null,"big":9007199254740992,"half":1.5}}`
+	for condition, want := range map[string]bool{
+		`{"kind":"event_match","key":"content.topic","pattern":"lunc?*"}`:                         true,
+		`{"kind":"event_match","key":"content.topic","pattern":"lunch"}`:                          false,
+		`{"kind":"event_match","key":"content.nothing","pattern":"*"}`:                            false,
+		`{"kind":"event_match","key":"content.none","pattern":"*"}`:                               false,
+		`{"kind":"event_match","key":"content.topic"}`:                                            false,
+		`{"kind":"event_match","key":"content.body","pattern":"ex*ple"}`:                          true,
+		`{"kind":"event_match","key":"content.body","pattern":"rip"}`:                             false,
+		`{"kind":"event_match","key":"content.body","pattern":"WHAMMY"}`:                          true,
+		`{"kind":"event_match","key":"content.body","pattern":"@home"}`:                           true,
+		`{"kind":"event_property_is","key":"content.m\\.x.a\\\\b","value":1}`:                     true,
+		`{"kind":"event_property_is","key":"content.m\\.x.a\\\\b","value":"1"}`:                   false,
+		`{"kind":"event_property_is","key":"content.none","value":null}`:                          true,
+		`{"kind":"event_property_is","key":"content.none"}`:                                       false,
+		`{"kind":"event_property_is","key":"content.missing","value":null}`:                       false,
+		`{"kind":"event_property_is","key":"content.big","value":9007199254740992}`:               false,
+		`{"kind":"event_property_is","key":"content.half","value":1.5}`:                           false,
+		`{"kind":"event_property_contains","key":"content.m\\.x.","value":"two"}`:                 true,
+		`{"kind":"event_property_contains","key":"content.m\\.x.","value":null}`:                  true,
+		`{"kind":"event_property_contains","key":"content.m\\.x.","value":3}`:                     false,
+		`{"kind":"event_property_contains","key":"content.m\\.x.","value":1.5}`:                   false,
+		`{"kind":"event_property_contains","key":"content.topic","value":"Lunch plans"}`:          false,
+		`{"kind":"room_member_count","is":"5"}`:                                                   true,
+		`{"kind":"room_member_count","is":"==5"}`:                                                 true,
+		`{"kind":"room_member_count","is":">5"}`:                                                  false,
+		`{"kind":"room_member_count","is":">=5"}`:                                                 true,
+		`{"kind":"room_member_count","is":"<5"}`:                                                  false,
+		`{"kind":"room_member_count","is":"<=5"}`:                                                 true,
+		`{"kind":"room_member_count","is":"=5"}`:                                                  false,
+		`{"kind":"room_member_count","is":"+5"}`:                                                  false,
+		`{"kind":"room_member_count"}`:                                                            false,
+		`{"kind":"contains_display_name"}`:                                                        true,
+		`{"kind":"sender_notification_permission","key":"room"}`:                                  false,
+		`{"kind":"org.example.unknown"}`:                                                          false,
+		`"no object"`:                                                                             false,
+		`{"kind":"event_match","key":"type","pattern":"*"},{"kind":"room_member_count","is":"1"}`: false,
+	} {
+		rules := ruleset(t, `{"override":[{"rule_id":"x","enabled":true,"conditions":[`+condition+`],"actions":["notify"]}]}`)
+		got := rules.Match(event(t, message, 5), &push.Reader{User: "@alice:hs.example", DisplayName: "al.CE"})
+		if got.Notify != want {
+			t.Errorf("%s: %v", condition, got.Notify)
+		}
+	}
+}
+
+// A display name is text: its stars and question marks are themselves.
+func TestDisplayNameIsNoPattern(t *testing.T) {
+	rules := ruleset(t, `{"override":[{"rule_id":"x","enabled":true,"conditions":[{"kind":"contains_display_name"}],"actions":["notify"]}]}`)
+	if !rules.NeedsName() || push.Compile(predefined(t)).NeedsName() {
+		t.Error("whether rules need the display name")
+	}
+	for name, want := range map[string]bool{"*": false, "b?b": false, "bob": true, "": false} {
+		e := event(t, `{"sender":"@bob:hs.example","content":{"body":"hello bob"}}`, 2)
+		if got := rules.Match(e, &push.Reader{User: "@alice:hs.example", DisplayName: name}).Notify; got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
+
+// The kinds go from the most important one; what is disabled is not there.
+func TestOrderOfKinds(t *testing.T) {
+	const all = `{
+		"underride":[{"rule_id":"u","enabled":true,"actions":["notify"]}],
+		"sender":[{"rule_id":"@bob:hs.example","enabled":true,"actions":["notify",{"set_tweak":"sound","value":"sender"}]}],
+		"room":[{"rule_id":"!r:hs.example","enabled":true,"actions":["dont_notify"]}],
+		"content":[{"rule_id":"c","enabled":true,"pattern":"cake","actions":["notify",{"set_tweak":"highlight","value":false}]},
+			{"rule_id":"broken","enabled":true,"actions":["notify"]}],
+		"override":[{"rule_id":"o","enabled":false,"actions":["notify",{"set_tweak":"highlight"}]}]}`
+	rules := ruleset(t, all)
+	for raw, want := range map[string]string{
+		`{"sender":"@bob:hs.example","room_id":"!r:hs.example","content":{"body":"a Cake!"}}`: "notify",
+		`{"sender":"@bob:hs.example","room_id":"!r:hs.example","content":{"body":"cakes"}}`:   "",
+		`{"sender":"@bob:hs.example","room_id":"!s:hs.example","content":{}}`:                 "notify sender",
+		`{"sender":"@carl:hs.example","room_id":"!s:hs.example","content":{}}`:                "notify",
+	} {
+		if got := said(rules.Match(event(t, raw, 2), &push.Reader{User: "@alice:hs.example"})); got != want {
+			t.Errorf("%s: %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// Five thousand members with the predefined rules are what a busy room costs.
+func BenchmarkMatch(b *testing.B) {
+	rules := push.Compile(predefined(b))
+	e := event(b, `{"type":"m.room.message","sender":"@bob:hs.example","content":{"msgtype":"m.text","body":"hello"}}`, 5000)
+	for b.Loop() {
+		rules.Match(e, &push.Reader{User: "@alice:hs.example"})
+	}
+}
