@@ -125,6 +125,10 @@ const (
 	soundAndMark = `["notify",{"set_tweak":"sound","value":"default"},{"set_tweak":"highlight"}]`
 )
 
+// pollRule is in front of the rules for polls, which are a proposal yet
+// (MSC3930).
+const pollRule = ".org.matrix.msc3930.rule."
+
 var predefinedRules = []predefinedRule{
 	{"override", masterRule, silent, nil},
 	{"override", ".m.rule.suppress_notices", silent, []condition{eventMatch("content.msgtype", "m.notice")}},
@@ -146,6 +150,7 @@ var predefinedRules = []predefinedRule{
 		eventMatch("type", "m.room.server_acl"), eventMatch("state_key", ""),
 	}},
 	{"override", ".m.rule.suppress_edits", silent, []condition{propertyIs(`content.m\.relates_to.rel_type`, "m.replace")}},
+	{"override", pollRule + "poll_response", silent, []condition{eventMatch("type", "org.matrix.msc3381.poll.response")}},
 
 	{"underride", ".m.rule.call", notifyRing, []condition{eventMatch("type", "m.call.invite")}},
 	{"underride", ".m.rule.encrypted_room_one_to_one", notifySound, []condition{
@@ -156,4 +161,13 @@ var predefinedRules = []predefinedRule{
 	}},
 	{"underride", ".m.rule.message", notify, []condition{eventMatch("type", "m.room.message")}},
 	{"underride", ".m.rule.encrypted", notify, []condition{eventMatch("type", "m.room.encrypted")}},
+
+	{"underride", pollRule + "poll_start_one_to_one", notifySound, []condition{
+		{Kind: "room_member_count", Is: "2"}, eventMatch("type", "org.matrix.msc3381.poll.start"),
+	}},
+	{"underride", pollRule + "poll_start", notify, []condition{eventMatch("type", "org.matrix.msc3381.poll.start")}},
+	{"underride", pollRule + "poll_end_one_to_one", notifySound, []condition{
+		{Kind: "room_member_count", Is: "2"}, eventMatch("type", "org.matrix.msc3381.poll.end"),
+	}},
+	{"underride", pollRule + "poll_end", notify, []condition{eventMatch("type", "org.matrix.msc3381.poll.end")}},
 }

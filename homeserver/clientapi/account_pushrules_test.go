@@ -30,7 +30,8 @@ func (s *accountServer) ruleIDs(token, kind string) []string {
 	return ids
 }
 
-// The predefined rules are those of the specification's page, in its order.
+// The predefined rules are those of the specification's page, in its order,
+// and then those for polls (MSC3930).
 func TestPredefinedPushRules(t *testing.T) {
 	s := newAccountServer(t, t.TempDir()+"/test.db")
 	token := s.register("alice")

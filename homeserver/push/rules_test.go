@@ -72,6 +72,9 @@ func TestPredefinedRules(t *testing.T) {
 		{"tombstone that is no state", bob + `"type":"m.room.tombstone","content":{}`, 3, ""},
 		{"invite", bob + `"type":"m.room.member","state_key":"@alice:hs.example","content":{"membership":"invite"}`, 2, "notify default"},
 		{"invite of another", bob + `"type":"m.room.member","state_key":"@c:d","content":{"membership":"invite"}`, 2, ""},
+		{"poll of two", bob + `"type":"org.matrix.msc3381.poll.start","content":{}`, 2, "notify default"},
+		{"end of a poll", bob + `"type":"org.matrix.msc3381.poll.end","content":{}`, 3, "notify"},
+		{"vote", bob + `"type":"org.matrix.msc3381.poll.response","content":{}`, 2, ""},
 		{"reaction", bob + `"type":"m.reaction","content":{}`, 2, ""},
 	} {
 		if got := said(rules.Match(event(t, "{"+c.event+"}", c.members), reader)); got != c.want {
