@@ -19,6 +19,17 @@ func (s *Service) PushRules(ctx context.Context, user matrix.UserID) (Ruleset, e
 	return rules.set, nil
 }
 
+// PushRulesAt is all push rules of a user, and the position of their last
+// change, 0 if there was none: whoever keeps something that is made of them
+// tells by it whether that is still right.
+func (s *Service) PushRulesAt(ctx context.Context, user matrix.UserID) (Ruleset, int64, error) {
+	rules, err := s.pushRules(ctx, user)
+	if err != nil {
+		return nil, 0, err
+	}
+	return rules.set, rules.position, nil
+}
+
 // PushRule is one push rule of a user, or M_NOT_FOUND.
 func (s *Service) PushRule(ctx context.Context, user matrix.UserID, kind PushKind, id string) (*PushRule, error) {
 	if err := checkKind(kind); err != nil {
