@@ -16,7 +16,7 @@ func TestLogin(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
 		s := newAccountServer(t, url)
 		s.register("alice")
-		if r := s.must("GET", v3+"/login", "", ""); r.field("flows") != `[{"type":"m.login.password"},{"type":"m.login.application_service"}]` {
+		if r := s.must("GET", v3+"/login", "", ""); r.field("flows") != `[{"type":"m.login.password"},{"get_login_token":true,"type":"m.login.token"},{"type":"m.login.application_service"}]` {
 			t.Errorf("flows: %s", r.body)
 		}
 		for _, who := range []string{
@@ -64,7 +64,8 @@ func TestLoginRefuses(t *testing.T) {
 		{`{"type":"m.login.password","password":"x"}`, 400, "M_MISSING_PARAM"},
 		{`{"type":"m.login.password","identifier":"alice","password":"x"}`, 400, "M_BAD_JSON"},
 		{`{"type":"m.login.password",` + identifier + `,"password":7}`, 400, "M_BAD_JSON"},
-		{`{"type":"m.login.token","token":"x"}`, 400, "M_UNKNOWN"},
+		{`{"type":"m.login.token","token":"x"}`, 403, "M_FORBIDDEN"},
+		{`{"type":"m.login.token"}`, 400, "M_MISSING_PARAM"},
 		{`{"type":"m.login.nonsense"}`, 400, "M_UNKNOWN"},
 		{`{"type":7}`, 400, "M_BAD_JSON"},
 		{`{}`, 400, "M_MISSING_PARAM"},

@@ -15,6 +15,7 @@ func (a *accountAPI) loginRoutes() []api.Route {
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/v3/login", api.None, a.loginFlows),
 		api.Endpoint("POST", "/_matrix/client/v3/login", api.None, a.login, limit),
+		api.Endpoint("POST", "/_matrix/client/v1/login/get_token", api.User, a.loginToken, limit),
 		api.Endpoint("POST", "/_matrix/client/v3/refresh", api.None, a.refresh),
 		api.Endpoint("POST", "/_matrix/client/v3/logout", api.Guest, a.logout),
 		api.Endpoint("POST", "/_matrix/client/v3/logout/all", api.Guest, a.logoutAll),
@@ -22,7 +23,8 @@ func (a *accountAPI) loginRoutes() []api.Route {
 }
 
 type loginFlow struct {
-	Type string `json:"type"`
+	Type     string `json:"type"`
+	GetToken bool   `json:"get_login_token,omitempty"` // clients can make tokens for this flow
 }
 
 type loginFlowsResponse struct {
@@ -30,7 +32,7 @@ type loginFlowsResponse struct {
 }
 
 func (a *accountAPI) loginFlows(context.Context, api.Caller, *struct{}) (*loginFlowsResponse, error) {
-	return &loginFlowsResponse{[]loginFlow{{accounts.StagePassword}, {appServiceLogin}}}, nil
+	return &loginFlowsResponse{[]loginFlow{{Type: accounts.StagePassword}, {Type: tokenLogin, GetToken: true}, {Type: appServiceLogin}}}, nil
 }
 
 type loginRequest struct {
@@ -41,6 +43,7 @@ type loginRequest struct {
 	Medium     string               `json:"medium"`  // deprecated
 	Address    string               `json:"address"` // deprecated
 	Password   string               `json:"password"`
+	Token      string               `json:"token"`
 	DeviceID   matrix.DeviceID      `json:"device_id"`
 	DeviceName string               `json:"initial_device_display_name"`
 	Refresh    bool                 `json:"refresh_token"`
@@ -55,6 +58,8 @@ func (a *accountAPI) login(ctx context.Context, _ api.Caller, req *loginRequest)
 		login, err = a.accounts.LoginByPassword(ctx, accounts.PasswordLogin{
 			Identifier: req.Identifier, User: req.User, Medium: req.Medium, Address: req.Address, Password: req.Password, Device: device,
 		})
+	case tokenLogin:
+		login, err = a.accounts.LoginByToken(ctx, req.Token, device)
 	case appServiceLogin:
 		login, err = a.accounts.LoginByAppService(ctx, req.Presented.Token, req.Identifier, req.User, device)
 	default:

@@ -114,7 +114,7 @@ func (a *accountAPI) capabilities(_ context.Context, who api.Caller, _ *struct{}
 		"m.set_displayname":               capability{true},
 		"m.set_avatar_url":                capability{true},
 		"m.3pid_changes":                  capability{false},
-		"m.get_login_token":               capability{false},
+		"m.get_login_token":               capability{true},
 		"m.forget_forced_upon_leave":      capability{false},
 	}
 	if who.Admin {

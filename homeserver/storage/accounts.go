@@ -10,16 +10,17 @@ import (
 
 // Accounts holds the local accounts, and by subject what belongs to them.
 type Accounts struct {
-	Devices   *Devices
-	Tokens    *Tokens
-	Sessions  *AuthSessions
-	Profiles  *Profiles
-	Data      *AccountData
-	Rules     *PushRules
-	Filters   *Filters
-	ThreePID  *ThreePIDs
-	OpenID    *OpenIDTokens
-	RegTokens *RegistrationTokens
+	Devices     *Devices
+	Tokens      *Tokens
+	Sessions    *AuthSessions
+	Profiles    *Profiles
+	Data        *AccountData
+	Rules       *PushRules
+	Filters     *Filters
+	ThreePID    *ThreePIDs
+	OpenID      *OpenIDTokens
+	RegTokens   *RegistrationTokens
+	LoginTokens *LoginTokens
 
 	db *database.DB
 }
@@ -27,17 +28,18 @@ type Accounts struct {
 // NewAccounts prepares the subjects of a database that is migrated.
 func NewAccounts(db *database.DB) *Accounts {
 	return &Accounts{
-		Devices:   &Devices{db},
-		Tokens:    &Tokens{db},
-		Sessions:  &AuthSessions{db},
-		Profiles:  &Profiles{db},
-		Data:      &AccountData{db},
-		Rules:     &PushRules{db},
-		Filters:   &Filters{db},
-		ThreePID:  &ThreePIDs{db},
-		OpenID:    &OpenIDTokens{db},
-		db:        db,
-		RegTokens: &RegistrationTokens{db},
+		Devices:     &Devices{db},
+		Tokens:      &Tokens{db},
+		Sessions:    &AuthSessions{db},
+		Profiles:    &Profiles{db},
+		Data:        &AccountData{db},
+		Rules:       &PushRules{db},
+		Filters:     &Filters{db},
+		ThreePID:    &ThreePIDs{db},
+		OpenID:      &OpenIDTokens{db},
+		db:          db,
+		RegTokens:   &RegistrationTokens{db},
+		LoginTokens: &LoginTokens{db},
 	}
 }
 

@@ -1,0 +1,75 @@
+package accounts
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// LoginTokenLifetime is how long a token of [Service.NewLoginToken] is good
+// (Client-Server API § POST /login/get_token recommends it).
+const LoginTokenLifetime = 2 * time.Minute
+
+const loginPrefix = "trestle_lt_"
+
+// NewLoginToken makes a token with which somebody can log in as the user, once.
+// That the caller may do so is for the caller to know.
+func (s *Service) NewLoginToken(ctx context.Context, user matrix.UserID) (string, error) {
+	token, hash := newToken(loginPrefix)
+	now := s.now()
+	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		return s.options.Store.LoginTokens.Insert(ctx, tx, hash[:], user, now+LoginTokenLifetime.Milliseconds(), now)
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, nil
+}
+
+// LoginByToken logs the user in who a login token is of, and uses it up.
+// Tokens that are unknown, used or too old are told the same, M_FORBIDDEN.
+func (s *Service) LoginByToken(ctx context.Context, token string, device NewDevice) (*Login, error) {
+	if token == "" {
+		return nil, matrix.MissingParam("The token is missing.")
+	}
+	store, hash := s.options.Store.LoginTokens, sha256.Sum256([]byte(token))
+	user, err := store.Find(ctx, hash[:], s.now())
+	if err != nil {
+		return nil, err
+	}
+	if user == "" {
+		return nil, wrongLoginToken()
+	}
+	account, err := s.account(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	if account == nil || account.Deactivated {
+		return nil, deactivated()
+	}
+	login, plan, err := s.prepareLogin(ctx, user, &device)
+	if err != nil {
+		return nil, err
+	}
+	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		unused, err := store.Use(ctx, tx, hash[:])
+		if err != nil {
+			return err
+		}
+		if !unused {
+			return wrongLoginToken()
+		}
+		return s.writeLogin(ctx, tx, plan)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return login, nil
+}
+
+func wrongLoginToken() error {
+	return matrix.Forbidden("The login token is not valid, or not any more.")
+}
