@@ -83,7 +83,7 @@ type rule struct {
 var services = []string{
 	"homeserver/accounts", "homeserver/rooms", "homeserver/syncer", "homeserver/notifier", "homeserver/federation",
 	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/media/...",
-	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/relations",
+	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
 }
 
 var rules = []rule{
