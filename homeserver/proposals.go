@@ -4,6 +4,7 @@ package homeserver
 // and are served all the same.
 func (s *Server) proposals() map[string]bool {
 	return map[string]bool{
+		"org.matrix.msc4155":            true, // invites that are not wanted
 		"org.matrix.msc4222":            true, // state after the timeline in /sync
 		"org.matrix.simplified_msc3575": true, // sliding sync
 		"org.matrix.msc3391":            true, // deleting account data

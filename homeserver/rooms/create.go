@@ -56,7 +56,7 @@ var presets = map[string]preset{
 const maxInitial = 1000
 
 // Create makes a room, all of it or nothing. Errors: M_UNSUPPORTED_ROOM_VERSION,
-// M_INVALID_ROOM_STATE, M_ROOM_IN_USE, M_EXCLUSIVE, M_INVALID_PARAM.
+// M_INVALID_ROOM_STATE, M_ROOM_IN_USE, M_EXCLUSIVE, M_INVALID_PARAM, M_INVITE_BLOCKED.
 func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID, error) {
 	c, err := s.plan(ctx, req)
 	if err != nil {
@@ -172,11 +172,8 @@ func (c *creation) planInvites(ctx context.Context) error {
 			continue
 		}
 		planned[user] = true
-		if c.s.Local(user) {
-			// An application service may make the user while it is asked.
-			if err := c.s.Directory.QueryUser(ctx, user, c.req.AppService); err != nil {
-				return err
-			}
+		if err := c.s.mayInvite(ctx, c.req.Creator, user, c.req.AppService); err != nil {
+			return err
 		}
 		members, err := c.s.memberContent(ctx, MemberRequest{Target: user, IsDirect: c.req.IsDirect}, "invite")
 		if err != nil {

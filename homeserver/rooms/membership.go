@@ -26,15 +26,28 @@ type MemberRequest struct {
 	Timestamp  int64 // as in SendRequest
 }
 
-// Invite asks somebody into a room. Errors: M_FORBIDDEN.
+// Invite asks somebody into a room. Errors: M_FORBIDDEN, M_INVITE_BLOCKED.
 func (s *Service) Invite(ctx context.Context, req MemberRequest) error {
-	if s.Local(req.Target) {
-		// An application service may make the user while it is asked.
-		if err := s.Directory.QueryUser(ctx, req.Target, req.AppService); err != nil {
-			return err
-		}
+	if err := s.mayInvite(ctx, req.Sender, req.Target, req.AppService); err != nil {
+		return err
 	}
 	_, err := s.setMembership(ctx, req, "invite", nil)
+	return err
+}
+
+// mayInvite asks whoever may make the target, and is M_INVITE_BLOCKED if that
+// is a user of this server who refuses (Client-Server API § Invite permission).
+func (s *Service) mayInvite(ctx context.Context, by, target matrix.UserID, appservice string) error {
+	if !s.Local(target) {
+		return nil
+	}
+	if err := s.Directory.QueryUser(ctx, target, appservice); err != nil {
+		return err
+	}
+	blocked, err := s.Settings.InviteBlocked(ctx, target, by)
+	if blocked {
+		return matrix.NewError(403, "M_INVITE_BLOCKED", "%s does not want to be invited.", target)
+	}
 	return err
 }
 
@@ -301,9 +314,7 @@ func (s *Service) checkMemberState(ctx context.Context, req *SendRequest) error 
 	switch content.Membership {
 	case "join", "leave", "ban", "knock":
 	case "invite":
-		if target := matrix.UserID(*req.StateKey); s.Local(target) {
-			return s.Directory.QueryUser(ctx, target, req.AppService)
-		}
+		return s.mayInvite(ctx, req.Sender, matrix.UserID(*req.StateKey), req.AppService)
 	default:
 		return matrix.BadJSON("content.membership has to be join, invite, knock, leave or ban.")
 	}

@@ -29,6 +29,9 @@ func (nobody) Profile(context.Context, matrix.UserID) (string, string, error)   
 func (nobody) QueryAlias(context.Context, matrix.RoomAlias, string) (bool, error) { return false, nil }
 func (nobody) QueryUser(context.Context, matrix.UserID, string) error             { return nil }
 func (nobody) AliasesChanged(matrix.RoomID)                                       {}
+func (nobody) InviteBlocked(context.Context, matrix.UserID, matrix.UserID) (bool, error) {
+	return false, nil
+}
 func (nobody) Carry(context.Context, matrix.UserID, matrix.RoomID, matrix.RoomID) error {
 	return nil
 }

@@ -14,9 +14,10 @@ import (
 	"trestle/internal/matrix/roomversion"
 )
 
-// Settings are what users have said about a room for themselves: tags, push
-// rules, that it is a direct chat.
+// Settings are what users have said for themselves.
 type Settings interface {
+	// InviteBlocked reports whether a user refuses to be invited by somebody.
+	InviteBlocked(ctx context.Context, user, by matrix.UserID) (bool, error)
 	// Carry gives the new room what the user has said about the old one.
 	Carry(ctx context.Context, user matrix.UserID, old, new matrix.RoomID) error
 }

@@ -68,10 +68,11 @@ func (c *change) withoutIgnored(events []shown) ([]shown, error) {
 	for _, e := range events {
 		ignored := false
 		if !e.event.IsState() && e.event.Sender != c.req.User {
-			var err error
-			if ignored, err = c.ignores(e.event.Sender); err != nil {
+			unwanted, err := c.unwantedNow()
+			if err != nil {
 				return nil, err
 			}
+			ignored = unwanted.Ignores(e.event.Sender)
 		}
 		if ignored {
 			found = true

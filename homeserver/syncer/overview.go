@@ -121,7 +121,7 @@ func (b *build) inviteOverview(info *storage.RoomInfo, at notifier.Room) (*RoomO
 	if err != nil {
 		return nil, err
 	}
-	if ignored, err := b.ignores(member.Sender); ignored || err != nil {
+	if unwanted, err := b.unwantedNow(); err != nil || unwanted.Invite(member.Sender) != accounts.Welcome {
 		return nil, err
 	}
 	room := &RoomOverview{RoomID: info.ID, Membership: "invite", Inviter: member.Sender}

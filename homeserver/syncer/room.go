@@ -312,24 +312,24 @@ func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.R
 }
 
 // stripped is what somebody outside sees of a room that invites it or that it
-// knocks at; nil where somebody whom the user ignores invites.
+// knocks at; nil where the user does not want the invite.
 func (b *build) stripped(info *storage.RoomInfo, at notifier.Room) ([]json.RawMessage, error) {
 	if at.Membership == "invite" && len(at.Stripped) == 0 {
 		member, err := b.Store.Events.ByNID(b.ctx, at.EventNID)
 		if err != nil {
 			return nil, err
 		}
-		if ignored, err := b.ignores(member.Sender); ignored || err != nil {
+		unwanted, err := b.unwantedNow()
+		if err != nil || unwanted.Invite(member.Sender) != accounts.Welcome {
 			return nil, err
 		}
 	}
 	return b.Stripped(b.ctx, info, at)
 }
 
-// ignores reports whether the user has put somebody on m.ignored_user_list.
-func (b *build) ignores(sender matrix.UserID) (bool, error) {
-	ignored, err := b.Ignored(b.ctx, b.req.User, b.snap)
-	return ignored[sender], err
+// unwantedNow is whom the user does not want to hear from.
+func (b *build) unwantedNow() (*accounts.Unwanted, error) {
+	return b.Unwanted(b.ctx, b.req.User, b.snap)
 }
 
 // render puts events into the client format.

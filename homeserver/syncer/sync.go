@@ -70,8 +70,8 @@ type Options struct {
 // A Service is safe for concurrent use.
 type Service struct {
 	Options
-	lazy    *lru.Cache[lazyKey, *lazyMembers]
-	ignored *lru.Cache[matrix.UserID, *ignoredList]
+	lazy     *lru.Cache[lazyKey, *lazyMembers]
+	unwanted *lru.Cache[matrix.UserID, *unwanted]
 }
 
 // New makes a Service.
@@ -81,7 +81,7 @@ func New(o Options) *Service {
 	}
 	return &Service{
 		Options: o, lazy: lru.New[lazyKey](lazyBudget, func(m *lazyMembers) int { return 1 + m.size() }),
-		ignored: lru.New[matrix.UserID](ignoredBudget, func(l *ignoredList) int { return 1 + len(l.users) }),
+		unwanted: lru.New[matrix.UserID](unwantedBudget, func(u *unwanted) int { return 1 + u.Size() }),
 	}
 }
 

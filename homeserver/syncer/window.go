@@ -46,7 +46,7 @@ func NoActivity() notifier.Activity { return notifier.Activity{Complete: math.Ma
 
 // Newest is the newest events that a reader may see, without messages of those
 // whom the reader ignores.
-func (s *Service) Newest(ctx context.Context, w Window, ignored map[matrix.UserID]bool) (*Newest, error) {
+func (s *Service) Newest(ctx context.Context, w Window, unwanted *accounts.Unwanted) (*Newest, error) {
 	sight, err := s.sight(ctx, w.Info, w.At, w.User)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (s *Service) Newest(ctx context.Context, w Window, ignored map[matrix.UserI
 	}
 	n := &Newest{Limited: t.limited, Start: Token{Position: t.start}}
 	for _, e := range t.events {
-		if e.event.IsState() || e.event.Sender == w.User || !ignored[e.event.Sender] {
+		if e.event.IsState() || e.event.Sender == w.User || !unwanted.Ignores(e.event.Sender) {
 			n.Events = append(n.Events, Seen{e.event, e.membership})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
@@ -87,7 +88,7 @@ func (a *answer) place(e *entry) (listed bool, err error) {
 	case "invite", "knock":
 		e.kind = stripped
 		e.standing = seenFromOutside(e.standing, e.at.Stripped)
-		return e.at.Membership == "knock" || len(a.ignored) == 0 || !a.invitedByIgnored(e.at), nil
+		return e.at.Membership == "knock" || !a.inviteUnwanted(e.at), nil
 	}
 	d, err := a.departure(e.at)
 	if err != nil {
@@ -101,9 +102,12 @@ func (a *answer) place(e *entry) (listed bool, err error) {
 	return was != nil || d.event != nil && d.taken, nil
 }
 
-func (a *answer) invitedByIgnored(at notifier.Room) bool {
+func (a *answer) inviteUnwanted(at notifier.Room) bool {
+	if a.unwanted.Size() == 0 && !a.unwanted.RefusesAll() {
+		return false
+	}
 	e, err := a.sync.Store.Events.ByNID(a.ctx, at.EventNID)
-	return err == nil && a.ignored[e.Sender]
+	return err == nil && a.unwanted.Invite(e.Sender) != accounts.Welcome
 }
 
 // seenFromOutside is what stripped state says of a room that this server is not in.

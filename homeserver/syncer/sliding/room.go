@@ -87,7 +87,7 @@ func (b *roomBuild) timeline() error {
 	b.newest, err = b.sync.Newest(b.ctx, syncer.Window{
 		Info: b.e.info, At: b.e.at, User: b.req.User, After: after, UpTo: b.upTo,
 		Limit: b.config.limit, Left: b.e.left, Activity: activity,
-	}, b.ignored)
+	}, b.unwanted)
 	if err != nil {
 		return err
 	}

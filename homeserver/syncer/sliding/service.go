@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
@@ -122,16 +123,16 @@ type answer struct {
 	conn *connection
 	snap *notifier.Snapshot
 
-	resp    Response
-	news    bool // there is something in it that a client waits for
-	next    *view
-	entries []*entry // the user's rooms, the most recent first
-	rules   []rule
-	matches map[int64][]int // the rules that want a room
-	configs map[string]*config
-	active  map[int64]bool // rooms that changed since the base
-	ignored map[matrix.UserID]bool
-	ahead   *syncer.Ahead // what was read of many rooms at once
+	resp     Response
+	news     bool // there is something in it that a client waits for
+	next     *view
+	entries  []*entry // the user's rooms, the most recent first
+	rules    []rule
+	matches  map[int64][]int // the rules that want a room
+	configs  map[string]*config
+	active   map[int64]bool // rooms that changed since the base
+	unwanted *accounts.Unwanted
+	ahead    *syncer.Ahead // what was read of many rooms at once
 }
 
 // attempt puts the answer together. It is done if there is news in it, if it is
@@ -172,7 +173,7 @@ func (a *answer) build() error {
 		}
 	}
 	var err error
-	if a.ignored, err = a.sync.Ignored(a.ctx, a.req.User, a.snap); err != nil {
+	if a.unwanted, err = a.sync.Unwanted(a.ctx, a.req.User, a.snap); err != nil {
 		return err
 	}
 	for _, part := range []func() error{a.order, a.choose, a.rooms, a.extend} {
