@@ -13,6 +13,9 @@ import (
 // lockPing is how often an idle lock's connection is tried.
 const lockPing = 15 * time.Second
 
+// lockPatience is how long the lock of a server that has just stopped may stay.
+const lockPatience = 2 * time.Second
+
 // postgresLock is a session's advisory lock and the goroutine that watches the
 // session.
 type postgresLock struct {
@@ -51,8 +54,15 @@ func (db *postgresDB) lockServer(ctx context.Context, lost func(error)) error {
 	}
 	var locked bool
 	schema, err := currentSchema(ctx, conn)
-	if err == nil {
+	// PostgreSQL takes a moment to notice that a server has gone.
+	for deadline := time.Now().Add(lockPatience); err == nil && !locked; {
 		err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", lockKey(schema, "serve")).Scan(&locked)
+		if time.Now().After(deadline) {
+			break
+		}
+		if err == nil && !locked {
+			time.Sleep(lockPatience / 40)
+		}
 	}
 	if err == nil && !locked {
 		err = fmt.Errorf("database %s, schema %s: %w", conn.Config().Database, schema, ErrLocked)
