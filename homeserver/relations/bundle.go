@@ -264,14 +264,11 @@ func (r *room) threads(parents []matrix.EventID, counts map[matrix.EventID]stora
 
 // client is an event in the client format with what the bundle has of it.
 func (s *Service) client(ctx context.Context, e *storage.Event, reader rooms.Reader, membership string, bundle Bundle) (json.RawMessage, error) {
-	o, err := s.Rooms.ClientOptions(ctx, e, reader, membership)
-	if err != nil {
-		return nil, err
-	}
+	var unsigned map[string]json.RawMessage
 	if relations := bundle[e.NID]; relations != nil {
-		o.Unsigned = map[string]json.RawMessage{"m.relations": relations}
+		unsigned = map[string]json.RawMessage{"m.relations": relations}
 	}
-	return e.AppendClient(make([]byte, 0, len(e.JSON())+256), o), nil
+	return s.Rooms.ClientWith(ctx, e, reader, membership, unsigned)
 }
 
 // Client is one event in the client format, with its children summed up.

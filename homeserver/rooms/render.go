@@ -39,6 +39,10 @@ func transactionID(key string, device matrix.DeviceID) string {
 // AppendClient appends an event in the client format as a reader sees it.
 // membership is the reader's at the event; empty leaves it out.
 func (s *Service) AppendClient(ctx context.Context, dst []byte, e *storage.Event, reader Reader, membership string) ([]byte, error) {
+	return s.appendClient(ctx, dst, e, reader, membership, nil)
+}
+
+func (s *Service) appendClient(ctx context.Context, dst []byte, e *storage.Event, reader Reader, membership string, unsigned map[string]json.RawMessage) ([]byte, error) {
 	o, err := s.ClientOptions(ctx, e, reader, membership)
 	if err != nil {
 		return nil, err
@@ -46,6 +50,7 @@ func (s *Service) AppendClient(ctx context.Context, dst []byte, e *storage.Event
 	if s.forgotten(e, membership) {
 		return appendForgotten(dst, e, o)
 	}
+	o.Unsigned = unsigned
 	return e.AppendClient(dst, o), nil
 }
 
@@ -101,6 +106,11 @@ func (s *Service) plainOptions(e *storage.Event, reader Reader) matrix.ClientOpt
 // Client is an event in the client format.
 func (s *Service) Client(ctx context.Context, e *storage.Event, reader Reader, membership string) (json.RawMessage, error) {
 	return s.AppendClient(ctx, make([]byte, 0, len(e.JSON())+256), e, reader, membership)
+}
+
+// ClientWith is Client with further members of unsigned.
+func (s *Service) ClientWith(ctx context.Context, e *storage.Event, reader Reader, membership string, unsigned map[string]json.RawMessage) (json.RawMessage, error) {
+	return s.appendClient(ctx, make([]byte, 0, len(e.JSON())+256), e, reader, membership, unsigned)
 }
 
 // Clients is a list of events in the client format.

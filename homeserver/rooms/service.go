@@ -83,7 +83,7 @@ type Options struct {
 	Listener       Listener
 	Profiles       Profiles
 	Directory      Directory
-	Settings       Settings
+	Settings       Settings // nil: nobody has any
 	// HumanIDs refuses aliases that look like others (M_FAILED_HUMAN_ID_CHECK),
 	// but of application services, whose aliases are what is named elsewhere.
 	HumanIDs bool
@@ -122,6 +122,9 @@ func New(o Options) *Service {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Settings == nil {
+		o.Settings = noSettings{}
 	}
 	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, (*batch).size)}
 	s.cache = newCache(s.load)

@@ -22,6 +22,17 @@ type Settings interface {
 	Carry(ctx context.Context, user matrix.UserID, old, new matrix.RoomID) error
 }
 
+// noSettings is of users who have said nothing.
+type noSettings struct{}
+
+func (noSettings) InviteBlocked(context.Context, matrix.UserID, matrix.UserID) (bool, error) {
+	return false, nil
+}
+
+func (noSettings) Carry(context.Context, matrix.UserID, matrix.RoomID, matrix.RoomID) error {
+	return nil
+}
+
 // An UpgradeRequest replaces a room by one of another version.
 type UpgradeRequest struct {
 	Who                Actor
