@@ -296,6 +296,9 @@ func TestTextsSurviveTheWay(t *testing.T) {
 				t.Errorf("%s is not in %s", want, e.Content)
 			}
 		}
+		// The bridge has written down what it sent when it sends the next.
+		bob.Send("PRIVMSG #trestle :next")
+		h.WaitBody(room, ghost("bob"), "next")
 		reply := fmt.Sprintf(`{"msgtype":"m.text","body":"> <%s> some\n\nyes","m.relates_to":{"m.in_reply_to":{"event_id":%q}}}`, ghost("bob"), e.ID)
 		h.Send(room, alice, "m.room.message", nil, reply)
 		bob.Expect(":alice!", "PRIVMSG #trestle :bob: yes")
