@@ -240,9 +240,13 @@ func (b *run) idle() error {
 	if err := b.server.start(b.ctx); err != nil {
 		return err
 	}
-	first, err := b.client.sync(b.ctx, b.users[1].token, "", 0)
-	if err != nil {
-		return err
+	caughtUp := make([]string, senders-1) // tokens of the people who will wait
+	for i := range caughtUp {
+		first, err := b.client.sync(b.ctx, b.users[1+i].token, "", 0)
+		if err != nil {
+			return err
+		}
+		caughtUp[i] = first.Next
 	}
 	before, err := b.server.memory()
 	if err != nil {
@@ -250,21 +254,29 @@ func (b *run) idle() error {
 	}
 	ctx, stop := context.WithCancel(b.ctx)
 	var all sync.WaitGroup
+	var waiting atomic.Int64
 	arrival := time.NewTicker(time.Second / arrivals)
 	defer arrival.Stop()
 	for i := range b.options.Idle {
 		<-arrival.C
 		all.Go(func() {
-			// Ended by stop; the answer does not matter.
-			_, _ = b.client.sync(ctx, b.users[1+i%(senders-1)].token, first.Next, 4*time.Minute)
+			waiting.Add(1)
+			// Ended by stop, which is an error that does not matter.
+			who := i % len(caughtUp)
+			_, _ = b.client.sync(ctx, b.users[1+who].token, caughtUp[who], 4*time.Minute)
+			waiting.Add(-1)
 		})
 	}
 	time.Sleep(3 * time.Second) // all have come and wait
+	wait := waiting.Load()
 	after, err := b.server.memory()
 	stop()
 	all.Wait()
 	if err != nil {
 		return err
+	}
+	if wait != int64(b.options.Idle) {
+		return fmt.Errorf("%d of %d clients wait", wait, b.options.Idle)
 	}
 	b.figure("memory for a client that waits", "%.1f KB", float64(after-before)/1000/float64(b.options.Idle))
 	return nil
