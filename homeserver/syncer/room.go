@@ -196,6 +196,9 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 		data = all[info.ID]
 	}
 	joined.AccountData = b.dataOf(info, data)
+	if newcomer && joined.AccountData == nil {
+		joined.AccountData = &EventList{[]json.RawMessage{}} // clients read the list, too, of a room without any
+	}
 	if !c.whole && *joined == (JoinedRoom{}) {
 		return nil, nil
 	}

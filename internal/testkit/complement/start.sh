@@ -5,6 +5,8 @@
 set -eu
 # The suite is written for rooms whose creators are listed in the power levels.
 export TRESTLE_ROOMS_DEFAULT_VERSION=11 TRESTLE_PASSWORDS_HASH=bcrypt TRESTLE_PASSWORDS_BCRYPT_COST=10
+# Some passwords of the suite have seven characters.
+export TRESTLE_PASSWORDS_MIN_LENGTH=7
 # The page that is previewed is on the machine itself.
 export TRESTLE_MEDIA_PREVIEWS_ALLOW_ADDRESSES=127.0.0.0/8 TRESTLE_MEDIA_PREVIEWS_PORTS="[]"
 # Some of its tests download without authentication.
