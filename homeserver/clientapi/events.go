@@ -219,8 +219,8 @@ func (a *eventsAPI) members(ctx context.Context, who api.Caller, req *membersReq
 }
 
 type joinedMember struct {
-	DisplayName *string `json:"display_name"`
-	AvatarURL   *string `json:"avatar_url"`
+	DisplayName *string `json:"display_name,omitempty"`
+	AvatarURL   *string `json:"avatar_url,omitempty"`
 }
 
 type joinedMembersResponse struct {

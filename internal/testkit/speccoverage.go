@@ -1,81 +1,47 @@
 package testkit
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 )
 
-// coverage counts, for the process, what was seen of each operation.
-var coverage = &specCounts{seen: map[*operation]map[int]int{}}
+// SeenPrefix begins the line by which a test says which operations of the
+// specification it was the first of its process to see succeed, with their
+// methods and paths behind it, separated by commas.
+const SeenPrefix = "operations seen: "
 
-type specCounts struct {
+// coverage is what the process has seen succeed.
+var coverage specCoverage
+
+type specCoverage struct {
 	mu   sync.Mutex
-	seen map[*operation]map[int]int // operation → status → exchanges
+	seen map[*operation]bool
 }
 
-func (c *specCounts) count(op *operation, status int) {
+// first reports whether the operation was not seen before.
+func (c *specCoverage) first(op *operation) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seen[op] == nil {
-		c.seen[op] = map[int]int{}
+	if c.seen[op] {
+		return false
 	}
-	c.seen[op][status]++
+	if c.seen == nil {
+		c.seen = map[*operation]bool{}
+	}
+	c.seen[op] = true
+	return true
 }
 
-// SpecCoverage runs a package's tests and says how many of the
-// specification's operations they saw succeed; with -v it lists the others.
-// It is the body of a TestMain:
-//
-//	func TestMain(m *testing.M) { os.Exit(testkit.SpecCoverage(m)) }
-func SpecCoverage(m *testing.M) int {
-	code := m.Run()
-	if spec, err := loadSpecification(); err == nil {
-		fmt.Fprint(os.Stderr, coverage.summary(spec, testing.Verbose()))
+// seenLine is what a test prints, or empty.
+func seenLine(operations []*operation) string {
+	var names []string
+	for _, op := range operations {
+		names = append(names, op.Method+" "+op.Path)
 	}
-	return code
-}
-
-func (c *specCounts) summary(spec *specification, list bool) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out strings.Builder
-	for _, api := range specAPIs {
-		total, succeeded := 0, 0
-		var missing []string
-		for _, op := range spec.operations {
-			if op.API != api {
-				continue
-			}
-			total++
-			if c.succeeded(op) {
-				succeeded++
-			} else {
-				missing = append(missing, op.Method+" "+op.Path)
-			}
-		}
-		if succeeded == 0 {
-			continue
-		}
-		fmt.Fprintf(&out, "specification: %d of %d operations of %s seen to succeed\n", succeeded, total, api)
-		slices.Sort(missing)
-		if list {
-			for _, name := range missing {
-				fmt.Fprintf(&out, "specification: not seen: %s\n", name)
-			}
-		}
+	if len(names) == 0 {
+		return ""
 	}
-	return out.String()
-}
-
-func (c *specCounts) succeeded(op *operation) bool {
-	for status := range c.seen[op] {
-		if status < 400 {
-			return true
-		}
-	}
-	return false
+	slices.Sort(names)
+	return SeenPrefix + strings.Join(names, ", ")
 }

@@ -35,9 +35,10 @@ type specTransport struct {
 	spec *specification
 	next http.RoundTripper
 
-	mu   sync.Mutex
-	t    testing.TB // nil once the test is over
-	told map[string]bool
+	mu    sync.Mutex
+	t     testing.TB // nil once the test is over
+	told  map[string]bool
+	first []*operation // that nobody had seen succeed
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -58,7 +59,7 @@ func (st *specTransport) RoundTrip(request *http.Request) (*http.Response, error
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	err = st.spec.validate(Exchange{
+	op, err := st.spec.validate(Exchange{
 		Method:        request.Method,
 		URL:           request.URL,
 		RequestHeader: request.Header,
@@ -69,6 +70,11 @@ func (st *specTransport) RoundTrip(request *http.Request) (*http.Response, error
 	})
 	if err != nil {
 		st.report(request, sent, response.StatusCode, body, err)
+	}
+	if op != nil && response.StatusCode < 400 && coverage.first(op) {
+		st.mu.Lock()
+		st.first = append(st.first, op)
+		st.mu.Unlock()
 	}
 	return response, nil
 }
@@ -103,6 +109,9 @@ func (st *specTransport) report(request *http.Request, sent []byte, status int, 
 func (st *specTransport) close() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if line := seenLine(st.first); line != "" {
+		st.t.Log(line)
+	}
 	st.t = nil
 }
 

@@ -36,20 +36,22 @@ func ValidateExchange(x Exchange) error {
 	if err != nil {
 		return err
 	}
-	return spec.validate(x)
+	_, err = spec.validate(x)
+	return err
 }
 
-func (s *specification) validate(x Exchange) error {
+// validate also returns the operation that it was, if it was one.
+func (s *specification) validate(x Exchange) (*operation, error) {
 	path := x.URL.EscapedPath()
 	if !covered(path) || x.Method == http.MethodOptions || x.Method == http.MethodHead {
-		return nil
+		return nil, nil
 	}
 	operations := s.match(x.Method, path)
 	if len(operations) == 0 {
 		if x.Status < 400 {
-			return errors.New("the specification has no such operation, but it was answered")
+			return nil, errors.New("the specification has no such operation, but it was answered")
 		}
-		return s.checkStandardError(x)
+		return nil, s.checkStandardError(x)
 	}
 	var problems []error
 	for _, op := range operations {
@@ -58,12 +60,11 @@ func (s *specification) validate(x Exchange) error {
 			err = errors.Join(err, s.checkRequest(op, x))
 		}
 		if err == nil {
-			coverage.count(op, x.Status)
-			return nil
+			return op, nil
 		}
 		problems = append(problems, err)
 	}
-	return errors.Join(problems...)
+	return nil, errors.Join(problems...)
 }
 
 // checkRequest looks at JSON bodies. A request without one is let through:

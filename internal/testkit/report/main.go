@@ -1,5 +1,7 @@
 // Command report reads what go test -json writes: it shows each package's
-// line and all that failed tests have printed, and counts at the end.
+// line and all that failed tests have printed, and counts at the end. With the
+// list of the specification's operations it counts those that tests have seen
+// succeed, and is not content before that is all of the Client-Server API's.
 package main
 
 import (
@@ -14,14 +16,25 @@ import (
 
 func main() {
 	tests := flag.Bool("tests", false, "show the line of each test too")
+	operations := flag.String("operations", "", "endpoints.tsv of the specification")
 	flag.Parse()
-	ok, err := report(os.Stdin, os.Stdout, *tests)
+	ok, err := run(*operations, *tests)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	if !ok || err != nil {
 		os.Exit(1)
 	}
+}
+
+func run(operations string, tests bool) (ok bool, err error) {
+	s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}}
+	if operations != "" {
+		if s.operations, err = readOperations(operations); err != nil {
+			return false, err
+		}
+	}
+	return s.report(os.Stdin, os.Stdout, tests)
 }
 
 // An event is a line of go test -json (go doc test2json).
@@ -39,11 +52,12 @@ type summary struct {
 	brokenPackages          []string
 	skips                   []string
 	output                  map[string]*strings.Builder // of tests under way
+	operations              []operation
+	seen                    map[string]bool
 }
 
 // report copies what people want to see, and says whether all went well.
-func report(in io.Reader, out io.Writer, tests bool) (ok bool, err error) {
-	s := summary{output: map[string]*strings.Builder{}}
+func (s *summary) report(in io.Reader, out io.Writer, tests bool) (ok bool, err error) {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -64,8 +78,9 @@ func report(in io.Reader, out io.Writer, tests bool) (ok bool, err error) {
 	for _, name := range s.brokenPackages {
 		fmt.Fprintf(out, "failed: %s\n", name)
 	}
+	all := s.count(out)
 	fmt.Fprintf(out, "%d tests passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
-	return s.failed == 0 && len(s.brokenPackages) == 0 && s.passed > 0, nil
+	return all && s.failed == 0 && len(s.brokenPackages) == 0 && s.passed > 0, nil
 }
 
 func (s *summary) take(e event, out io.Writer, tests bool) {
@@ -80,6 +95,7 @@ func (s *summary) take(e event, out io.Writer, tests bool) {
 	switch e.Action {
 	case "output":
 		s.output[name].WriteString(e.Output)
+		s.see(e.Output)
 		if tests && strings.HasPrefix(strings.TrimLeft(e.Output, " "), "--- ") {
 			fmt.Fprint(out, e.Output)
 		}

@@ -15,32 +15,41 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"p","Output":"ok  \tp\t0.01s\n"}
 {"Action":"pass","Package":"p"}
 `
+	const seeing = `{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: operations seen: GET /a, PUT /b/{c}\n"}
+{"Action":"pass","Package":"p","Test":"TestB"}
+`
 	cases := []struct {
-		name, in string
-		tests    bool
-		ok       bool
-		want     []string
-		not      string
+		name, in   string
+		tests      bool
+		ok         bool
+		want       []string
+		not        string
+		operations []operation
 	}{
-		{"passing", passing, false, true, []string{"ok  \tp\t0.01s\n", "1 tests passed, 0 failed, 0 skipped"}, "noise"},
-		{"with tests", passing, true, true, []string{"--- PASS: TestA (0.00s)\n"}, "noise"},
+		{"passing", passing, false, true, []string{"ok  \tp\t0.01s\n", "1 tests passed, 0 failed, 0 skipped"}, "noise", nil},
+		{"with tests", passing, true, true, []string{"--- PASS: TestA (0.00s)\n"}, "noise", nil},
 		{"failing", passing + `{"Action":"output","Package":"p","Test":"TestB","Output":"the reason\n"}
 {"Action":"fail","Package":"p","Test":"TestB"}
 {"Action":"fail","Package":"p"}
-`, false, false, []string{"p TestB:\nthe reason", "failed: p", "1 tests passed, 1 failed"}, "noise"},
-		{"skipping", passing + `{"Action":"skip","Package":"p","Test":"TestB"}`, false, true, []string{"skipped: p TestB", "1 skipped"}, "noise"},
+`, false, false, []string{"p TestB:\nthe reason", "failed: p", "1 tests passed, 1 failed"}, "noise", nil},
+		{"skipping", passing + `{"Action":"skip","Package":"p","Test":"TestB"}`, false, true, []string{"skipped: p TestB", "1 skipped"}, "noise", nil},
 		{"panicking", `{"Action":"output","Package":"p","Test":"TestB","Output":"panic: oh\n"}
 {"Action":"fail","Package":"p"}
-`, false, false, []string{"p TestB did not end:\npanic: oh", "0 tests passed, 1 failed"}, "noise"},
+`, false, false, []string{"p TestB did not end:\npanic: oh", "0 tests passed, 1 failed"}, "noise", nil},
 		{"not building", `{"Action":"build-output","ImportPath":"p","Output":"x.go:1: wrong\n"}
 {"Action":"fail","Package":"p"}
-`, false, false, []string{"x.go:1: wrong", "failed: p"}, "noise"},
-		{"nothing", "no Go files\n", false, false, []string{"no Go files", "0 tests passed"}, "noise"},
+`, false, false, []string{"x.go:1: wrong", "failed: p"}, "noise", nil},
+		{"all operations", seeing, false, true, []string{"2 of 3 operations of client-server seen to succeed, 1 refused", "0 of 1 operations of application-service", "succeed: GET /ping"}, "succeed: GET /a",
+			[]operation{{"client-server", "GET /a"}, {"client-server", "PUT /b/{c}"}, {"client-server", neverSucceed[0]}, {"application-service", "GET /ping"}}},
+		{"not all operations", seeing, false, false, []string{"1 of 2 operations of client-server", "succeed: GET /d"}, "succeed: GET /a",
+			[]operation{{"client-server", "GET /a"}, {"client-server", "GET /d"}}},
+		{"nothing", "no Go files\n", false, false, []string{"no Go files", "0 tests passed"}, "noise", nil},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			ok, err := report(strings.NewReader(c.in), &out, c.tests)
+			s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}, operations: c.operations}
+			ok, err := s.report(strings.NewReader(c.in), &out, c.tests)
 			if err != nil || ok != c.ok {
 				t.Errorf("ok is %v, %v", ok, err)
 			}
