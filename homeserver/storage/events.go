@@ -79,6 +79,23 @@ var (
 		WHERE position > $1 AND position <= $2
 		ORDER BY position
 		LIMIT $3`)
+	selectEventsByPosition = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE position = ANY($1)
+		ORDER BY position DESC`)
+	selectEventsSince = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE room_nid = $1 AND (origin_server_ts, ordering) > ($2, $3) AND ordering <= $4
+		ORDER BY origin_server_ts, ordering
+		LIMIT $5`)
+	selectEventsUntil = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE room_nid = $1 AND (origin_server_ts, ordering) < ($2, $3) AND ordering <= $4
+		ORDER BY origin_server_ts DESC, ordering DESC
+		LIMIT $5`)
 	redactEvent = database.SQL(`
 		UPDATE events
 		SET redacted_by = $2, json = $3
@@ -221,6 +238,30 @@ func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*E
 		return events, nil
 	}
 	return s.query(ctx, selectStream, after, upTo, limit)
+}
+
+// AtPositions is the events at those positions of the stream, newest first;
+// those that are gone are left out.
+func (s *Events) AtPositions(ctx context.Context, positions []int64) ([]*Event, error) {
+	return s.query(ctx, selectEventsByPosition, positions)
+}
+
+// A Moment is a place in the order of the times that events say they are from.
+type Moment struct {
+	TS       int64 // milliseconds
+	Ordering int64
+}
+
+// Since is up to limit events of a room behind a moment, earliest first, and up
+// to an ordering.
+func (s *Events) Since(ctx context.Context, roomNID int64, m Moment, upTo int64, limit int) ([]*Event, error) {
+	return s.query(ctx, selectEventsSince, roomNID, m.TS, m.Ordering, upTo, limit)
+}
+
+// Until is up to limit events of a room before a moment, latest first, and up
+// to an ordering.
+func (s *Events) Until(ctx context.Context, roomNID int64, m Moment, upTo int64, limit int) ([]*Event, error) {
+	return s.query(ctx, selectEventsUntil, roomNID, m.TS, m.Ordering, upTo, limit)
 }
 
 // LastPosition is the position of the newest event.

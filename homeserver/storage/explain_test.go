@@ -9,6 +9,28 @@ import (
 	"trestle/migrations"
 )
 
+// Words are found by the index of words, in whatever order they are wanted.
+func TestWordsAreFoundByTheirIndex(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		plan, err := database.Explain(t.Context(), db, selectSearchWords, "'a'", 9, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index := "Index Scan on search_words_words"
+		if db.Engine() == database.SQLite {
+			index = "VIRTUAL TABLE INDEX"
+		}
+		if !strings.Contains(plan, index) || strings.Contains(plan, "TEMP B-TREE") {
+			t.Error(plan)
+		}
+	})
+}
+
 // Statements that every request runs find what they need by an index, and have
 // it in the order in which they want it.
 func TestHotStatementsUseIndexes(t *testing.T) {
@@ -32,6 +54,8 @@ func TestHotStatementsUseIndexes(t *testing.T) {
 			{"page forwards", selectRoomForward, []any{1, 0, 9, 20}, "events_room", false},
 			{"stream", selectStream, []any{0, 9, 20}, "events_position", true},
 			{"newest event", selectEventsMaxPosition, nil, "events_position", false},
+			{"events since", selectEventsSince, []any{1, 2, 3, 9, 20}, "events_time", false},
+			{"events until", selectEventsUntil, []any{1, 2, 3, 9, 20}, "events_time", false},
 			{"redaction", redactEvent, []any{1, 1, []byte("{}")}, "events", false},
 			{"membership", selectMembership, []any{1, 1}, "memberships", false},
 			{"memberships of a user", selectMembershipsOfUser, []any{1}, "memberships", true},

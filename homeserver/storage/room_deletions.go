@@ -221,8 +221,10 @@ func (s *Deletions) purgeable(ctx context.Context, p Purge, own string, after in
 func (s *Deletions) deleteEvents(ctx context.Context, nids []int64) error {
 	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
 		tx.OnCommit(func() { s.store.Events.drop(nids) })
-		if _, err := tx.Exec(ctx, deleteEventRelations, nids); err != nil {
-			return err
+		for _, stmt := range []*database.Statement{deleteEventRelations, deleteSearchWordsOfEvents} {
+			if _, err := tx.Exec(ctx, stmt, nids); err != nil {
+				return err
+			}
 		}
 		_, err := tx.Exec(ctx, deleteEvents, nids)
 		return err

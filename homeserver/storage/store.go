@@ -24,6 +24,8 @@ type Store struct {
 	Directory *Directory
 	Deletions *Deletions
 	Relations *Relations
+	Search    *Search
+	Reports   *Reports
 }
 
 // New prepares the subjects of a database that is open and migrated.
@@ -43,6 +45,8 @@ func New(db *database.DB) *Store {
 		Published: &Published{db: db},
 		Directory: &Directory{db: db},
 		Relations: &Relations{db: db},
+		Search:    &Search{db: db},
+		Reports:   &Reports{db: db, ids: db.NewIDs("report")},
 	}
 	s.Deletions = &Deletions{s}
 	return s
