@@ -232,9 +232,13 @@ func (c *change) stateList(events []*storage.Event) (before, after *EventList, e
 			inTimeline[e.event.NID] = true
 		}
 	}
+	related, err := c.related(c.ctx, filter, c.info.NID, events)
+	if err != nil {
+		return nil, nil, err
+	}
 	kept := events[:0:0]
 	for _, e := range events {
-		if Wants(filter, e) && !inTimeline[e.NID] {
+		if Wants(filter, e) && !inTimeline[e.NID] && (related == nil || related[e.ID]) {
 			kept = append(kept, e)
 		}
 	}

@@ -82,6 +82,27 @@ type walk struct {
 	filter *accounts.RoomEventFilter
 	place  int64 // between two events: those at or before it are behind
 	end    int64
+	// ignored is whose messages are left out; nil before that is known.
+	ignored map[matrix.UserID]bool
+}
+
+// ignores reports whether an event is a message of somebody whom the reader
+// ignores (Client-Server API § Ignoring Users).
+func (w *walk) ignores(e *storage.Event) (bool, error) {
+	if e.IsState() || e.Sender == w.reader.User {
+		return false, nil
+	}
+	if w.ignored == nil {
+		list, err := w.Relations.Ignored(w.ctx, w.reader.User)
+		if err != nil {
+			return false, err
+		}
+		w.ignored = make(map[matrix.UserID]bool, len(list))
+		for _, user := range list {
+			w.ignored[user] = true
+		}
+	}
+	return w.ignored[e.Sender], nil
 }
 
 func (w *walk) bounds(req PageRequest) error {
@@ -137,7 +158,12 @@ func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err 
 			if backward {
 				w.place--
 			}
-			if visible && Wants(w.filter, e) && (related == nil || related[e.ID]) {
+			if !visible || !Wants(w.filter, e) || related != nil && !related[e.ID] {
+				continue
+			}
+			if ignored, err := w.ignores(e); err != nil {
+				return nil, false, err
+			} else if !ignored {
 				found = append(found, shown{e, membership})
 			}
 		}
@@ -204,34 +230,24 @@ func (s *Service) Context(ctx context.Context, reader rooms.Reader, room matrix.
 		return nil, err
 	}
 	limit = min(max(limit, 0), maxPage)
-	before := walk{Service: s, ctx: ctx, access: access, sight: sight, reader: reader, filter: filter, place: e.Ordering - 1, end: math.MinInt64}
-	earlier, _, err := before.collect(limit/2, true)
+	w := walk{Service: s, ctx: ctx, access: access, sight: sight, reader: reader, filter: filter}
+	around, err := w.around(e, limit/2, limit-limit/2)
 	if err != nil {
 		return nil, err
 	}
-	after := before
-	after.place, after.end = e.Ordering, access.UpTo
-	later, _, err := after.collect(limit-limit/2, false)
-	if err != nil {
-		return nil, err
-	}
-	c := &Context{Start: Token{Position: before.place}.String(), End: Token{Position: after.place}.String()}
-	one, err := before.render([]shown{{e, membership}})
+	c := &Context{Start: around.start.String(), End: around.end.String()}
+	one, err := w.render([]shown{{e, membership}})
 	if err != nil {
 		return nil, err
 	}
 	c.Event = one[0]
-	if c.Before, err = before.render(earlier); err != nil {
+	if c.Before, err = w.render(around.before); err != nil {
 		return nil, err
 	}
-	if c.After, err = after.render(later); err != nil {
+	if c.After, err = w.render(around.after); err != nil {
 		return nil, err
 	}
-	last := e
-	if len(later) > 0 {
-		last = later[len(later)-1].event
-	}
-	c.State, err = after.stateAt(last, append(slices.Concat(earlier, later), shown{event: e}))
+	c.State, err = w.stateAt(around.last(), append(slices.Concat(around.before, around.after), shown{event: e}))
 	return c, err
 }
 

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"maps"
 	"math"
 
 	"trestle/homeserver/accounts"
@@ -41,6 +42,9 @@ type stretch struct {
 	// gap tells that the reader may not see a change of the state before the
 	// oldest event: what is older does not belong to the same timeline.
 	gap bool
+	// related is those of the events read to which others relate as the filter
+	// wants it; nil where it wants nothing of that kind.
+	related map[matrix.EventID]bool
 	// missed tells that the filter leaves a change of the state out, and moved
 	// that memberships or names have changed.
 	missed, moved bool
@@ -51,6 +55,9 @@ type stretch struct {
 // fill reads backwards from the newest event until the limit is reached.
 func (s *Service) fill(ctx context.Context, t *stretch) error {
 	t.start = t.upTo
+	if err := s.relate(ctx, t, t.ring); err != nil {
+		return err
+	}
 	full, err := t.takeRing(ctx)
 	if err != nil || full {
 		return err
@@ -60,6 +67,9 @@ func (s *Service) fill(ctx context.Context, t *stretch) error {
 		size := max(20, min(t.limit+1-len(t.events), 200))
 		batch, err := s.Store.Events.Backward(ctx, t.info.NID, from, t.after, size)
 		if err != nil {
+			return err
+		}
+		if err := s.relate(ctx, t, batch); err != nil {
 			return err
 		}
 		for _, e := range batch {
@@ -74,6 +84,23 @@ func (s *Service) fill(ctx context.Context, t *stretch) error {
 		scanned += len(batch)
 	}
 	t.limited = true
+	return nil
+}
+
+// relate finds out which of the events pass the part of the filter about events
+// that relate to them.
+func (s *Service) relate(ctx context.Context, t *stretch, events []*storage.Event) error {
+	if !t.filter.Relational() {
+		return nil
+	}
+	found, err := s.related(ctx, t.filter, t.info.NID, events)
+	if err != nil {
+		return err
+	}
+	if t.related == nil {
+		t.related = map[matrix.EventID]bool{}
+	}
+	maps.Copy(t.related, found)
 	return nil
 }
 
@@ -108,7 +135,7 @@ func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err er
 	switch {
 	case !visible || late:
 		t.gap = t.gap || e.IsState() && len(t.events) > 0
-	case !Wants(t.filter, e):
+	case !Wants(t.filter, e), t.related != nil && !t.related[e.ID]:
 		t.missed = t.missed || e.IsState()
 		t.moved = t.moved || isSummarized(e)
 	default:
