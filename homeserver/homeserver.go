@@ -23,7 +23,9 @@ import (
 	"trestle/homeserver/media/preview"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/relations"
+	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/search"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
@@ -51,6 +53,8 @@ type Server struct {
 	related  *relations.Service
 	sync     *syncer.Service
 	sliding  *sliding.Service
+	search   *search.Service
+	reports  *reports.Service
 	sender   *sender.Service
 
 	encryption *encryption.Service
@@ -151,6 +155,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		Ephemeral: s.ephemeral, Keys: s.encryption, Relations: s.related,
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
+	s.connectSearch()
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption},
@@ -178,7 +183,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Users: s.store.Directory, Services: s.sender,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals()},
 		Forgot:  s.forgot,
 	})

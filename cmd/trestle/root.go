@@ -58,7 +58,7 @@ func newRoot(c commands) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.room(), c.token(), c.bridge(), c.bench(), c.version())
+	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.room(), c.token(), c.report(), c.bridge(), c.bench(), c.version())
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 	"trestle/homeserver/api"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
+	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
@@ -22,6 +23,7 @@ type Services struct {
 	Rooms      *rooms.Service
 	Media      *media.Service
 	Notices    *notices.Service
+	Reports    *reports.Service
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
@@ -37,6 +39,7 @@ func Routes(s Services) []api.Route {
 		(&roomsAPI{s.Rooms, s.Accounts}).routes(),
 		(&mediaAPI{s.ServerName, s.Media, s.Rooms}).routes(),
 		(&noticesAPI{s.Notices}).routes(),
+		(&reportsAPI{s.Reports, s.Rooms}).routes(),
 	)
 }
 

@@ -121,6 +121,9 @@ var suspendedMay = map[string]bool{
 	"POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}": true,
 	"POST /_matrix/client/v3/publicRooms":                                    true, // reads
 	"POST /_matrix/client/v3/search":                                         true, // reads
+	"POST /_matrix/client/v3/rooms/{roomId}/report":                          true,
+	"POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}":                true,
+	"POST /_matrix/client/v3/users/{userId}/report":                          true,
 	"POST /_matrix/client/v3/user/{userId}/filter":                           true,
 	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync":       true, // reads
 	"POST /_matrix/client/v4/sync":                                           true, // reads

@@ -10,7 +10,9 @@ import (
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/media"
 	"trestle/homeserver/relations"
+	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/search"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
 	"trestle/internal/matrix"
@@ -29,6 +31,8 @@ type Services struct {
 	Sync       *syncer.Service
 	Sliding    *sliding.Service
 	Relations  *relations.Service
+	Search     *search.Service
+	Reports    *reports.Service
 	Users      UserDirectory
 	Services   AppServices
 	// Forgot tells /sync that a room is not to be shown any more.
@@ -42,6 +46,8 @@ func Routes(s Services) []api.Route {
 		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
 		(&eventsAPI{rooms: s.Rooms, relations: s.Relations}).routes(),
 		(&relationsAPI{s.Relations}).routes(),
+		(&searchAPI{s.Search, s.Rooms}).routes(),
+		(&reportsAPI{s.Reports}).routes(),
 		(&spacesAPI{s.Rooms}).routes(),
 		EncryptionRoutes(s.Keys, s.Accounts),
 		EphemeralRoutes(s.Ephemeral),

@@ -122,6 +122,20 @@ func (s *Service) State(ctx context.Context, id matrix.RoomID) ([]*storage.Event
 	return now.Events(ctx, nil)
 }
 
+// Stored is an event of a room as it is stored now, whoever asks; M_NOT_FOUND
+// where it is not there.
+func (s *Service) Stored(ctx context.Context, id matrix.RoomID, event matrix.EventID) (*storage.Event, error) {
+	info, err := s.Info(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.store.Events.ByID(ctx, event)
+	if errors.Is(err, database.ErrNoRows) || err == nil && e.RoomNID != info.NID {
+		return nil, matrix.NotFound("Event %s is not there.", event)
+	}
+	return e, err
+}
+
 // maxPower is what an administrator of a room gets at most.
 const maxPower = 100
 

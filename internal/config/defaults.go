@@ -72,6 +72,8 @@ func Default() *Config {
 			"send":     {10, 100},
 			"upload":   {2, 30},
 			"preview":  {2, 30},
+			"search":   {1, 20},
+			"report":   {0.1, 20},
 		},
 		Notices: Notices{LocalPart: "_server", DisplayName: "Server Notices", RoomName: "Server Notices"},
 		Logging: Logging{Level: "info", Format: "text"},

@@ -1,0 +1,16 @@
+package homeserver
+
+import (
+	"trestle/homeserver/reports"
+	"trestle/homeserver/search"
+)
+
+// connectSearch makes what finds events, and what takes reports about them.
+func (s *Server) connectSearch() {
+	s.search = search.New(search.Options{
+		Store: s.store, Rooms: s.rooms, Relations: s.related, Sync: s.sync, Position: s.notifier.Position, Log: s.log,
+	})
+	s.reports = reports.New(reports.Options{
+		DB: s.db, Store: s.store.Reports, Users: s.store.Users, Rooms: s.rooms, Accounts: s.accounts,
+	})
+}
