@@ -165,22 +165,19 @@ func (q *query) chooseSenders() error {
 // page is the results of the page, in their order, and moves the cursor behind
 // the last one.
 func (q *query) page() ([]hit, error) {
-	var hits []hit
 	from := q.at.UpTo
 	if q.at.Recent && !q.first {
 		from = q.at.Position - 1
 	}
+	positions, err := q.find(from)
+	if err != nil {
+		return nil, err
+	}
+	var hits []hit
 	seen := 0
-	more := false
-	for scanned := 0; ; scanned += scanBatch {
-		if more = scanned >= maxScan; more {
-			break
-		}
-		positions, err := q.find(from)
-		if err != nil {
-			return nil, err
-		}
-		found, err := q.visible(positions)
+	for batch := range slices.Chunk(positions, scanBatch) {
+		from = batch[len(batch)-1] - 1
+		found, err := q.visible(batch)
 		if err != nil {
 			return nil, err
 		}
@@ -190,19 +187,15 @@ func (q *query) page() ([]hit, error) {
 				hits = append(hits, *h)
 			}
 		}
-		if len(positions) < scanBatch {
-			break
-		}
-		from = positions[len(positions)-1] - 1
+		// Only the first page counts all.
 		if q.at.Recent && !q.first && len(hits) >= q.limit {
-			more = true
 			break
 		}
 	}
 	if q.first {
 		q.at.Count = seen
 	}
-	return q.cut(hits, more && q.at.Recent, from), nil
+	return q.cut(hits, q.at.Recent && len(positions) == maxScan, from), nil
 }
 
 // cut orders the hits and takes the first of them. from is where to go on if
@@ -232,7 +225,7 @@ func (q *query) find(from int64) ([]int64, error) {
 		kinds = append(kinds, marks[key])
 	}
 	return q.Store.Search.Find(q.ctx, storage.WordQuery{
-		Words: q.words, Kinds: kinds, Senders: q.senders, Rooms: q.roomNIDs, UpTo: from, Limit: scanBatch,
+		Words: q.words, Kinds: kinds, Senders: q.senders, Rooms: q.roomNIDs, UpTo: from, Limit: maxScan,
 	})
 }
 

@@ -17,9 +17,12 @@ const (
 	persistEvery = 5000
 	// interval is how often the reader looks for new events.
 	interval = time.Second
-	// rest is how many times as long as a batch took the reader rests behind
-	// it, so that those who write are held up by little.
-	rest = 3
+	// rest is how many times as long as a batch took the reader rests behind it,
+	// and busyRest the same while people send a lot: they are held up by little.
+	rest     = 3
+	busyRest = 19
+	// busy is how many positions a second are a lot.
+	busy = 100
 	// patience is how long a request waits for the reader to come up to it.
 	patience = 2 * time.Second
 )
@@ -106,21 +109,26 @@ func plainTopic(raw json.RawMessage) string {
 func (s *Service) Run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	last, at := s.Position(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-pause.C:
 		}
-		started := time.Now()
-		behind, err := s.advance(ctx, s.Position())
+		now, started := s.Position(), time.Now()
+		behind, err := s.advance(ctx, now)
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "words of events have to be stored again later", "err", err)
 		}
 		next := interval
 		if behind && err == nil {
 			next = rest * time.Since(started)
+			if float64(now-last) > busy*started.Sub(at).Seconds() {
+				next = busyRest * time.Since(started)
+			}
 		}
+		last, at = now, started
 		pause.Reset(next)
 	}
 }
