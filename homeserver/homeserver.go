@@ -15,6 +15,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/delayed"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/identity"
@@ -55,6 +56,7 @@ type Server struct {
 	sliding  *sliding.Service
 	search   *search.Service
 	reports  *reports.Service
+	delayed  *delayed.Service
 	sender   *sender.Service
 
 	encryption *encryption.Service
@@ -156,10 +158,11 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
 	s.connectSearch()
+	s.delayed = s.newDelayed(limiter)
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption},
-		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption},
+		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed},
 	})
 	if s.media, err = s.newMedia(); err != nil {
 		return err
@@ -169,6 +172,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	if err := s.rooms.Start(ctx); err != nil {
 		return err
 	}
+	s.delayed.Start(ctx)
 	return s.sender.Start(ctx)
 }
 
@@ -183,9 +187,10 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender,
-		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals()},
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed,
+		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities()},
 		Forgot:  s.forgot,
+		Calls:   s.calls(),
 	})
 	s.api.Handle(routes)
 	s.api.Handle(s.legacy(routes))
@@ -219,6 +224,9 @@ func (s *Server) Handler() http.Handler {
 
 // Close ends what Open began.
 func (s *Server) Close() {
+	if s.delayed != nil {
+		s.delayed.Close()
+	}
 	if s.rooms != nil {
 		s.rooms.Stop()
 	}

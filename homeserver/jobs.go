@@ -21,6 +21,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		{"@every 1m", "forget idle clients", s.sweep},
 		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
 		{"@hourly", "delete what accounts do not need any more", s.accounts.Tidy},
+		{"@hourly", "forget what became of delayed events", s.delayed.Tidy},
 		{"@hourly", "forget previews of pages", s.tidyPreviews},
 		{"30 3 * * *", "delete media that nobody asks for", s.expireMedia},
 	} {

@@ -3,7 +3,11 @@ package homeserver
 // proposals are the features of /versions that are not in the specification
 // and are served all the same.
 func (s *Server) proposals() map[string]bool {
+	later, _ := s.delayed.Limits()
 	return map[string]bool{
+		"org.matrix.msc4140":            later > 0, // events that are sent later
+		"org.matrix.msc4140.stable":     later > 0,
+		"org.matrix.msc4143":            true, // transports for calls
 		"org.matrix.msc4155":            true, // invites that are not wanted
 		"org.matrix.msc4222":            true, // state after the timeline in /sync
 		"org.matrix.simplified_msc3575": true, // sliding sync

@@ -15,6 +15,7 @@ type AccountConfig struct {
 	BaseURL          string          // under which clients reach the server; empty: not told
 	RoomVersion      string          // of new rooms
 	UnstableFeatures map[string]bool // further than those of accounts
+	Capabilities     map[string]any  // further ones
 	Contacts         []Contact       // for /.well-known/matrix/support
 	SupportPage      string
 }

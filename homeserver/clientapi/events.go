@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/delayed"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
@@ -15,6 +16,7 @@ import (
 type eventsAPI struct {
 	rooms     *rooms.Service
 	relations *relations.Service
+	delayed   *delayed.Service
 }
 
 func (a *eventsAPI) routes() []api.Route {
@@ -35,12 +37,28 @@ type eventIDResponse struct {
 	EventID matrix.EventID `json:"event_id"`
 }
 
+// sentResponse is what a send is answered: one of both.
+type sentResponse struct {
+	EventID matrix.EventID `json:"event_id,omitempty"`
+	DelayID string         `json:"delay_id,omitempty"`
+}
+
 type sendRequest struct {
 	Room    matrix.RoomID   `path:"roomId"`
 	Type    string          `path:"eventType"`
 	Txn     string          `path:"txnId"`
 	TS      *int64          `query:"ts"`
-	Content json.RawMessage `body:"raw"`
+	Delay   *int64          `query:"org.matrix.msc4140.delay"`
+	Content json.RawMessage `body:"raw,optional"` // a repeat of what is delayed needs none
+}
+
+func (r *sendRequest) Validate() error { return checkContent(r.Content, r.Delay) }
+
+func checkContent(content json.RawMessage, delay *int64) error {
+	if content == nil && delay == nil {
+		return matrix.NotJSON("The request has no body; it needs a JSON object.")
+	}
+	return nil
 }
 
 // timestamp is the ts of a request: only application services may choose when
@@ -55,15 +73,28 @@ func timestamp(who api.Caller, ts *int64) (int64, error) {
 	return *ts, nil
 }
 
-func (a *eventsAPI) send(ctx context.Context, who api.Caller, req *sendRequest) (*eventIDResponse, error) {
+func (a *eventsAPI) send(ctx context.Context, who api.Caller, req *sendRequest) (*sentResponse, error) {
 	ts, err := timestamp(who, req.TS)
 	if err != nil {
 		return nil, err
 	}
-	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
+	if req.Delay != nil {
+		return a.sendLater(ctx, who, delayed.Request{
+			Room: req.Room, Type: req.Type, Content: req.Content, Timestamp: ts, Delay: *req.Delay,
+			TxnKey: rooms.TxnKey(who.DeviceID, "delayed "+req.Type, req.Txn),
+		})
+	}
+	return sent(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, Type: req.Type, Content: req.Content, Timestamp: ts,
 		TxnKey: rooms.TxnKey(who.DeviceID, req.Type, req.Txn),
 	}))
+}
+
+func sent(id matrix.EventID, err error) (*sentResponse, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &sentResponse{EventID: id}, nil
 }
 
 func eventID(id matrix.EventID, err error) (*eventIDResponse, error) {
@@ -78,15 +109,23 @@ type sendStateRequest struct {
 	Type     string          `path:"eventType"`
 	StateKey string          `path:"stateKey"`
 	TS       *int64          `query:"ts"`
-	Content  json.RawMessage `body:"raw"`
+	Delay    *int64          `query:"org.matrix.msc4140.delay"`
+	Content  json.RawMessage `body:"raw,optional"`
 }
 
-func (a *eventsAPI) sendState(ctx context.Context, who api.Caller, req *sendStateRequest) (*eventIDResponse, error) {
+func (r *sendStateRequest) Validate() error { return checkContent(r.Content, r.Delay) }
+
+func (a *eventsAPI) sendState(ctx context.Context, who api.Caller, req *sendStateRequest) (*sentResponse, error) {
 	ts, err := timestamp(who, req.TS)
 	if err != nil {
 		return nil, err
 	}
-	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
+	if req.Delay != nil {
+		return a.sendLater(ctx, who, delayed.Request{
+			Room: req.Room, Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts, Delay: *req.Delay,
+		})
+	}
+	return sent(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Guest: who.Guest,
 		Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts,
 	}))

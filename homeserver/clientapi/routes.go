@@ -6,6 +6,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/delayed"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/media"
@@ -33,8 +34,10 @@ type Services struct {
 	Relations  *relations.Service
 	Search     *search.Service
 	Reports    *reports.Service
+	Delayed    *delayed.Service
 	Users      UserDirectory
 	Services   AppServices
+	Calls      CallsConfig
 	// Forgot tells /sync that a room is not to be shown any more.
 	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
@@ -44,7 +47,8 @@ func Routes(s Services) []api.Route {
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
-		(&eventsAPI{rooms: s.Rooms, relations: s.Relations}).routes(),
+		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed}).routes(),
+		(&delayedAPI{s.Delayed}).routes(),
 		(&relationsAPI{s.Relations}).routes(),
 		(&searchAPI{s.Search, s.Rooms}).routes(),
 		(&reportsAPI{s.Reports}).routes(),
@@ -58,5 +62,6 @@ func Routes(s Services) []api.Route {
 		(&slidingAPI{s.Sliding}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
+		(&callsAPI{s.Calls}).routes(),
 	))
 }

@@ -2,19 +2,12 @@ package clientapi_test
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"testing"
 
 	"trestle/internal/testkit"
 )
-
-// plain is the server without the judge of requests, for those that break the
-// specification.
-func (s *wholeServer) plain() *wholeServer {
-	return &wholeServer{t: s.t, url: s.url, http: http.DefaultClient}
-}
 
 // search searches room_events; more are further members of the criteria.
 func (d *device) search(term, from string, more ...any) reply {

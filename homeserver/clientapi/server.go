@@ -121,6 +121,7 @@ func (a *accountAPI) capabilities(_ context.Context, who api.Caller, _ *struct{}
 		all["m.account_moderation"] = moderationCapability{Lock: true, Suspend: true}
 		all["uk.timedout.msc4323"] = all["m.account_moderation"]
 	}
+	maps.Copy(all, a.config.Capabilities)
 	return &capabilitiesResponse{all}, nil
 }
 

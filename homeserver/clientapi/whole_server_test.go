@@ -54,6 +54,12 @@ func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *w
 	return &wholeServer{t: t, url: listener.URL, http: &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}}
 }
 
+// plain is the same server for requests that the specification's files do not
+// have, or forbid.
+func (s *wholeServer) plain() *wholeServer {
+	return &wholeServer{t: s.t, url: s.url, http: &http.Client{}}
+}
+
 // A device is one login of a user of a wholeServer.
 type device struct {
 	*wholeServer

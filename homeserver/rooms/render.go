@@ -36,6 +36,12 @@ func transactionID(key string, device matrix.DeviceID) string {
 	return rest[ofDevice+ofScope:]
 }
 
+// delayedPrefix tells the keys of delayed events from those of requests.
+const delayedPrefix = "delayed."
+
+// DelayedTxnKey is the key under which a delayed event is sent, once.
+func DelayedTxnKey(delayID string) string { return delayedPrefix + delayID }
+
 // AppendClient appends an event in the client format as a reader sees it.
 // membership is the reader's at the event; empty leaves it out.
 func (s *Service) AppendClient(ctx context.Context, dst []byte, e *storage.Event, reader Reader, membership string) ([]byte, error) {
@@ -98,7 +104,11 @@ func (s *Service) plainOptions(e *storage.Event, reader Reader) matrix.ClientOpt
 	age := max(0, s.Now().UnixMilli()-e.OriginServerTS)
 	o := matrix.ClientOptions{Age: &age, NoRoomID: reader.NoRoomID}
 	if e.TxnKey != "" && reader.User == e.Sender && reader.User != "" {
-		o.TransactionID = transactionID(e.TxnKey, reader.Device)
+		if id, delayed := strings.CutPrefix(e.TxnKey, delayedPrefix); delayed {
+			o.DelayID = id
+		} else {
+			o.TransactionID = transactionID(e.TxnKey, reader.Device)
+		}
 	}
 	return o
 }

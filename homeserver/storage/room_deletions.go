@@ -106,6 +106,10 @@ var (
 			DELETE FROM published_rooms
 			WHERE room_nid = $1 AND network IN (
 				SELECT network FROM published_rooms WHERE room_nid = $1 ORDER BY network LIMIT $2)`),
+		database.SQL(`
+			DELETE FROM delayed_events
+			WHERE room_nid = $1 AND delay_id IN (
+				SELECT delay_id FROM delayed_events WHERE room_nid = $1 ORDER BY delay_id LIMIT $2)`),
 	}
 	deleteRoomAccountData = database.SQL(`
 		DELETE FROM account_data

@@ -39,6 +39,7 @@ type Config struct {
 	SigningKey      string   `yaml:"signing_key" config:"path"`
 	TrustedProxies  []string `yaml:"trusted_proxies"`
 	MaxBody         Size     `yaml:"max_body"`
+	PolicyServerKey string   `yaml:"policy_server_key"`
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
 
 	Registration Registration         `yaml:"registration"`
@@ -46,6 +47,8 @@ type Config struct {
 	Mail         Mail                 `yaml:"mail"`
 	Accounts     Accounts             `yaml:"accounts"`
 	Rooms        Rooms                `yaml:"rooms"`
+	Delayed      DelayedEvents        `yaml:"delayed_events"`
+	Calls        Calls                `yaml:"calls"`
 	Media        Media                `yaml:"media"`
 	Notices      Notices              `yaml:"server_notices"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`

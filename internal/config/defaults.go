@@ -39,6 +39,8 @@ func Default() *Config {
 		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000},
 		Presence: Presence{Enabled: true, IdleAfter: Duration(5 * time.Minute)},
 		Rooms:    Rooms{DefaultVersion: roomversion.Default},
+		Delayed:  DelayedEvents{MaxDelay: Duration(24 * time.Hour), MaxPerUser: 100},
+		Calls:    Calls{TURN: TURN{Lifetime: Duration(24 * time.Hour)}},
 		Media: Media{
 			Path:      "media",
 			MaxUpload: 50 << 20,

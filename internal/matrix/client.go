@@ -11,6 +11,7 @@ import (
 type ClientOptions struct {
 	Age             *int64 // milliseconds since the event was sent
 	TransactionID   string // only for the device that sent it
+	DelayID         string // only for the sender: of the delayed event that this was (MSC4140)
 	Membership      string // of the reader, at the event
 	PrevContent     json.RawMessage
 	PrevSender      UserID
@@ -61,7 +62,9 @@ func (o *ClientOptions) appendUnsigned(dst []byte) []byte {
 	if o.Age != nil {
 		dst = strconv.AppendInt(appendKey(dst, start, "age"), *o.Age, 10)
 	}
+	dst = appendText(dst, start, "delay_id", o.DelayID)
 	dst = appendText(dst, start, "membership", o.Membership)
+	dst = appendText(dst, start, "org.matrix.msc4140.delay_id", o.DelayID)
 	dst = appendJSON(dst, start, "prev_content", o.PrevContent)
 	dst = appendText(dst, start, "prev_sender", o.PrevSender)
 	dst = appendJSON(dst, start, "redacted_because", o.RedactedBecause)
