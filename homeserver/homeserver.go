@@ -19,6 +19,7 @@ import (
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/identity"
+	"trestle/homeserver/invites"
 	"trestle/homeserver/mail"
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
@@ -57,6 +58,7 @@ type Server struct {
 	search   *search.Service
 	reports  *reports.Service
 	delayed  *delayed.Service
+	invites  *invites.Service
 	sender   *sender.Service
 
 	encryption *encryption.Service
@@ -159,10 +161,12 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
 	s.connectSearch()
 	s.delayed = s.newDelayed(limiter)
+	s.delayed, s.invites = s.newDelayed(limiter), s.newInvites()
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption},
 		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed},
+		Bindings: s.invites,
 	})
 	if s.media, err = s.newMedia(); err != nil {
 		return err
@@ -187,7 +191,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities()},
 		Forgot:  s.forgot,
 		Calls:   s.calls(),

@@ -10,7 +10,9 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/identity"
+	"trestle/homeserver/invites"
 	"trestle/homeserver/mail"
+	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
 )
 
@@ -39,6 +41,15 @@ func (s *Server) connectOutside(key matrix.SigningKey) error {
 		Timeout: c.Timeout.Std(), Roots: roots, Hello: hostOf(s.cfg.ServerName),
 	})
 	return err
+}
+
+// newInvites invites by address, where an identity server is trusted.
+func (s *Server) newInvites() *invites.Service {
+	o := invites.Options{DB: s.db, Invites: storage.NewThreePIDInvites(s.db), Rooms: s.rooms, Profiles: s.accounts, Log: s.log}
+	if s.identity != nil {
+		o.Identity = s.identity
+	}
+	return invites.New(o)
 }
 
 // hostOf is a server name without its port.

@@ -27,9 +27,16 @@ func (s *Service) BindThreePID(ctx context.Context, user matrix.UserID, idServer
 	if err != nil {
 		return err
 	}
-	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.ThreePID.Bind(ctx, tx, user, storage.Binding{Medium: medium, Address: address, IDServer: idServer})
-	})
+	binding := storage.Binding{Medium: medium, Address: address, IDServer: idServer}
+	err = s.options.DB.Update(ctx, func(tx *database.Tx) error { return s.options.Store.ThreePID.Bind(ctx, tx, user, binding) })
+	if err != nil || s.observers.Bindings == nil {
+		return err
+	}
+	// The address is bound, whatever comes of invites to it.
+	if err := s.observers.Bindings.Bound(ctx, user, binding); err != nil {
+		s.options.Log.ErrorContext(ctx, "invites to an address are not delivered", "user", user, "err", err)
+	}
+	return nil
 }
 
 // UnbindThreePID has identity servers forget an address: the one that is named

@@ -74,6 +74,7 @@ type Observers struct {
 	Devices       []DeviceObserver
 	Profiles      []ProfileObserver
 	Deactivations []DeactivationObserver
+	Bindings      BindingObserver
 	Users         UserSource
 	Remote        RemoteProfiles
 }
@@ -96,6 +97,12 @@ type ProfileObserver interface {
 // events should go.
 type DeactivationObserver interface {
 	Deactivated(ctx context.Context, user matrix.UserID, erase bool) error
+}
+
+// A BindingObserver is told of addresses that users have proved to an identity
+// server to be theirs.
+type BindingObserver interface {
+	Bound(ctx context.Context, user matrix.UserID, b storage.Binding) error
 }
 
 // A UserSource gives the application service whose namespace a user is in the

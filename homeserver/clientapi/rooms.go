@@ -6,13 +6,15 @@ import (
 	"net/http"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/invites"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
 
 // roomsAPI is creating rooms and who is in them.
 type roomsAPI struct {
-	rooms *rooms.Service
+	rooms   *rooms.Service
+	invites *invites.Service
 	// forgot tells /sync that a room is not to be shown any more.
 	forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
@@ -46,7 +48,7 @@ type createRequest struct {
 	InitialState    []initialState             `json:"initial_state"`
 	PowerLevels     map[string]json.RawMessage `json:"power_level_content_override"`
 	Invite          []matrix.UserID            `json:"invite"`
-	Invite3PID      []json.RawMessage          `json:"invite_3pid"`
+	Invite3PID      []invite3PID               `json:"invite_3pid"`
 	IsDirect        bool                       `json:"is_direct"`
 }
 
@@ -57,8 +59,10 @@ type initialState struct {
 }
 
 func (r *createRequest) Validate() error {
-	if len(r.Invite3PID) > 0 {
-		return matrix.Forbidden("This server has no identity server through which it could invite by address.")
+	for _, to := range r.Invite3PID {
+		if err := to.check(); err != nil {
+			return err
+		}
 	}
 	for _, st := range r.InitialState {
 		if st.Type == nil || *st.Type == "" {
@@ -90,7 +94,11 @@ func (a *roomsAPI) create(ctx context.Context, who api.Caller, req *createReques
 	for _, st := range req.InitialState {
 		create.InitialState = append(create.InitialState, rooms.InitialState{Type: *st.Type, StateKey: st.StateKey, Content: st.Content})
 	}
-	id, err := a.rooms.Create(ctx, create)
+	to := make([]invites.Address, len(req.Invite3PID))
+	for i, invite := range req.Invite3PID {
+		to[i] = invite.address()
+	}
+	id, err := a.invites.Create(ctx, create, to)
 	if err != nil {
 		return nil, err
 	}
@@ -111,30 +119,40 @@ type joinAnyRequest struct {
 	Body json.RawMessage `body:"raw,optional"`
 }
 
-// joinBody reads a join request: the reason, and whatever else the client
-// wants in the member event.
-func joinBody(body json.RawMessage) (reason string, content map[string]json.RawMessage, err error) {
+// joinBody reads a join request: the reason, the proof that an invite to an
+// address is for the user, and whatever else the client wants in the member event.
+func joinBody(body json.RawMessage, req *rooms.MemberRequest) (proof json.RawMessage, err error) {
 	if len(body) == 0 {
-		return "", nil, nil
+		return nil, nil
 	}
-	if err := json.Unmarshal(body, &content); err != nil {
-		return "", nil, matrix.BadJSON("The body has to be an object.")
+	if err := json.Unmarshal(body, &req.Content); err != nil {
+		return nil, matrix.BadJSON("The body has to be an object.")
 	}
-	if raw, ok := content["reason"]; ok && json.Unmarshal(raw, &reason) != nil {
-		return "", nil, matrix.BadJSON("reason has to be a text.")
+	if raw, ok := req.Content["reason"]; ok && json.Unmarshal(raw, &req.Reason) != nil {
+		return nil, matrix.BadJSON("reason has to be a text.")
 	}
-	for _, name := range []string{"reason", "membership", "third_party_signed", "join_authorised_via_users_server"} {
-		delete(content, name)
+	proof = req.Content["third_party_signed"]
+	for _, name := range []string{"reason", "membership", "third_party_signed", "third_party_invite", "join_authorised_via_users_server"} {
+		delete(req.Content, name)
 	}
-	return reason, content, nil
+	if string(proof) == "null" {
+		proof = nil
+	}
+	return proof, nil
 }
 
 func (a *roomsAPI) joinAny(ctx context.Context, who api.Caller, req *joinAnyRequest) (*roomIDResponse, error) {
-	reason, content, err := joinBody(req.Body)
+	member := rooms.MemberRequest{Sender: who.UserID, AppService: who.AppService, Guest: who.Guest}
+	proof, err := joinBody(req.Body, &member)
 	if err != nil {
 		return nil, err
 	}
-	id, err := a.rooms.Join(ctx, req.Room, rooms.MemberRequest{Sender: who.UserID, AppService: who.AppService, Reason: reason, Guest: who.Guest, Content: content})
+	var id matrix.RoomID
+	if proof != nil {
+		id, err = a.invites.Join(ctx, req.Room, member, proof)
+	} else {
+		id, err = a.rooms.Join(ctx, req.Room, member)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,28 +200,6 @@ func (a *roomsAPI) forget(ctx context.Context, who api.Caller, req *forgetReques
 	}
 	a.forgot(ctx, who.UserID, req.Room)
 	return nil, nil
-}
-
-type inviteRequest struct {
-	Room    matrix.RoomID `path:"roomId"`
-	UserID  matrix.UserID `json:"user_id"`
-	Reason  string        `json:"reason"`
-	Medium  string        `json:"medium"`
-	Address string        `json:"address"`
-}
-
-func (r *inviteRequest) Validate() error {
-	if r.UserID != "" {
-		return nil
-	}
-	if r.Medium != "" || r.Address != "" {
-		return matrix.Forbidden("This server has no identity server through which it could invite by address.")
-	}
-	return matrix.MissingParam("user_id says who is invited.")
-}
-
-func (a *roomsAPI) invite(ctx context.Context, who api.Caller, req *inviteRequest) (*struct{}, error) {
-	return nil, a.rooms.Invite(ctx, rooms.MemberRequest{Room: req.Room, Sender: who.UserID, AppService: who.AppService, Target: req.UserID, Reason: req.Reason})
 }
 
 type moderateRequest struct {

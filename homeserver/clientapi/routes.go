@@ -9,6 +9,7 @@ import (
 	"trestle/homeserver/delayed"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
+	"trestle/homeserver/invites"
 	"trestle/homeserver/media"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
@@ -35,6 +36,7 @@ type Services struct {
 	Search     *search.Service
 	Reports    *reports.Service
 	Delayed    *delayed.Service
+	Invites    *invites.Service
 	Users      UserDirectory
 	Services   AppServices
 	Calls      CallsConfig
@@ -46,7 +48,7 @@ type Services struct {
 func Routes(s Services) []api.Route {
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
-		(&roomsAPI{rooms: s.Rooms, forgot: s.Forgot}).routes(),
+		(&roomsAPI{rooms: s.Rooms, invites: s.Invites, forgot: s.Forgot}).routes(),
 		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed}).routes(),
 		(&delayedAPI{s.Delayed}).routes(),
 		(&relationsAPI{s.Relations}).routes(),

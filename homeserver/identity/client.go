@@ -113,14 +113,22 @@ func (c *Client) sign(server, path string, body []byte) (string, error) {
 }
 
 func (c *Client) post(ctx context.Context, server, path, authorization string, body []byte) ([]byte, error) {
+	return c.do(ctx, http.MethodPost, "https://"+server+path, authorization, body)
+}
+
+func (c *Client) do(ctx context.Context, method, url, authorization string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+server+path, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, unreachable("its name is wrong")
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", authorization)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
 	response, err := c.options.HTTP.Do(r)
 	if err != nil {
 		return nil, unreachable("it could not be reached")

@@ -31,6 +31,8 @@ type CreateRequest struct {
 	Invite          []matrix.UserID
 	IsDirect        bool
 	Timestamp       int64 // as in SendRequest
+	// Offers, which may be nil, are the room's last events, once its ID is known.
+	Offers func(ctx context.Context, room matrix.RoomID) ([]InitialState, error)
 }
 
 // InitialState is a state event that a new room begins with.
@@ -67,6 +69,9 @@ func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID,
 		return "", err
 	}
 	defer s.making.Delete(first.RoomID)
+	if err := c.askOffers(ctx, first.RoomID); err != nil {
+		return "", err
+	}
 	nid, err := s.store.Rooms.NewNID(ctx)
 	if err != nil {
 		return "", err
@@ -123,7 +128,7 @@ type creation struct {
 	alias   matrix.RoomAlias
 	member  json.RawMessage
 	power   json.RawMessage
-	invites []proposal
+	invites []proposal // and what comes after them
 }
 
 func (s *Service) plan(ctx context.Context, req CreateRequest) (*creation, error) {
@@ -186,6 +191,17 @@ func (c *creation) planInvites(ctx context.Context) error {
 		c.invites = append(c.invites, c.state("m.room.member", string(user), content))
 	}
 	return nil
+}
+
+func (c *creation) askOffers(ctx context.Context, room matrix.RoomID) error {
+	if c.req.Offers == nil {
+		return nil
+	}
+	offers, err := c.req.Offers(ctx, room)
+	for _, st := range offers {
+		c.invites = append(c.invites, c.state(st.Type, st.StateKey, st.Content))
+	}
+	return err
 }
 
 func (c *creation) choosePreset() error {

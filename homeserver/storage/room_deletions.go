@@ -107,6 +107,10 @@ var (
 			WHERE room_nid = $1 AND network IN (
 				SELECT network FROM published_rooms WHERE room_nid = $1 ORDER BY network LIMIT $2)`),
 		database.SQL(`
+			DELETE FROM threepid_invites
+			WHERE room_nid = $1 AND token IN (
+				SELECT token FROM threepid_invites WHERE room_nid = $1 ORDER BY token LIMIT $2)`),
+		database.SQL(`
 			DELETE FROM delayed_events
 			WHERE room_nid = $1 AND delay_id IN (
 				SELECT delay_id FROM delayed_events WHERE room_nid = $1 ORDER BY delay_id LIMIT $2)`),

@@ -84,7 +84,7 @@ var services = []string{
 	"homeserver/accounts", "homeserver/rooms", "homeserver/syncer", "homeserver/notifier", "homeserver/federation",
 	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/media/...",
 	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
-	"homeserver/delayed", "homeserver/turn",
+	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
 }
 
 var rules = []rule{
