@@ -139,7 +139,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	listeners := &roomListeners{board, s.notifier, streamWaker{s.sender}}
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
-		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased,
+		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased, IsGuest: s.accounts.IsGuest,
 		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts, Log: s.log,
 		NoticesUser: s.noticesUser(), Forgotten: s.notifier.Forgot, Removed: s.notifier.Removed,
 	})

@@ -163,11 +163,16 @@ func (s *Service) sendState(ctx context.Context, info *storage.RoomInfo, req Sen
 		return err
 	})
 	var same errSame
-	if errors.As(err, &same) {
-		return same.id, nil
+	isSame := errors.As(err, &same)
+	if isSame {
+		id, err = same.id, nil
 	}
-	if err == nil && req.Type == "m.room.tombstone" && *req.StateKey == "" {
+	switch {
+	case err != nil || *req.StateKey != "":
+	case req.Type == "m.room.tombstone" && !isSame:
 		err = s.replaced(ctx, info, canonical)
+	case req.Type == "m.room.guest_access":
+		err = s.dismissGuests(ctx, info) // again, if a repeat asks for it: the first may have been cut off
 	}
 	return id, err
 }
@@ -187,7 +192,15 @@ func (s *Service) redact(ctx context.Context, info *storage.RoomInfo, req SendRe
 		}
 		req.Redacts = target
 	}
-	return s.once(ctx, info, req, func(d *draft) error { return d.redact(req) })
+	before, err := s.Head(ctx, info.NID)
+	if err != nil {
+		return "", err
+	}
+	id, err := s.once(ctx, info, req, func(d *draft) error { return d.redact(req) })
+	if err == nil && before.Summary.GuestsCanJoin {
+		err = s.dismissGuests(ctx, info)
+	}
+	return id, err
 }
 
 func (d *draft) redact(req SendRequest) error {

@@ -87,6 +87,8 @@ type Options struct {
 	// HumanIDs refuses aliases that look like others (M_FAILED_HUMAN_ID_CHECK),
 	// but of application services, whose aliases are what is named elsewhere.
 	HumanIDs bool
+	// IsGuest tells who has to leave where guests are not wanted any more; nil: nobody.
+	IsGuest func(ctx context.Context, user matrix.UserID) (bool, error)
 	// Erased tells whose events are shown redacted to those who were not there;
 	// nil: nobody's.
 	Erased func(user matrix.UserID) bool
