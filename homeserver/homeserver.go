@@ -160,7 +160,6 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
 	s.connectSearch()
-	s.delayed = s.newDelayed(limiter)
 	s.delayed, s.invites = s.newDelayed(limiter), s.newInvites()
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
