@@ -61,6 +61,15 @@ func TestPlans(t *testing.T) {
 			"annotation":           {selectAnnotation, []any{"$a", int64(1), int64(1), int64(1), "+"}},
 			"reports of a user":    {countReportsOf, []any{"@a:x", int64(9)}},
 			"reports":              {selectNewestReports, []any{"event", "", "", "", int64(9), int64(0)}},
+			"unread of a user":     {selectUnreadOfUser, []any{int64(1)}},
+			"unread of a room":     {selectUnreadOfRoom, []any{int64(1), int64(2)}},
+			"notifications before": {selectNotificationsBefore, []any{int64(1), int64(2), int64(3)}},
+			"notifications after":  {selectNotificationsAfter, []any{int64(1), int64(2), int64(3)}},
+			"highlights":           {selectHighlightsBefore, []any{int64(1), int64(2), int64(3)}},
+			"of an event":          {selectNotifiedUnread, []any{int64(1)}},
+			"marking a room":       {markRoomRead, []any{int64(1), int64(2), int64(3)}},
+			"marking a thread":     {markThreadRead, []any{int64(1), int64(2), int64(3), int64(4)}},
+			"counting anew":        {countUnread, []any{int64(1), int64(2)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {
 			plan, err := database.Explain(t.Context(), db, q.stmt, q.args...)

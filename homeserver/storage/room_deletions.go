@@ -89,7 +89,18 @@ var (
 	deleteEventRelations = database.SQL(`
 		DELETE FROM event_relations
 		WHERE event_nid = ANY($1)`)
+	deleteNotificationsOf = database.SQL(`
+		DELETE FROM notifications
+		WHERE position IN (SELECT position FROM events WHERE event_nid = ANY($1))`)
 	roomTables = []*database.Statement{
+		database.SQL(`
+			DELETE FROM unread_counts
+			WHERE room_nid = $1 AND user_nid IN (
+				SELECT user_nid FROM unread_counts WHERE room_nid = $1 ORDER BY user_nid LIMIT $2)`),
+		database.SQL(`
+			DELETE FROM thread_subscriptions
+			WHERE room_nid = $1 AND user_nid IN (
+				SELECT user_nid FROM thread_subscriptions WHERE room_nid = $1 ORDER BY user_nid LIMIT $2)`),
 		database.SQL(`
 			DELETE FROM receipts
 			WHERE room_nid = $1 AND user_id IN (
@@ -229,7 +240,7 @@ func (s *Deletions) purgeable(ctx context.Context, p Purge, own string, after in
 func (s *Deletions) deleteEvents(ctx context.Context, nids []int64) error {
 	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
 		tx.OnCommit(func() { s.store.Events.drop(nids) })
-		for _, stmt := range []*database.Statement{deleteEventRelations, deleteSearchWordsOfEvents} {
+		for _, stmt := range []*database.Statement{deleteNotificationsOf, deleteEventRelations, deleteSearchWordsOfEvents} {
 			if _, err := tx.Exec(ctx, stmt, nids); err != nil {
 				return err
 			}
