@@ -21,6 +21,8 @@ func compileCondition(raw json.RawMessage) (c condition, needsName bool) {
 		Pattern *string         `json:"pattern"`
 		Is      string          `json:"is"`
 		Value   json.RawMessage `json:"value"`
+
+		Subscribed *bool `json:"subscribed"`
 	}
 	if json.Unmarshal(raw, &fields) != nil {
 		return never, false
@@ -38,6 +40,10 @@ func compileCondition(raw json.RawMessage) (c condition, needsName bool) {
 		return memberCount(fields.Is), false
 	case "contains_display_name":
 		return containsName, true
+	case "thread_subscription", "io.element.msc4306.thread_subscription":
+		if want := fields.Subscribed; want != nil {
+			return func(e *Event, r *Reader) bool { return e.Subscribed != nil && e.Subscribed(r.User) == *want }, false
+		}
 	case "sender_notification_permission":
 		return func(e *Event, _ *Reader) bool { return e.mayNotify(fields.Key) }, false
 	}
@@ -50,9 +56,9 @@ func eventMatch(key, pattern string) condition {
 	if key == "content.body" {
 		match = g.words
 	}
-	return func(e *Event, _ *Reader) bool {
-		t := e.text(key, path)
-		return t != nil && match(t)
+	return func(e *Event, r *Reader) bool {
+		t := e.text(key, path, r)
+		return t != nil && match(t, &r.budget)
 	}
 }
 
@@ -72,8 +78,8 @@ func propertyIs(key string, raw json.RawMessage) condition {
 		return never
 	}
 	path := splitPath(key)
-	return func(e *Event, _ *Reader) bool {
-		value, found := e.property(path)
+	return func(e *Event, r *Reader) bool {
+		value, found := e.property(path, r)
 		if !found {
 			return false
 		}
@@ -88,10 +94,13 @@ func propertyContains(key string, raw json.RawMessage) condition {
 		return never
 	}
 	path := splitPath(key)
-	return func(e *Event, _ *Reader) bool {
-		value, _ := e.property(path)
+	return func(e *Event, r *Reader) bool {
+		value, _ := e.property(path, r)
 		list, _ := value.([]any)
 		for _, value := range list {
+			if !r.budget.spend(scalarSteps) {
+				return false
+			}
 			if is, ok := scalar(value); ok && is == want {
 				return true
 			}
@@ -125,11 +134,11 @@ func memberCount(is string) condition {
 
 // containsName looks for the reader's name itself: what is in it is no pattern.
 func containsName(e *Event, r *Reader) bool {
-	body := e.text("content.body", []string{"content", "body"})
+	body := e.text("content.body", []string{"content", "body"}, r)
 	name := newText(r.DisplayName).folded
 	if body == nil || len(name) == 0 || len(name) > maxPattern {
 		return false
 	}
 	g := glob{parts: [][]rune{name}}
-	return g.words(body)
+	return g.words(body, &r.budget)
 }

@@ -20,6 +20,9 @@ type Event struct {
 	// MayNotify reports whether the sender has the power to notify in a way,
 	// like "room".
 	MayNotify func(key string) bool
+	// Subscribed reports whether a user follows the thread that the event is
+	// in; nil for events that are in none.
+	Subscribed func(matrix.UserID) bool
 
 	properties map[string]any
 	texts      map[string]*text // of properties that patterns were held against
@@ -40,10 +43,16 @@ func NewEvent(raw json.RawMessage) (*Event, error) {
 	return e, nil
 }
 
+// scalarSteps is what it costs to look at one value in a list.
+const scalarSteps = 10
+
 // property is the value at a path, and false if there is none.
-func (e *Event) property(path []string) (value any, found bool) {
+func (e *Event) property(path []string, r *Reader) (value any, found bool) {
 	value = e.properties
 	for _, name := range path {
+		if !r.budget.spend(1) {
+			return nil, false
+		}
 		object, ok := value.(map[string]any)
 		if !ok {
 			return nil, false
@@ -56,11 +65,11 @@ func (e *Event) property(path []string) (value any, found bool) {
 }
 
 // text is a property that is a string, or nil.
-func (e *Event) text(key string, path []string) *text {
+func (e *Event) text(key string, path []string, r *Reader) *text {
 	if t, ok := e.texts[key]; ok {
 		return t
 	}
-	value, _ := e.property(path)
+	value, _ := e.property(path, r)
 	s, ok := value.(string)
 	if !ok {
 		return nil

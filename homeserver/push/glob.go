@@ -78,19 +78,19 @@ func (t *text) boundary(i int) bool {
 }
 
 // whole reports whether the pattern matches the whole text.
-func (g *glob) whole(t *text) bool {
+func (g *glob) whole(t *text, b *budget) bool {
 	end := len(t.folded)
-	return g.match(t, func(i int) bool { return i == 0 }, func(i int) bool { return i == end })
+	return g.match(t, b, func(i int) bool { return i == 0 }, func(i int) bool { return i == end })
 }
 
 // words reports whether the pattern matches a part of the text that begins and
 // ends where words do.
-func (g *glob) words(t *text) bool { return g.match(t, t.boundary, t.boundary) }
+func (g *glob) words(t *text, b *budget) bool { return g.match(t, b, t.boundary, t.boundary) }
 
 // match takes the earliest place for every part: a star covers whatever
 // is then left over, so a later place is never better. It costs at most the
-// product of both lengths.
-func (g *glob) match(t *text, begins, ends func(int) bool) bool {
+// product of both lengths, and no more than the budget has.
+func (g *glob) match(t *text, b *budget, begins, ends func(int) bool) bool {
 	if g.hopeless {
 		return false
 	}
@@ -99,10 +99,13 @@ func (g *glob) match(t *text, begins, ends func(int) bool) bool {
 	for n, part := range g.parts {
 		found := false
 		for ; at+len(part) <= len(t.folded); at++ {
+			if !b.spend(1) {
+				return false
+			}
 			if n == 0 && !begins(at) || n == last && !ends(at+len(part)) {
 				continue
 			}
-			if found = equal(part, t.folded[at:]); found {
+			if found = equal(part, t.folded[at:], b); found {
 				break
 			}
 		}
@@ -114,11 +117,25 @@ func (g *glob) match(t *text, begins, ends func(int) bool) bool {
 	return true
 }
 
-func equal(part, text []rune) bool {
+func equal(part, text []rune, b *budget) bool {
 	for i, r := range part {
 		if r != anyRune && r != text[i] {
+			b.spend(i)
 			return false
 		}
 	}
-	return true
+	return b.spend(len(part))
+}
+
+// A budget is how many steps it may still take to hold an event against the
+// rules of one user. Once it is spent, nothing matches any more.
+type budget int
+
+// maxSteps is about as much as a thousand words that are looked for in a long
+// message. Patterns that want more are made to be slow.
+const maxSteps budget = 4_000_000
+
+func (b *budget) spend(steps int) bool {
+	*b -= budget(steps)
+	return *b >= 0
 }

@@ -13,6 +13,8 @@ type Reader struct {
 	// DisplayName is the reader's in the room. It is looked at only by rules
 	// that report NeedsName.
 	DisplayName string
+
+	budget budget
 }
 
 // Actions are what rules have decided about an event.
@@ -54,11 +56,13 @@ func Compile(set accounts.Ruleset) *Rules {
 func (r *Rules) NeedsName() bool { return r.needsName }
 
 // Match is what the first rule that matches says, or nothing. Nobody is
-// notified of their own events.
+// notified of their own events. It takes a bounded number of steps, whatever
+// the rules are made of: behind these nothing matches.
 func (r *Rules) Match(e *Event, reader *Reader) Actions {
 	if e.Sender == reader.User {
 		return Actions{}
 	}
+	reader.budget = maxSteps
 	for i := range r.rules {
 		if r.rules[i].matches(e, reader) {
 			return r.rules[i].actions
@@ -69,11 +73,11 @@ func (r *Rules) Match(e *Event, reader *Reader) Actions {
 
 func (r *rule) matches(e *Event, reader *Reader) bool {
 	for _, holds := range r.conditions {
-		if !holds(e, reader) {
+		if !reader.budget.spend(1) || !holds(e, reader) {
 			return false
 		}
 	}
-	return true
+	return reader.budget >= 0
 }
 
 func (r *Rules) add(kind accounts.PushKind, source accounts.PushRule) {
