@@ -105,45 +105,22 @@ func (s *Service) marked(ctx context.Context, room matrix.RoomID, nid int64, m M
 	if err != nil || m.Thread == "" || m.Thread == string(m.Event) {
 		return e, err
 	}
-	thread, err := s.threadOf(ctx, e)
+	right, err := s.inThread(ctx, e, m.Thread)
 	if err != nil {
 		return nil, err
 	}
-	if thread != m.Thread {
+	if !right {
 		return nil, matrix.InvalidParam("Event %s is not in the thread %s.", m.Event, m.Thread)
 	}
 	return e, nil
 }
 
-// threadHops bounds how many relations are followed to find an event's thread
-// (Client-Server API § Threaded read receipts).
-const threadHops = 3
-
-// threadOf is the root of the thread that an event is in, or [MainThread].
-func (s *Service) threadOf(ctx context.Context, e *storage.Event) (string, error) {
-	for range threadHops {
-		var content struct {
-			Relation struct {
-				Type  string         `json:"rel_type"`
-				Event matrix.EventID `json:"event_id"`
-			} `json:"m.relates_to"`
-		}
-		if json.Unmarshal(e.Content, &content) != nil || content.Relation.Event == "" || content.Relation.Type == "" {
-			return MainThread, nil
-		}
-		if content.Relation.Type == "m.thread" {
-			return string(content.Relation.Event), nil
-		}
-		parent, err := s.store.Events.ByID(ctx, content.Relation.Event)
-		if errors.Is(err, database.ErrNoRows) || err == nil && parent.RoomNID != e.RoomNID {
-			return MainThread, nil
-		}
-		if err != nil {
-			return "", err
-		}
-		e = parent
+func (s *Service) inThread(ctx context.Context, e *storage.Event, thread string) (bool, error) {
+	if thread == MainThread {
+		root, err := s.options.Rooms.Thread(ctx, e)
+		return root == "", err
 	}
-	return MainThread, nil
+	return s.options.Rooms.Belongs(ctx, e, matrix.EventID(thread))
 }
 
 // fullyReadContent is the content of m.fully_read.

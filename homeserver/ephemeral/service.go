@@ -28,9 +28,13 @@ type Notifier interface {
 	User(ctx context.Context, user matrix.UserID) (*notifier.Snapshot, error)
 }
 
-// Rooms knows who is in a room.
+// Rooms knows who is in a room, and which events are in which threads.
 type Rooms interface {
 	Joined(ctx context.Context, room matrix.RoomID, user matrix.UserID) (bool, error)
+	// Thread is the root of the thread that an event is in, or empty.
+	Thread(ctx context.Context, e *storage.Event) (matrix.EventID, error)
+	// Belongs reports whether an event is in a thread or relates to its root.
+	Belongs(ctx context.Context, e *storage.Event, root matrix.EventID) (bool, error)
 }
 
 // AccountData keeps the m.fully_read of users.
