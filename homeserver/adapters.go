@@ -14,9 +14,12 @@ import (
 // The types here let services that don't know each other work together.
 
 // accountWaker wakes the clients of a user whose account data has changed.
-type accountWaker struct{ notifier *notifier.Notifier }
+type accountWaker struct{ *Server }
 
 func (w accountWaker) UserChanged(user matrix.UserID, position int64) {
+	if w.unread != nil {
+		w.unread.UserChanged(user)
+	}
 	w.notifier.UserChanged(user, notifier.AccountData, position)
 }
 

@@ -31,6 +31,7 @@ import (
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
+	"trestle/homeserver/unread"
 	"trestle/internal/config"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -60,6 +61,7 @@ type Server struct {
 	delayed  *delayed.Service
 	invites  *invites.Service
 	sender   *sender.Service
+	unread   *unread.Service
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -154,11 +156,12 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		NoPresence: !s.cfg.Presence.Enabled, IdleAfter: s.cfg.Presence.IdleAfter.Std(),
 	})
 	*listeners = append(*listeners, s.ephemeral)
+	s.unread = s.newUnread()
 	s.sync = syncer.New(syncer.Options{
 		Rooms: s.rooms, Store: s.store, Notifier: s.notifier, AccountData: s.accounts,
-		Ephemeral: s.ephemeral, Keys: s.encryption, Relations: s.related,
+		Ephemeral: s.ephemeral, Keys: s.encryption, Relations: s.related, Unread: s.unread,
 	})
-	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board})
+	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board, Threads: s.unread})
 	s.connectSearch()
 	s.delayed, s.invites = s.newDelayed(limiter), s.newInvites()
 	follow := follower{s.accounts, s.rooms, s.store}
@@ -176,6 +179,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		return err
 	}
 	s.delayed.Start(ctx)
+	if err := s.unread.Start(ctx); err != nil {
+		return err
+	}
 	return s.sender.Start(ctx)
 }
 
@@ -190,7 +196,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities()},
 		Forgot:  s.forgot,
 		Calls:   s.calls(),
@@ -232,6 +238,9 @@ func (s *Server) Close() {
 	}
 	if s.rooms != nil {
 		s.rooms.Stop()
+	}
+	if s.unread != nil {
+		s.unread.Close()
 	}
 	if s.sender != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

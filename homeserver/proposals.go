@@ -14,6 +14,8 @@ func (s *Server) proposals() map[string]bool {
 		"org.matrix.msc3391":            true, // deleting account data
 		"org.matrix.msc3814":            true, // dehydrated devices
 		"org.matrix.msc3890":            true, // silencing devices from afar
+		"org.matrix.msc4306":            true, // threads that users follow
+		"org.matrix.msc4308":            true, // the same in sliding sync
 		"org.matrix.msc3967":            true, // first cross-signing keys without authentication
 	}
 }

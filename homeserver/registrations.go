@@ -87,6 +87,7 @@ func (s *Server) ReloadRegistrations(ctx context.Context) error {
 		return fmt.Errorf("the registrations stay as they were: %w", err)
 	}
 	s.registry.Store(set)
+	s.unread.Ghosts()
 	s.log.InfoContext(ctx, "registrations read again", "appservices", len(set.All()))
 	return s.sender.Reload(ctx)
 }

@@ -148,6 +148,9 @@ var suspendedMay = map[string]bool{
 	"PUT /_matrix/client/v3/room_keys/keys/{roomId}":             true,
 	"PUT /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}": true,
 	"PUT /_matrix/client/v3/user/{userId}/account_data/{type}":   true, // secret storage
+
+	"PUT " + threadPath:    true,
+	"DELETE " + threadPath: true,
 }
 
 // checkOwn keeps suspended users from redacting what others wrote.

@@ -6,7 +6,6 @@ var notRouted = []string{
 	"GET /_matrix/client/v1/auth_metadata",
 	"GET /_matrix/client/v3/login/sso/redirect",
 	"GET /_matrix/client/v3/login/sso/redirect/{idpId}",
-	"GET /_matrix/client/v3/notifications",
 	"GET /_matrix/client/v3/pushers",
 	"POST /_matrix/client/v3/pushers/set",
 }

@@ -17,10 +17,10 @@ type reportsAPI struct {
 func (a *reportsAPI) routes() []api.Route {
 	limited := api.Limit("report")
 	return []api.Route{
-		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/report", api.Guest, a.room, limited,
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/report", api.User, a.room, limited,
 			api.Aliases("/_matrix/client/unstable/org.matrix.msc4151/rooms/{roomId}/report")),
-		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/report/{eventId}", api.Guest, a.event, limited),
-		api.Endpoint(http.MethodPost, "/_matrix/client/v3/users/{userId}/report", api.Guest, a.user, limited,
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/report/{eventId}", api.User, a.event, limited),
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/users/{userId}/report", api.User, a.user, limited,
 			api.Aliases("/_matrix/client/unstable/org.matrix.msc4260/users/{userId}/report")),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"trestle/homeserver/search"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
+	"trestle/homeserver/unread"
 	"trestle/internal/matrix"
 )
 
@@ -37,6 +38,7 @@ type Services struct {
 	Reports    *reports.Service
 	Delayed    *delayed.Service
 	Invites    *invites.Service
+	Unread     *unread.Service
 	Users      UserDirectory
 	Services   AppServices
 	Calls      CallsConfig
@@ -62,6 +64,8 @@ func Routes(s Services) []api.Route {
 		(&syncAPI{sync: s.Sync, accounts: s.Accounts}).routes(),
 		(&oldSyncAPI{s.Sync}).routes(),
 		(&slidingAPI{s.Sliding}).routes(),
+		(&notificationsAPI{s.Unread}).routes(),
+		(&threadsAPI{s.Unread}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
 		(&callsAPI{s.Calls}).routes(),

@@ -23,6 +23,7 @@ const (
 	AccountData Kind = iota
 	ToDevice
 	DeviceList // of somebody who shares a room with the user, or of the user
+	Threads    // which the user follows
 	Presence
 	Keys // counts of one-time keys
 	kinds
@@ -39,6 +40,7 @@ type Notifier struct {
 
 	mu       sync.Mutex
 	position int64 // everything up to here is committed and visible
+	receipt  int64 // position of the newest receipt in any room
 	// serial counts what is not stored: typing and presence. It starts at a
 	// time, so that one from before a restart is smaller than any after it.
 	serial  int64
@@ -53,10 +55,11 @@ type Notifier struct {
 type user struct {
 	ready   chan struct{} // closed once loaded
 	err     error
-	rooms   map[int64]Room // copied on write; nil until loaded
-	moves   []Room         // what happened while it was being loaded; no membership means forgotten
-	last    int64          // position of the newest change that concerns the user
-	serial  int64          // the same for what is not stored
+	rooms   map[int64]Room  // copied on write; nil until loaded
+	moves   []Room          // what happened while it was being loaded; no membership means forgotten
+	last    int64           // position of the newest change that concerns the user
+	serial  int64           // the same for what is not stored
+	counts  map[int64]int64 // serials of the newest counts that came late, by room
 	kinds   [kinds]int64
 	waiters map[*waiter]struct{}
 	used    time.Time
@@ -96,7 +99,7 @@ const (
 // New makes a Notifier that starts at a position.
 func New(memberships Memberships, position int64) *Notifier {
 	return &Notifier{
-		memberships: memberships, position: position, serial: time.Now().UnixMicro(),
+		memberships: memberships, position: position, receipt: position, serial: time.Now().UnixMicro(),
 		users: map[matrix.UserID]*user{}, rooms: map[int64]*room{}, stream: make(chan struct{}),
 	}
 }
@@ -305,6 +308,7 @@ func (n *Notifier) ReceiptsChanged(nid, position int64) {
 	defer n.mu.Unlock()
 	n.advance(position)
 	r := n.room(nid)
+	n.receipt = position
 	r.receipts = position
 	for u := range r.members {
 		u.touch(position)
@@ -345,6 +349,33 @@ func (n *Notifier) PresenceChanged(id matrix.UserID, nids []int64) int64 {
 	}
 	n.advance(0)
 	return n.serial
+}
+
+// LastReceipt is the position of the newest receipt in any room.
+func (n *Notifier) LastReceipt() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.receipt
+}
+
+// CountsChanged takes in that what a user has not read in rooms was counted
+// later than the user was told of the rest.
+func (n *Notifier) CountsChanged(id matrix.UserID, nids []int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.loaded(id)
+	if u == nil {
+		return
+	}
+	n.serial++
+	if u.counts == nil {
+		u.counts = map[int64]int64{}
+	}
+	for _, nid := range nids {
+		u.counts[nid] = n.serial
+	}
+	u.serial = n.serial
+	u.wake()
 }
 
 // Advance takes in a committed position that concerns no user who waits here.

@@ -30,6 +30,7 @@ func (s *Snapshot) Changed(kind Kind, after int64) bool { return s.kinds[kind] >
 // Activity is what may be new in a room.
 type Activity struct {
 	Last, Receipts, Serial int64
+	Counts                 int64 // serial of counts of the user that came late
 	// Ring is the newest events, oldest first, and holds every event after
 	// Complete. It must not be changed.
 	Ring     []*storage.Event
@@ -131,7 +132,7 @@ func (s *Snapshot) Room(nid int64) Activity {
 	r := s.n.room(nid)
 	// The ring is shifted in place: give away a copy.
 	return Activity{
-		Last: r.last, Receipts: r.receipts, Serial: r.serial, Complete: r.complete,
+		Last: r.last, Receipts: r.receipts, Serial: r.serial, Counts: s.u.counts[nid], Complete: r.complete,
 		Ring: append([]*storage.Event(nil), r.ring...),
 	}
 }
@@ -147,7 +148,7 @@ func (s *Snapshot) Active(position, serial int64) []int64 {
 			continue
 		}
 		r := s.n.room(nid)
-		if r.last > position || r.receipts > position || r.serial > serial || r.data > position {
+		if r.last > position || r.receipts > position || r.serial > serial || r.data > position || s.u.counts[nid] > serial {
 			nids = append(nids, nid)
 		}
 	}

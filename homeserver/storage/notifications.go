@@ -126,16 +126,16 @@ func (s *Notifications) Before(ctx context.Context, userNID, position int64, hig
 	if highlights {
 		stmt = selectHighlightsBefore
 	}
-	return s.query(ctx, stmt, userNID, position, limit)
+	return readNotifications(ctx, s.db.Read(), stmt, userNID, position, limit)
 }
 
 // After is up to limit notifications of a user from after a position, oldest first.
 func (s *Notifications) After(ctx context.Context, userNID, position int64, limit int) ([]Notification, error) {
-	return s.query(ctx, selectNotificationsAfter, userNID, position, limit)
+	return readNotifications(ctx, s.db.Read(), selectNotificationsAfter, userNID, position, limit)
 }
 
-func (s *Notifications) query(ctx context.Context, stmt *database.Statement, args ...any) ([]Notification, error) {
-	rows, err := s.db.Read().Query(ctx, stmt, args...)
+func readNotifications(ctx context.Context, from database.Querier, stmt *database.Statement, args ...any) ([]Notification, error) {
+	rows, err := from.Query(ctx, stmt, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -93,8 +93,8 @@ func (s *Notifications) Recount(ctx context.Context, tx *database.Tx, userNID, r
 }
 
 // UnreadAt is the unread notifications of the event at a position.
-func (s *Notifications) UnreadAt(ctx context.Context, position int64) ([]Notification, error) {
-	return s.query(ctx, selectNotifiedUnread, position)
+func (s *Notifications) UnreadAt(ctx context.Context, from database.Querier, position int64) ([]Notification, error) {
+	return readNotifications(ctx, from, selectNotifiedUnread, position)
 }
 
 // DeleteAt deletes the notifications of the event at a position.

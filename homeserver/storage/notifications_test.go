@@ -62,7 +62,7 @@ func TestNotifications(t *testing.T) {
 			{"a page", positions(s.Before(ctx, 1, 99, false, 1)), []int64{12}},
 			{"highlights", positions(s.Before(ctx, 1, 99, true, 10)), []int64{11}},
 			{"after a position", positions(s.After(ctx, 1, 10, 10)), []int64{11, 12}},
-			{"of an event", positions(s.UnreadAt(ctx, 12)), []int64{12, 12}},
+			{"of an event", positions(s.UnreadAt(ctx, db.Read(), 12)), []int64{12, 12}},
 		} {
 			if !slices.Equal(c.got, c.want) {
 				t.Errorf("%s: %v, want %v", c.name, c.got, c.want)

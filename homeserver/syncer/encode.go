@@ -83,6 +83,12 @@ func (r *JoinedRoom) write(w *writer) {
 	w.timeline(r.Timeline)
 	w.list("ephemeral", r.Ephemeral)
 	w.list("account_data", r.AccountData)
+	if r.Unread != nil {
+		w.other("unread_notifications", r.Unread)
+	}
+	if len(r.UnreadThreads) > 0 {
+		w.other("unread_thread_notifications", r.UnreadThreads)
+	}
 }
 
 func (r *LeftRoom) write(w *writer) {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"encoding/json"
 
+	"trestle/homeserver/unread"
 	"trestle/internal/matrix"
 )
 
@@ -50,6 +51,14 @@ type JoinedRoom struct {
 	Timeline           *Timeline  `json:"timeline,omitempty"`
 	Ephemeral          *EventList `json:"ephemeral,omitempty"`
 	AccountData        *EventList `json:"account_data,omitempty"`
+
+	Unread        *unread.Count                   `json:"unread_notifications,omitempty"`
+	UnreadThreads map[matrix.EventID]unread.Count `json:"unread_thread_notifications,omitempty"`
+}
+
+// empty reports whether there is nothing in it.
+func (r *JoinedRoom) empty() bool {
+	return r.Summary == nil && r.State == nil && r.StateAfter == nil && r.Timeline == nil && r.Ephemeral == nil && r.AccountData == nil && r.Unread == nil
 }
 
 // An InvitedRoom is an invite.

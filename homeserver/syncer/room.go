@@ -199,11 +199,38 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 	if newcomer && joined.AccountData == nil {
 		joined.AccountData = &EventList{[]json.RawMessage{}} // clients read the list, too, of a room without any
 	}
-	if !c.whole && *joined == (JoinedRoom{}) {
+	if c.whole || max(activity.Last, activity.Receipts) > b.since.Position || activity.Counts > b.since.Serial {
+		if err := b.unread(info, joined, c.whole || activity.Counts > b.since.Serial); err != nil {
+			return nil, err
+		}
+	}
+	if !c.whole && joined.empty() {
 		return nil, nil
 	}
 	joined.StateAfter = b.stateAfter(joined.StateAfter)
 	return joined, nil
+}
+
+// unread puts in what the user has not read in a room: with whatever else is
+// new, and where it may have changed by itself.
+func (b *build) unread(info *storage.RoomInfo, joined *JoinedRoom, changed bool) error {
+	if b.Unread == nil {
+		return nil
+	}
+	room, err := b.Unread.Counts(b.ctx, b.req.User, info.NID, b.snap.Position)
+	if err != nil {
+		return err
+	}
+	if !changed && room.Changed <= b.since.Position && joined.empty() {
+		return nil
+	}
+	count := room.Total()
+	if b.req.Filter.Room.Timeline.UnreadThreadNotifications {
+		count = room.Main
+		joined.UnreadThreads = room.Threads
+	}
+	joined.Unread = &count
+	return nil
 }
 
 // dataOf is what the filter lets through of the account data for a room.

@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
+	"trestle/homeserver/unread"
 	"trestle/internal/lru"
 	"trestle/internal/matrix"
 )
@@ -55,6 +56,12 @@ type Keys interface {
 	Counts(ctx context.Context, user matrix.UserID, device matrix.DeviceID) (oneTime map[string]int, fallback []string, err error)
 }
 
+// Unread counts what users have not read.
+type Unread interface {
+	// Counts is what a user has not read in a room, with all that happened up to a position.
+	Counts(ctx context.Context, user matrix.UserID, room, position int64) (unread.Room, error)
+}
+
 // Options are what a Service needs.
 type Options struct {
 	Rooms       *rooms.Service
@@ -64,6 +71,7 @@ type Options struct {
 	Ephemeral   Ephemeral
 	Keys        Keys
 	Relations   *relations.Service
+	Unread      Unread // nil: nobody counts
 	Now         func() time.Time
 }
 

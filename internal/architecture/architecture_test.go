@@ -85,6 +85,7 @@ var services = []string{
 	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/media/...",
 	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
 	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
+	"homeserver/unread",
 }
 
 var rules = []rule{

@@ -35,8 +35,8 @@ func (b *roomBuild) describe(direct bool) (changed bool, err error) {
 	if b.fresh || f.joined != was.joined || f.invited != was.invited {
 		b.room.Joined, b.room.Invited, changed = &f.joined, &f.invited, true
 	}
-	changed = changed || f.notifications != was.notifications || f.highlights != was.highlights
 	if b.req.Proposed {
+		changed = changed || f.notifications != was.notifications || f.highlights != was.highlights
 		b.room.Notifications, b.room.Highlights = &f.notifications, &f.highlights
 	}
 	return changed, nil
@@ -64,9 +64,12 @@ func (b *roomBuild) describeJoined(f *facts) (heroes []Hero, err error) {
 		}
 		f.heroes = string(raw)
 	}
-	if b.unread != nil {
-		f.notifications, f.highlights, err = b.unread.Unread(b.ctx, b.req.User, b.e.info.ID)
+	if b.sync.Unread == nil {
+		return heroes, nil
 	}
+	unread, err := b.sync.Unread.Counts(b.ctx, b.req.User, b.e.at.NID, b.snap.Position)
+	count := unread.Total()
+	f.notifications, f.highlights = count.Notifications, count.Highlights
 	return heroes, err
 }
 

@@ -24,6 +24,8 @@ type extensions struct {
 	AccountData roomExtension `json:"account_data"`
 	Receipts    roomExtension `json:"receipts"`
 	Typing      roomExtension `json:"typing"`
+	// As long as it is a proposal.
+	Threads threadExtension `json:"io.element.msc4308.thread_subscriptions"`
 
 	since int64 // of to_device
 }
@@ -48,7 +50,7 @@ func (x *extensions) check() error {
 			return matrix.InvalidParam("%.100q is no since of to_device of this server.", since)
 		}
 	}
-	return nil
+	return x.Threads.check()
 }
 
 // acknowledge takes in that the device has the messages before its since.
@@ -73,6 +75,7 @@ func (a *answer) extend() error {
 		{x.AccountData.Enabled, a.accountData},
 		{x.Receipts.Enabled, a.receipts},
 		{x.Typing.Enabled, a.typing},
+		{x.Threads.Enabled, a.threads},
 	} {
 		if part.enabled {
 			if err := part.fill(); err != nil {

@@ -69,6 +69,8 @@ type Extensions struct {
 	AccountData *AccountData `json:"account_data,omitempty"`
 	Receipts    *RoomEvents  `json:"receipts,omitempty"`
 	Typing      *RoomEvents  `json:"typing,omitempty"`
+
+	Threads *ThreadSubscriptions `json:"io.element.msc4308.thread_subscriptions,omitempty"`
 }
 
 // ToDevice is messages to the device.

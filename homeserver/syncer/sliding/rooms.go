@@ -121,7 +121,7 @@ func (a *answer) mayHaveNews(e *entry, was *sent, c *config, direct bool) bool {
 		return a.active[e.at.NID]
 	}
 	activity := a.snap.Room(e.at.NID)
-	return activity.Last > since.Position || activity.Receipts > since.Position
+	return activity.Last > since.Position || activity.Receipts > since.Position || activity.Counts > since.Serial
 }
 
 func (a *answer) room(e *entry, was *sent, c *config, direct bool) error {

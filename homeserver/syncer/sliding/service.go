@@ -14,25 +14,18 @@ import (
 	"trestle/internal/matrix"
 )
 
-// Unread counts what a user has not read.
-type Unread interface {
-	// Unread is how many notifications, and how many of these are highlights,
-	// a user has in a room.
-	Unread(ctx context.Context, user matrix.UserID, room matrix.RoomID) (notifications, highlights int64, err error)
-}
-
 // Options are what a Service needs.
 type Options struct {
-	Sync   *syncer.Service
-	Board  *Board
-	Unread Unread // nil: nobody counts
+	Sync    *syncer.Service
+	Board   *Board
+	Threads Threads // nil: nobody follows any
 }
 
 // A Service is safe for concurrent use.
 type Service struct {
 	sync       *syncer.Service
 	board      *Board
-	unread     Unread
+	followed   Threads
 	conns      *connections
 	departures *lru.Cache[int64, departure]
 }
@@ -43,7 +36,7 @@ const keptDepartures = 50_000
 // New makes a Service.
 func New(o Options) *Service {
 	return &Service{
-		sync: o.Sync, board: o.Board, unread: o.Unread, conns: newConnections(),
+		sync: o.Sync, board: o.Board, followed: o.Threads, conns: newConnections(),
 		departures: lru.New[int64, departure](keptDepartures, nil),
 	}
 }

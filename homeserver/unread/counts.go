@@ -1,0 +1,266 @@
+package unread
+
+import (
+	"context"
+	"time"
+
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// A Count is how much is unread.
+type Count struct {
+	Notifications int64 `json:"notification_count"`
+	Highlights    int64 `json:"highlight_count"`
+}
+
+// A Room is what a user has not read in a room.
+type Room struct {
+	Main    Count                    // of the main timeline
+	Threads map[matrix.EventID]Count // of threads with something unread, by their roots
+	// Changed is a position behind which nothing of this has changed.
+	Changed int64
+}
+
+// Total is the sum of all threads.
+func (r *Room) Total() Count {
+	sum := r.Main
+	for _, c := range r.Threads {
+		sum.Notifications += c.Notifications
+		sum.Highlights += c.Highlights
+	}
+	return sum
+}
+
+// tally is what is unread of one thread.
+type tally struct {
+	Count
+	root   matrix.EventID
+	newest int64 // position of the newest notification
+}
+
+// account is what a user has not read, by rooms and the roots of threads.
+type account struct {
+	rooms map[int64]map[int64]*tally
+	// unsure are steps with marks whose effect shows only in the database.
+	unsure map[*step]bool
+	// changed is where a step has last changed the counts of a room; of other
+	// rooms they may be as new as since.
+	changed map[int64]int64
+	since   int64
+}
+
+func newAccount() *account {
+	return &account{rooms: map[int64]map[int64]*tally{}, unsure: map[*step]bool{}, changed: map[int64]int64{}}
+}
+
+func (a *account) size() int { return 1 + len(a.rooms) }
+
+// A step is what a part of the stream has changed.
+type step struct {
+	upTo int64
+	ops  []op
+	// redacted is the positions of events that notify nobody any more.
+	redacted []int64
+}
+
+func (st *step) weight() int { return len(st.ops) + len(st.redacted) }
+
+// An op is a notification, or a mark: all in a thread up to a position is read.
+type op struct {
+	user         resident
+	room         int64
+	thread       thread // for marks also [storage.WholeRoom]
+	position     int64
+	notification *storage.Notification // nil for a mark
+	uncounted    bool                  // of a room that the user is not in
+}
+
+// apply changes the counts as an op of a step says. What it cannot tell without
+// knowing the positions of all that is unread is unsure until the step is stored.
+func (a *account) apply(st *step, o *op) {
+	a.changed[o.room] = st.upTo
+	if !a.change(o) {
+		a.unsure[st] = true
+	}
+}
+
+func (a *account) change(o *op) (sure bool) {
+	threads := a.rooms[o.room]
+	if o.notification != nil {
+		if o.uncounted {
+			return true
+		}
+		if threads == nil {
+			threads = map[int64]*tally{}
+			a.rooms[o.room] = threads
+		}
+		t := threads[o.thread.nid]
+		if t == nil {
+			t = &tally{root: o.thread.id}
+			threads[o.thread.nid] = t
+		}
+		t.Notifications++
+		if o.notification.Highlight {
+			t.Highlights++
+		}
+		t.newest = o.position
+		return true
+	}
+	sure = true
+	for nid, t := range threads {
+		switch {
+		case o.thread.nid != storage.WholeRoom && o.thread.nid != nid:
+		case t.newest <= o.position:
+			delete(threads, nid)
+		case t.Notifications > 1:
+			sure = false
+		}
+	}
+	if len(threads) == 0 {
+		delete(a.rooms, o.room)
+	}
+	return sure
+}
+
+// replay applies those ops of a step that are the user's, in one room if it is not 0.
+func (a *account) replay(st *step, user, room int64) {
+	for i := range st.ops {
+		o := &st.ops[i]
+		if o.user.nid != user || room != 0 && o.room != room {
+			continue
+		}
+		a.apply(st, o)
+	}
+}
+
+// patience bounds how long an answer waits until what is new in it is counted
+// (Client-Server API § Push Notifications, Server behaviour).
+const patience = 250 * time.Millisecond
+
+// Counts is what a user has not read in a room, by its number, with all that
+// happened up to a position. If counting is far behind, it is what was counted
+// so far, and the user's clients are woken later.
+func (s *Service) Counts(ctx context.Context, user matrix.UserID, room, position int64) (Room, error) {
+	a, err := s.counted(ctx, user, position)
+	if err != nil {
+		return Room{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := Room{Changed: max(a.changed[room], a.since)}
+	for nid, t := range a.rooms[room] {
+		if nid == 0 {
+			r.Main = t.Count
+			continue
+		}
+		if r.Threads == nil {
+			r.Threads = map[matrix.EventID]Count{}
+		}
+		r.Threads[t.root] = t.Count
+	}
+	return r, nil
+}
+
+// Badge is how many notifications a user has not read, and in how many rooms.
+func (s *Service) Badge(ctx context.Context, user matrix.UserID) (notifications, rooms int64, err error) {
+	a, err := s.counted(ctx, user, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, threads := range a.rooms {
+		rooms++
+		for _, t := range threads {
+			notifications += t.Notifications
+		}
+	}
+	return notifications, rooms, nil
+}
+
+// counted waits, not for long, until everything up to a position is counted
+// for a user.
+func (s *Service) counted(ctx context.Context, user matrix.UserID, position int64) (*account, error) {
+	var timer *time.Timer
+	for {
+		a, err := s.account(ctx, user)
+		if err != nil {
+			return nil, err
+		}
+		moved, done := s.settled(a, position)
+		if done {
+			return a, nil
+		}
+		if timer == nil {
+			timer = time.NewTimer(patience)
+			defer timer.Stop()
+		}
+		select {
+		case <-moved:
+		case <-timer.C:
+			s.mu.Lock()
+			s.overdue[user] = true
+			s.mu.Unlock()
+			return a, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *Service) settled(a *account, position int64) (moved <-chan struct{}, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved, s.position >= position && len(a.unsure) == 0
+}
+
+// account is what a user has not read: from memory, or else from the database
+// and what has yet to go there.
+func (s *Service) account(ctx context.Context, user matrix.UserID) (*account, error) {
+	if a, ok := s.accounts.Get(user); ok {
+		return a, nil
+	}
+	nids, err := s.Store.Users.Lookup(ctx, []string{string(user)})
+	if err != nil {
+		return nil, err
+	}
+	nid := nids[string(user)]
+	s.table.RLock()
+	defer s.table.RUnlock()
+	counts, err := s.Notifications.Counts(ctx, nid)
+	if err != nil {
+		return nil, err
+	}
+	a := newAccount()
+	s.fill(ctx, a, counts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.accounts.Get(user); ok {
+		return known, nil
+	}
+	for _, st := range s.pending {
+		a.replay(st, nid, 0)
+	}
+	a.since = s.position
+	s.accounts.Put(user, a)
+	return a, nil
+}
+
+// fill puts counts of the database into an account.
+func (s *Service) fill(ctx context.Context, a *account, counts []storage.Count) {
+	for _, c := range counts {
+		t := &tally{Count: Count{c.Notifications, c.Highlights}, newest: c.Newest}
+		if c.ThreadNID != 0 {
+			root, err := s.Store.Events.ByNID(ctx, c.ThreadNID)
+			if err != nil {
+				continue // the thread is no more
+			}
+			t.root = root.ID
+		}
+		if a.rooms[c.RoomNID] == nil {
+			a.rooms[c.RoomNID] = map[int64]*tally{}
+		}
+		a.rooms[c.RoomNID][c.ThreadNID] = t
+	}
+}

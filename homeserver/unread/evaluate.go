@@ -1,0 +1,297 @@
+package unread
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/push"
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+func isMissing(err error) bool { return errors.Is(err, database.ErrNoRows) }
+
+// An evaluation holds the events of a part of the stream against rules.
+type evaluation struct {
+	*Service
+	ctx  context.Context
+	step *step
+	now  int64 // Unix ms
+	// added is where the step has something to read for users.
+	added map[place]bool
+}
+
+// A place is a user in a room.
+type place struct{ user, room int64 }
+
+// event takes in one event.
+func (v *evaluation) event(e *storage.Event) error {
+	if e.Position != e.Ordering {
+		return nil // history that came later
+	}
+	users, err := v.residentsAt(v.ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := v.sender(e, users); err != nil {
+		return err
+	}
+	if e.Type == "m.room.redaction" {
+		if err := v.redaction(e); err != nil {
+			return err
+		}
+	}
+	if e.RedactedBy != 0 {
+		return nil
+	}
+	return v.notify(e, users)
+}
+
+// sender takes in what an event says of how far users have read: whoever sends
+// something has read what was before in that thread, and whoever comes into a
+// room or goes has read all (Client-Server API § Marking notifications as read).
+func (v *evaluation) sender(e *storage.Event, users []resident) error {
+	if e.Type == "m.room.member" && e.IsState() {
+		user := matrix.UserID(*e.StateKey)
+		if e.Membership() == "invite" || !v.Rooms.Local(user) || v.Ghost(user) {
+			return nil
+		}
+		nid, err := v.Store.Users.NID(v.ctx, string(user))
+		if err != nil {
+			return err
+		}
+		return v.mark(resident{user, nid}, e.RoomNID, wholeRoom, e.Position)
+	}
+	for _, u := range users {
+		if u.id == e.Sender {
+			in, err := v.threadOf(v.ctx, e)
+			if err != nil {
+				return err
+			}
+			return v.mark(u, e.RoomNID, in, e.Position)
+		}
+	}
+	return nil
+}
+
+// mark takes in that a user has read something, if there was something to read.
+func (v *evaluation) mark(user resident, room int64, in thread, position int64) error {
+	a, err := v.account(v.ctx, user.id)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	unread := len(a.rooms[room]) > 0
+	v.mu.Unlock()
+	if unread || v.added[place{user.nid, room}] {
+		v.step.ops = append(v.step.ops, op{user: user, room: room, thread: in, position: position})
+	}
+	return nil
+}
+
+// receipt takes in how far a user of this server has read.
+func (v *evaluation) receipt(r storage.Receipt) error {
+	if !v.Rooms.Local(r.User) || v.Ghost(r.User) {
+		return nil
+	}
+	nid, err := v.Store.Users.NID(v.ctx, string(r.User))
+	if err != nil {
+		return err
+	}
+	in := wholeRoom
+	switch r.Thread {
+	case "":
+	case mainThread:
+		in = thread{}
+	default:
+		if in, err = v.rootOf(v.ctx, r.RoomNID, matrix.EventID(r.Thread)); in.nid == 0 || err != nil {
+			return err
+		}
+	}
+	return v.mark(resident{r.User, nid}, r.RoomNID, in, r.Ordering)
+}
+
+// mainThread is the thread of receipts for the main timeline.
+const mainThread = "main"
+
+// redaction takes in that an event is not what it was: it notifies nobody.
+func (v *evaluation) redaction(e *storage.Event) error {
+	target, err := v.Store.Events.ByID(v.ctx, e.Redacts)
+	if isMissing(err) {
+		return nil
+	}
+	if err == nil && target.RedactedBy == e.NID {
+		v.step.redacted = append(v.step.redacted, target.Position)
+	}
+	return err
+}
+
+// notify finds out whom an event notifies.
+func (v *evaluation) notify(e *storage.Event, users []resident) error {
+	invited, err := v.invited(e)
+	if err != nil {
+		return err
+	}
+	if invited == nil && (len(users) == 0 || len(users) == 1 && users[0].id == e.Sender) {
+		return nil
+	}
+	in, err := v.threadOf(v.ctx, e)
+	if err != nil {
+		return err
+	}
+	event, err := v.read(e, in)
+	if event == nil || err != nil {
+		return err
+	}
+	for _, u := range users {
+		if err := v.hold(event, e, in, u, false); err != nil {
+			return err
+		}
+	}
+	if invited != nil {
+		return v.hold(event, e, in, *invited, true)
+	}
+	return nil
+}
+
+// invited is the user of this server whom an event invites, or nil.
+func (v *evaluation) invited(e *storage.Event) (*resident, error) {
+	if e.Type != "m.room.member" || !e.IsState() || e.Membership() != "invite" {
+		return nil, nil
+	}
+	user := matrix.UserID(*e.StateKey)
+	if !v.Rooms.Local(user) || v.Ghost(user) {
+		return nil, nil
+	}
+	nid, err := v.Store.Users.NID(v.ctx, string(user))
+	return &resident{user, nid}, err
+}
+
+// read makes an event ready to be held against rules; nil if that cannot be.
+func (v *evaluation) read(e *storage.Event, in thread) (*push.Event, error) {
+	event, err := push.NewEvent(e.AppendClient(nil, matrix.ClientOptions{}))
+	if err != nil {
+		v.Log.ErrorContext(v.ctx, "an event notifies nobody", "event", e.ID, "err", err)
+		return nil, nil
+	}
+	room, err := v.Rooms.Head(v.ctx, e.RoomNID)
+	if err != nil {
+		return nil, err
+	}
+	event.Members = room.Summary.JoinedMembers
+	event.MayNotify = func(key string) bool {
+		levels, err := v.Rooms.PowerLevels(v.ctx, room.Info())
+		return err == nil && levels.User(e.Sender) >= levels.Notification(key)
+	}
+	if in.nid != 0 {
+		event.Subscribed = func(user matrix.UserID) bool {
+			subscribers, err := v.subscribersOf(v.ctx, in.nid)
+			if err != nil {
+				v.Log.Warn("who follows a thread", "root", in.id, "err", err)
+				return false
+			}
+			nids, err := v.Store.Users.Lookup(v.ctx, []string{string(user)})
+			return err == nil && subscribers[nids[string(user)]]
+		}
+	}
+	return event, nil
+}
+
+// hold holds an event against the rules of one user.
+func (v *evaluation) hold(event *push.Event, e *storage.Event, in thread, user resident, invited bool) error {
+	if user.id == e.Sender {
+		return nil
+	}
+	rules, err := v.Rules.Rules(v.ctx, user.id)
+	if err != nil {
+		return err
+	}
+	reader := push.Reader{User: user.id}
+	if rules.NeedsName() {
+		if reader.DisplayName, err = v.displayName(e, user.id); err != nil {
+			return err
+		}
+	}
+	actions := rules.Match(event, &reader)
+	if !actions.Notify {
+		return nil
+	}
+	whom, err := v.unwantedOf(v.ctx, user.id)
+	if err != nil || whom.Ignores(e.Sender) || invited && whom.Invite(e.Sender) != accounts.Welcome {
+		return err
+	}
+	v.added[place{user.nid, e.RoomNID}] = true
+	v.step.ops = append(v.step.ops, op{
+		user: user, room: e.RoomNID, thread: in, position: e.Position, uncounted: invited,
+		notification: &storage.Notification{
+			UserNID: user.nid, Position: e.Position, RoomNID: e.RoomNID, EventNID: e.NID, ThreadNID: in.nid,
+			Highlight: actions.Highlight, TS: v.now, Actions: actions.List,
+		},
+	})
+	return nil
+}
+
+// displayName is a user's in the room of an event.
+func (v *evaluation) displayName(e *storage.Event, user matrix.UserID) (string, error) {
+	state, err := v.Rooms.At(v.ctx, e.RoomNID, e.Root)
+	if err != nil {
+		return "", err
+	}
+	member, err := state.Event(v.ctx, "m.room.member", string(user))
+	if member == nil || err != nil {
+		return "", err
+	}
+	var content struct {
+		DisplayName json.RawMessage `json:"displayname"`
+	}
+	var name string
+	// What is no text is no name.
+	if json.Unmarshal(member.Content, &content) == nil {
+		_ = json.Unmarshal(content.DisplayName, &name)
+	}
+	return name, nil
+}
+
+// evaluate makes a step of a part of the stream: up to a position or, if there
+// is more than fits, less far.
+func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error) {
+	const most = 500
+	events, err := s.Store.Events.Stream(ctx, after, upTo, most)
+	if err != nil {
+		return nil, err
+	}
+	if len(events) == most {
+		upTo = events[most-1].Position
+	}
+	var receipts []storage.Receipt
+	if s.Notifier.LastReceipt() > after {
+		if receipts, err = s.Receipts.Stream(ctx, after, upTo, most); err != nil {
+			return nil, err
+		}
+		if len(receipts) >= most {
+			upTo = receipts[len(receipts)-1].Position
+		}
+	}
+	v := &evaluation{Service: s, ctx: ctx, step: &step{upTo: upTo}, now: s.Now().UnixMilli(), added: map[place]bool{}}
+	for _, e := range events {
+		if e.Position > upTo {
+			break
+		}
+		if err := v.event(e); err != nil {
+			if isMissing(err) && ctx.Err() == nil {
+				continue // its room was removed meanwhile
+			}
+			return nil, fmt.Errorf("event %s: %w", e.ID, err)
+		}
+	}
+	for _, r := range receipts {
+		if err := v.receipt(r); err != nil {
+			return nil, fmt.Errorf("receipt of %s: %w", r.User, err)
+		}
+	}
+	return v.step, nil
+}

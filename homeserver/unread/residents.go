@@ -1,0 +1,188 @@
+package unread
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync/atomic"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// A resident is a user of this server who may be in a room.
+type resident struct {
+	id  matrix.UserID
+	nid int64
+}
+
+// residents is those in one room, as of the event that was looked at last.
+type residents struct {
+	users []resident
+}
+
+// changes counts what makes caches wrong, so that nobody puts back what was
+// read before.
+type changes struct{ n atomic.Int64 }
+
+func (c *changes) add()       { c.n.Add(1) }
+func (c *changes) now() int64 { return c.n.Load() }
+
+// residentsAt is the users of this server who are in the room of an event once
+// it has happened. It has to be called for every event of the room, in order.
+func (s *Service) residentsAt(ctx context.Context, e *storage.Event) ([]resident, error) {
+	known, ok := s.members.Get(e.RoomNID)
+	if !ok {
+		return s.loadResidents(ctx, e)
+	}
+	if e.Type != "m.room.member" || !e.IsState() {
+		return known.users, nil
+	}
+	user := matrix.UserID(*e.StateKey)
+	if !s.Rooms.Local(user) {
+		return known.users, nil
+	}
+	without := slices.DeleteFunc(slices.Clone(known.users), func(r resident) bool { return r.id == user })
+	if e.Membership() == "join" && !s.Ghost(user) {
+		nid, err := s.Store.Users.NID(ctx, string(user))
+		if err != nil {
+			return nil, err
+		}
+		without = append(without, resident{user, nid})
+	}
+	s.members.Put(e.RoomNID, &residents{without})
+	return without, nil
+}
+
+// loadResidents reads them of the state.
+func (s *Service) loadResidents(ctx context.Context, e *storage.Event) ([]resident, error) {
+	before := s.changes.now()
+	state, err := s.Rooms.At(ctx, e.RoomNID, e.Root)
+	if err != nil {
+		return nil, err
+	}
+	members, err := state.Events(ctx, func(key storage.StateKey) bool {
+		user := matrix.UserID(key.Key)
+		return key.Type == "m.room.member" && s.Rooms.Local(user) && !s.Ghost(user)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, m := range members {
+		if m.Membership() == "join" {
+			names = append(names, *m.StateKey)
+		}
+	}
+	nids, err := s.Store.Users.Lookup(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	found := new(residents)
+	for _, name := range names {
+		found.users = append(found.users, resident{matrix.UserID(name), nids[name]})
+	}
+	if s.changes.now() == before {
+		s.members.Put(e.RoomNID, found)
+	}
+	return found.users, nil
+}
+
+// unwanted is whom a user does not want to hear from.
+type unwanted struct{ *accounts.Unwanted }
+
+func (s *Service) unwantedOf(ctx context.Context, user matrix.UserID) (*unwanted, error) {
+	if known, ok := s.unwanted.Get(user); ok {
+		return known, nil
+	}
+	before := s.changes.now()
+	read, err := accounts.UnwantedOf(func(dataType string) (json.RawMessage, error) {
+		content, err := s.AccountData.AccountData(ctx, user, "", dataType)
+		if matrix.Code(err) == "M_NOT_FOUND" {
+			return nil, nil
+		}
+		return content, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	u := &unwanted{read}
+	if s.changes.now() == before {
+		s.unwanted.Put(user, u)
+	}
+	return u, nil
+}
+
+// A thread is its root; without one, the main timeline.
+type thread struct {
+	id  matrix.EventID
+	nid int64
+}
+
+// wholeRoom stands for all threads.
+var wholeRoom = thread{nid: storage.WholeRoom}
+
+// threadOf is the thread that an event is in. One whose root is not known here
+// is none.
+func (s *Service) threadOf(ctx context.Context, e *storage.Event) (thread, error) {
+	relation := e.Relation()
+	if relation == nil {
+		return thread{}, nil
+	}
+	// Events that relate to the same one in the same way are in the same thread.
+	key := relation.Parent
+	if relation.Type != "m.thread" {
+		key = "~" + key
+	}
+	if known, ok := s.threads.Get(key); ok {
+		return known, nil
+	}
+	root, err := s.Rooms.Thread(ctx, e)
+	if err != nil {
+		return thread{}, err
+	}
+	found, err := s.rootOf(ctx, e.RoomNID, root)
+	if err != nil {
+		return thread{}, err
+	}
+	if found.nid != 0 || root == "" { // an unknown root may come yet
+		s.threads.Put(key, found)
+	}
+	return found, nil
+}
+
+// rootOf is the thread with that root in a room.
+func (s *Service) rootOf(ctx context.Context, room int64, root matrix.EventID) (thread, error) {
+	if root == "" {
+		return thread{}, nil
+	}
+	e, err := s.Store.Events.ByID(ctx, root)
+	if isMissing(err) || err == nil && e.RoomNID != room {
+		return thread{}, nil
+	}
+	if err != nil {
+		return thread{}, err
+	}
+	return thread{e.ID, e.NID}, nil
+}
+
+// subscribersOf is the numbers of those who follow a thread.
+func (s *Service) subscribersOf(ctx context.Context, root int64) (map[int64]bool, error) {
+	if known, ok := s.subscribers.Get(root); ok {
+		return known, nil
+	}
+	before := s.changes.now()
+	nids, err := s.Threads.Subscribers(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int64]bool, len(nids))
+	for _, nid := range nids {
+		found[nid] = true
+	}
+	if s.changes.now() == before {
+		s.subscribers.Put(root, found)
+	}
+	return found, nil
+}
