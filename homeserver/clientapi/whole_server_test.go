@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ type wholeServer struct {
 	t    *testing.T
 	url  string
 	http *http.Client
+	// close ends the server before the test does.
+	close func()
 }
 
 func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *wholeServer {
@@ -48,10 +51,10 @@ func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *w
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Close)
 	listener := httptest.NewServer(server.Handler())
-	t.Cleanup(listener.Close)
-	return &wholeServer{t: t, url: listener.URL, http: &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}}
+	end := sync.OnceFunc(func() { listener.Close(); server.Close() })
+	t.Cleanup(end)
+	return &wholeServer{t: t, close: end, url: listener.URL, http: &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}}
 }
 
 // plain is the same server for requests that the specification's files do not
