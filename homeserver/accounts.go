@@ -14,7 +14,7 @@ func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter)
 	secret := sha256.Sum256(append([]byte("account tokens\x00"), key.Private.Seed()...))
 	o := accounts.Options{
 		ServerName: s.cfg.ServerName, DB: s.db, Store: storage.NewAccounts(s.db), AppServices: s.registry,
-		Notifier: accountWaker{s}, Secret: secret[:], Log: s.log,
+		Notifier: accountWaker{s}, Secret: secret[:], Log: s.log, LegacyMentions: s.cfg.Accounts.LegacyMentions,
 		OpenRegistration: s.cfg.OpenRegistration, Guests: s.cfg.Registration.Guests,
 		SharedSecret: s.cfg.RegistrationSharedSecret.Reveal(),
 		Passwords: accounts.PasswordOptions{

@@ -7,16 +7,21 @@ import (
 	"trestle/internal/matrix"
 )
 
-// A PushKind is one of the five kinds of push rules.
+// A PushKind is one of the kinds of push rules.
 type PushKind string
+
+// postcontent is a proposal yet (MSC4306): users have no rules of this kind.
+const postcontent PushKind = "postcontent"
 
 // PushKinds are all kinds, most important first (Client-Server API § Push
 // Rules).
-var PushKinds = []PushKind{"override", "content", "room", "sender", "underride"}
+var PushKinds = []PushKind{"override", "content", postcontent, "room", "sender", "underride"}
 
 // hasConditions reports whether rules of the kind have conditions of their
 // own; the others imply theirs.
-func (k PushKind) hasConditions() bool { return k == "override" || k == "underride" }
+func (k PushKind) hasConditions() bool {
+	return k == "override" || k == "underride" || k == postcontent
+}
 
 // A PushRule is one rule. Conditions and Actions are JSON arrays; conditions
 // of kinds that this server does not know are kept, and never match.
@@ -61,10 +66,14 @@ const masterRule = ".m.rule.master"
 const userIDMark = "[the user's Matrix ID]"
 
 // predefined returns the server-default rules for a user (Client-Server API
-// § Predefined Rules), in order of importance.
-func predefined(user matrix.UserID) Ruleset {
+// § Predefined Rules), in order of importance. legacy adds those that look for
+// the user's name in the text.
+func predefined(user matrix.UserID, legacy bool) Ruleset {
 	rules := Ruleset{}
 	for _, p := range predefinedRules {
+		if !legacy && LegacyMention(p.id) {
+			continue
+		}
 		conditions, err := json.Marshal(p.conditionsFor(user))
 		if err != nil {
 			panic(err) // strings and booleans always marshal
@@ -72,13 +81,31 @@ func predefined(user matrix.UserID) Ruleset {
 		rules[p.kind] = append(rules[p.kind], PushRule{
 			ID:         p.id,
 			Default:    true,
-			Enabled:    p.id != masterRule,
+			Enabled:    p.id != masterRule && p.kind != postcontent,
 			Conditions: conditions,
 			Actions:    json.RawMessage(p.actions),
 		})
 	}
+	for i := range rules["content"] {
+		name := user.Localpart()
+		rules["content"][i].Conditions, rules["content"][i].Pattern = nil, &name
+	}
 	return rules
 }
+
+// LegacyMention reports whether a predefined rule finds mentions by the text of
+// a message. Those are for messages that do not say whom they mention: they do
+// not apply to others. The specification had them until 1.17; but whoever writes
+// in other networks mentions people by their names.
+func LegacyMention(id string) bool {
+	return id == displayNameRule || id == roomTextRule || id == userNameRule
+}
+
+const (
+	displayNameRule = ".m.rule.contains_display_name"
+	roomTextRule    = ".m.rule.roomnotif"
+	userNameRule    = ".m.rule.contains_user_name"
+)
 
 type predefinedRule struct {
 	kind       PushKind
@@ -93,6 +120,8 @@ type condition struct {
 	Pattern *string `json:"pattern,omitempty"`
 	Is      string  `json:"is,omitempty"`
 	Value   any     `json:"value,omitempty"`
+
+	Subscribed *bool `json:"subscribed,omitempty"`
 }
 
 func (p predefinedRule) conditionsFor(user matrix.UserID) []condition {
@@ -114,6 +143,15 @@ func eventMatch(key, pattern string) condition {
 
 func propertyIs(key string, value any) condition {
 	return condition{Kind: "event_property_is", Key: key, Value: value}
+}
+
+// threadRule is in front of the rules for threads that users follow (MSC4306).
+// They are not enabled by themselves: by them, nobody hears of threads whose
+// clients do not know how to follow any.
+const threadRule = ".io.element.msc4306.rule."
+
+func followed(subscribed bool) condition {
+	return condition{Kind: "io.element.msc4306.thread_subscription", Subscribed: &subscribed}
 }
 
 const (
@@ -139,8 +177,12 @@ var predefinedRules = []predefinedRule{
 	{"override", ".m.rule.is_user_mention", soundAndMark, []condition{
 		{Kind: "event_property_contains", Key: `content.m\.mentions.user_ids`, Value: userIDMark},
 	}},
+	{"override", displayNameRule, soundAndMark, []condition{{Kind: "contains_display_name"}}},
 	{"override", ".m.rule.is_room_mention", highlight, []condition{
 		propertyIs(`content.m\.mentions.room`, true), {Kind: "sender_notification_permission", Key: "room"},
+	}},
+	{"override", roomTextRule, highlight, []condition{
+		eventMatch("content.body", "@room"), {Kind: "sender_notification_permission", Key: "room"},
 	}},
 	{"override", ".m.rule.tombstone", highlight, []condition{
 		eventMatch("type", "m.room.tombstone"), eventMatch("state_key", ""),
@@ -151,6 +193,10 @@ var predefinedRules = []predefinedRule{
 	}},
 	{"override", ".m.rule.suppress_edits", silent, []condition{propertyIs(`content.m\.relates_to.rel_type`, "m.replace")}},
 	{"override", pollRule + "poll_response", silent, []condition{eventMatch("type", "org.matrix.msc3381.poll.response")}},
+
+	{"content", userNameRule, soundAndMark, nil}, // the pattern is the user's
+	{postcontent, threadRule + "unsubscribed_thread", silent, []condition{followed(false)}},
+	{postcontent, threadRule + "subscribed_thread", notifySound, []condition{followed(true)}},
 
 	{"underride", ".m.rule.call", notifyRing, []condition{eventMatch("type", "m.call.invite")}},
 	{"underride", ".m.rule.encrypted_room_one_to_one", notifySound, []condition{

@@ -17,6 +17,8 @@ const maxPushRules = 1000
 type ownRules struct {
 	Rules   map[PushKind][]PushRule `json:"rules,omitempty"`
 	Changes map[string]ruleChange   `json:"changes,omitempty"` // of predefined rules, by "kind/id"
+
+	legacy bool // rules for mentions in the text are among the predefined ones
 }
 
 type ruleChange struct {
@@ -29,7 +31,7 @@ func changeKey(kind PushKind, id string) string { return string(kind) + "/" + id
 // merged is the whole ruleset: the master rule, the user's own rules, the
 // other predefined ones.
 func (o *ownRules) merged(user matrix.UserID) Ruleset {
-	all := predefined(user)
+	all := predefined(user, o.legacy)
 	for _, kind := range PushKinds {
 		server := all[kind]
 		for i := range server {
@@ -64,6 +66,8 @@ type PushRuleSpec struct {
 // check is the errors of PUT /pushrules/global/{kind}/{ruleId}.
 func (p *PushRuleSpec) check() error {
 	switch {
+	case p.Kind == postcontent:
+		return matrix.InvalidParam("Nobody can have %s rules but the server.", postcontent)
 	case strings.HasPrefix(p.ID, "."):
 		return matrix.InvalidParam("Rule IDs with a dot in front are the server's own.")
 	case strings.ContainsAny(p.ID, `/\`):
@@ -177,7 +181,7 @@ func (o *ownRules) remove(kind PushKind, id string) error {
 	case i >= 0:
 		o.Rules[kind] = slices.Delete(o.Rules[kind], i, i+1)
 		return nil
-	case isPredefined(kind, id):
+	case o.isPredefined(kind, id):
 		return matrix.InvalidParam("The server's own rules can be disabled, not deleted.")
 	}
 	return noSuchRule()
@@ -195,7 +199,7 @@ func (o *ownRules) change(kind PushKind, id string, change ruleChange) error {
 		}
 		return nil
 	}
-	if !isPredefined(kind, id) {
+	if !o.isPredefined(kind, id) {
 		return noSuchRule()
 	}
 	if o.Changes == nil {
@@ -212,6 +216,6 @@ func (o *ownRules) change(kind PushKind, id string, change ruleChange) error {
 	return nil
 }
 
-func isPredefined(kind PushKind, id string) bool {
-	return slices.ContainsFunc(predefinedRules, func(p predefinedRule) bool { return p.kind == kind && p.id == id })
+func (o *ownRules) isPredefined(kind PushKind, id string) bool {
+	return (o.legacy || !LegacyMention(id)) && slices.ContainsFunc(predefinedRules, func(p predefinedRule) bool { return p.kind == kind && p.id == id })
 }

@@ -101,7 +101,7 @@ func (s *Service) rulesOf(user matrix.UserID, stored json.RawMessage, position i
 	if rules, _, ok := s.rules.get(user); ok && rules.position == position {
 		return rules.content, nil
 	}
-	own := new(ownRules)
+	own := &ownRules{legacy: s.options.LegacyMentions}
 	if err := json.Unmarshal(stored, own); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Service) readOwnRules(ctx context.Context, q database.Querier, user mat
 	if err != nil {
 		return nil, 0, err
 	}
-	own := new(ownRules)
+	own := &ownRules{legacy: s.options.LegacyMentions}
 	if stored != nil {
 		err = json.Unmarshal(stored, own)
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	Limiter     Limiter                // nil: no limits
 	Passwords   PasswordOptions
 
+	LegacyMentions bool // push rules that look for names in the text of messages
+
 	OpenRegistration   bool     // anybody may register
 	RegistrationTokens []string // whoever has one of these may
 	Guests             bool     // guest accounts may be made

@@ -275,3 +275,59 @@ func TestUnreadAfterRestart(t *testing.T) {
 		}
 	})
 }
+
+// Threads that a user does not follow notify only by mentions, and those that
+// it follows always, once the user has the rules for that.
+func TestUnreadInFollowedThreads(t *testing.T) {
+	s := newWholeServer(t, testkit.SQLite(t))
+	alice, bob := s.person("alice"), s.person("bob")
+	const rules = v3 + "/pushrules/global/postcontent/"
+	bob.refused("PUT", rules+"own", object{"actions": []string{}, "conditions": []any{}}, 400, "M_INVALID_PARAM")
+	for _, rule := range []string{"subscribed_thread", "unsubscribed_thread"} {
+		path := rules + ".io.element.msc4306.rule." + rule + "/enabled"
+		if got := bob.must("GET", path, nil).field("enabled"); got != "false" {
+			t.Errorf("%s: enabled is %s", rule, got)
+		}
+		bob.must("PUT", path, object{"enabled": true})
+	}
+	room := alice.room(bob)
+	root := alice.say(room, "root")
+	bob.must("PUT", v3+"/pushrules/global/room/"+room, object{"actions": []string{}})
+	bob.sync()
+	expect := func(step, want string) {
+		t.Helper()
+		if got := unreadIn(bob.sync("filter", threadFilter), room, root); got != want {
+			t.Errorf("%s: %q, want %q", step, got, want)
+		}
+	}
+	alice.say(room, "in it", "m.relates_to", thread(root))
+	expect("a thread of others", "1/0 ")
+	alice.say(room, "in it", "m.relates_to", thread(root), "m.mentions", mention(bob))
+	expect("a mention", "1/0 1/1")
+	bob.must("PUT", subscriptionPath(room, root), object{})
+	alice.say(room, "in it", "m.relates_to", thread(root))
+	expect("a thread of one's own in a silent room", "1/0 2/1")
+	alice.say(room, "outside")
+	expect("the silent room", "1/0 2/1")
+	bob.must("DELETE", subscriptionPath(room, root), nil)
+	alice.say(room, "in it", "m.relates_to", thread(root))
+	expect("a thread that was left", "1/0 2/1")
+}
+
+// What does not say whom it mentions is searched for names.
+func TestLegacyMentions(t *testing.T) {
+	for legacy, want := range map[bool]string{true: "5/2", false: "5/0"} {
+		s := newWholeServer(t, testkit.SQLite(t), func(cfg *config.Config) { cfg.Accounts.LegacyMentions = legacy })
+		alice, bob := s.person("alice"), s.person("bob")
+		bob.must("PUT", v3+"/profile/"+bob.user+"/displayname", object{"displayname": "Robert"})
+		room := alice.room(bob)
+		bob.sync()
+		for _, text := range []string{"hello bob", "hello robert", "hello bobby", "@rooms"} {
+			alice.say(room, text)
+		}
+		alice.say(room, "bob and Robert", "m.mentions", object{})
+		if got := unreadIn(bob.sync(), room); got != want {
+			t.Errorf("legacy mentions %v: %q, want %q", legacy, got, want)
+		}
+	}
+}

@@ -12,6 +12,12 @@ type condition func(*Event, *Reader) bool
 
 func never(*Event, *Reader) bool { return false }
 
+// unsaid holds for events that do not say whom they mention.
+func unsaid(e *Event, r *Reader) bool {
+	_, said := e.property([]string{"content", "m.mentions"}, r)
+	return !said
+}
+
 // compileCondition reads one condition of a rule. Those of kinds that are
 // unknown, or that lack what they need, never match.
 func compileCondition(raw json.RawMessage) (c condition, needsName bool) {

@@ -105,6 +105,9 @@ func (r *Rules) add(kind accounts.PushKind, source accounts.PushRule) {
 			r.needsName = r.needsName || needsName
 		}
 	}
+	if source.Default && accounts.LegacyMention(source.ID) {
+		compiled.conditions = append([]condition{unsaid}, compiled.conditions...)
+	}
 	r.rules = append(r.rules, compiled)
 }
 

@@ -114,6 +114,9 @@ type Accounts struct {
 	MaxAccountData int `yaml:"max_account_data"` // pieces
 	// IdentityServers may be told which address is whose, if its owner wants it.
 	IdentityServers []string `yaml:"identity_servers"`
+	// LegacyMentions notifies people of their names in texts that do not say
+	// whom they mention.
+	LegacyMentions bool `yaml:"legacy_mentions"`
 }
 
 // Presence is who is there. Without it nobody is shown, whatever clients set.

@@ -36,7 +36,7 @@ func Default() *Config {
 			},
 		},
 		Mail:     Mail{Security: "starttls", Timeout: Duration(30 * time.Second)},
-		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000},
+		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000, LegacyMentions: true},
 		Presence: Presence{Enabled: true, IdleAfter: Duration(5 * time.Minute)},
 		Rooms:    Rooms{DefaultVersion: roomversion.Default},
 		Delayed:  DelayedEvents{MaxDelay: Duration(24 * time.Hour), MaxPerUser: 100},

@@ -10,6 +10,11 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
+// proposedMembers come from proposals that gave them no namespace.
+var proposedMembers = map[string]bool{
+	"postcontent": true, // a kind of push rules (MSC4306)
+}
+
 // unknownMembers are members of an object that its schema does not name. The
 // specification allows them, but one of ours is most likely a typing error;
 // those with a dot belong to somebody's namespace.
@@ -24,7 +29,7 @@ func unknownMembers(schema *jsonschema.Schema, value any) []string {
 	}
 	var names []string
 	for name := range object {
-		if !known[name] && !strings.Contains(name, ".") {
+		if !known[name] && !strings.Contains(name, ".") && !proposedMembers[name] {
 			names = append(names, name)
 		}
 	}
