@@ -24,6 +24,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/pushers"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
@@ -62,6 +63,7 @@ type Server struct {
 	invites  *invites.Service
 	sender   *sender.Service
 	unread   *unread.Service
+	pushers  *pushers.Service
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -163,12 +165,12 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board, Threads: s.unread})
 	s.connectSearch()
-	s.delayed, s.invites = s.newDelayed(limiter), s.newInvites()
+	s.delayed, s.invites, s.pushers = s.newDelayed(limiter), s.newInvites(), s.newPushers(key)
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
-		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption},
-		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed},
-		Bindings: s.invites,
+		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption, s.pushers},
+		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed, s.unread, s.pushers},
+		Bindings: s.invites, Addresses: []accounts.AddressObserver{s.pushers},
 	})
 	if s.media, err = s.newMedia(); err != nil {
 		return err
@@ -196,7 +198,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities()},
 		Forgot:  s.forgot,
 		Calls:   s.calls(),

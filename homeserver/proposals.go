@@ -17,5 +17,8 @@ func (s *Server) proposals() map[string]bool {
 		"org.matrix.msc4306":            true, // threads that users follow
 		"org.matrix.msc4308":            true, // the same in sliding sync
 		"org.matrix.msc3967":            true, // first cross-signing keys without authentication
+		"org.matrix.msc3881":            true, // switching pushers of other devices
+		"org.matrix.msc3881.stable":     true,
+		"org.matrix.msc4076":            true, // clients that count what is unread themselves
 	}
 }

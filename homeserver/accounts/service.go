@@ -77,6 +77,7 @@ type Observers struct {
 	Profiles      []ProfileObserver
 	Deactivations []DeactivationObserver
 	Bindings      BindingObserver
+	Addresses     []AddressObserver
 	Users         UserSource
 	Remote        RemoteProfiles
 }
@@ -105,6 +106,13 @@ type DeactivationObserver interface {
 // server to be theirs.
 type BindingObserver interface {
 	Bound(ctx context.Context, user matrix.UserID, b storage.Binding) error
+}
+
+// An AddressObserver is told of addresses that are their users' no more, in the
+// transaction that takes them away. Deactivated accounts lose them all, which
+// is not told.
+type AddressObserver interface {
+	AddressRemoved(ctx context.Context, tx *database.Tx, user matrix.UserID, medium, address string) error
 }
 
 // A UserSource gives the application service whose namespace a user is in the

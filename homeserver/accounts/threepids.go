@@ -64,8 +64,16 @@ func (s *Service) RemoveThreePID(ctx context.Context, user matrix.UserID, medium
 		}
 	}
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		_, err := s.options.Store.ThreePID.Delete(ctx, tx, medium, address, user)
-		return err
+		removed, err := s.options.Store.ThreePID.Delete(ctx, tx, medium, address, user)
+		if err != nil || !removed {
+			return err
+		}
+		for _, o := range s.observers.Addresses {
+			if err := o.AddressRemoved(ctx, tx, user, medium, address); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

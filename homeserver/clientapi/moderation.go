@@ -148,6 +148,7 @@ var suspendedMay = map[string]bool{
 	"PUT /_matrix/client/v3/room_keys/keys/{roomId}":             true,
 	"PUT /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}": true,
 	"PUT /_matrix/client/v3/user/{userId}/account_data/{type}":   true, // secret storage
+	"POST /_matrix/client/v3/pushers/set":                        true, // of their own devices
 
 	"PUT " + threadPath:    true,
 	"DELETE " + threadPath: true,

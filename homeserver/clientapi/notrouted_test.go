@@ -8,4 +8,9 @@ var notRouted = []string{
 	"GET /_matrix/client/v3/login/sso/redirect/{idpId}",
 	"GET /_matrix/client/v3/pushers",
 	"POST /_matrix/client/v3/pushers/set",
+	"GET /_matrix/client/v3/voip/turnServer",
+	"POST /_matrix/client/v3/rooms/{roomId}/report",
+	"POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}",
+	"POST /_matrix/client/v3/search",
+	"POST /_matrix/client/v3/users/{userId}/report",
 }

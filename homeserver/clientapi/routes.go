@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/invites"
 	"trestle/homeserver/media"
+	"trestle/homeserver/pushers"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
@@ -39,6 +40,7 @@ type Services struct {
 	Delayed    *delayed.Service
 	Invites    *invites.Service
 	Unread     *unread.Service
+	Pushers    *pushers.Service
 	Users      UserDirectory
 	Services   AppServices
 	Calls      CallsConfig
@@ -69,5 +71,6 @@ func Routes(s Services) []api.Route {
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
 		(&callsAPI{s.Calls}).routes(),
+		(&pushersAPI{s.Pushers}).routes(),
 	))
 }

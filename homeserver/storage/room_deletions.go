@@ -125,6 +125,10 @@ var (
 			DELETE FROM delayed_events
 			WHERE room_nid = $1 AND delay_id IN (
 				SELECT delay_id FROM delayed_events WHERE room_nid = $1 ORDER BY delay_id LIMIT $2)`),
+		database.SQL(`
+			DELETE FROM pusher_rooms
+			WHERE room_nid = $1 AND pusher_id IN (
+				SELECT pusher_id FROM pusher_rooms WHERE room_nid = $1 ORDER BY pusher_id LIMIT $2)`),
 	}
 	deleteRoomAccountData = database.SQL(`
 		DELETE FROM account_data

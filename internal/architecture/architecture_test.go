@@ -86,6 +86,7 @@ var services = []string{
 	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
 	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
 	"homeserver/unread",
+	"homeserver/unread", "homeserver/pushers",
 }
 
 var rules = []rule{

@@ -45,6 +45,7 @@ type Config struct {
 	Registration Registration         `yaml:"registration"`
 	Passwords    Passwords            `yaml:"passwords"`
 	Mail         Mail                 `yaml:"mail"`
+	Pushers      Pushers              `yaml:"pushers"`
 	Accounts     Accounts             `yaml:"accounts"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Delayed      DelayedEvents        `yaml:"delayed_events"`

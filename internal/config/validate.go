@@ -21,6 +21,7 @@ func (l *loader) validate() {
 	l.validateAddresses()
 	l.validateAccounts()
 	l.validateIdentities()
+	l.validatePushers()
 	l.validateRoomsAndMedia()
 	l.validateCalls()
 	l.validateOperator()
