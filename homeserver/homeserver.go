@@ -177,13 +177,12 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	}
 	s.previews = s.newPreviews()
 	s.route(limiter)
-	if err := s.rooms.Start(ctx); err != nil {
-		return err
+	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start} {
+		if err := start(ctx); err != nil {
+			return err
+		}
 	}
 	s.delayed.Start(ctx)
-	if err := s.unread.Start(ctx); err != nil {
-		return err
-	}
 	return s.sender.Start(ctx)
 }
 
@@ -244,9 +243,12 @@ func (s *Server) Close() {
 	if s.unread != nil {
 		s.unread.Close()
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if s.pushers != nil {
+		s.pushers.Close(ctx)
+	}
 	if s.sender != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
 		if err := s.sender.Close(ctx); err != nil {
 			s.log.Error("close the sender to application services", "err", err)
 		}

@@ -18,7 +18,7 @@ func (s *Server) newPushers(key matrix.SigningKey) *pushers.Service {
 		Allow: config.Ranges(p.AllowAddresses), Deny: config.Ranges(p.DenyAddresses), Timeout: p.Timeout.Std(),
 	})
 	o := pushers.Options{
-		ServerName: s.cfg.ServerName, Store: s.store, Pushers: storage.NewPushers(s.db), Rooms: s.rooms, Accounts: s.accounts,
+		ServerName: s.cfg.ServerName, Store: s.store, Pushers: storage.NewPushers(s.db), Notifications: storage.NewNotifications(s.db), Rooms: s.rooms, Accounts: s.accounts,
 		Client: guard.Client(), AllowHTTP: p.AllowHTTP, BaseURL: s.cfg.BaseURL(), Secret: secret[:],
 		Timeout: p.Timeout.Std(), AtOnce: p.AtOnce, GiveUp: p.GiveUp.Std(), MailDelay: p.MailDelay.Std(), Log: s.log,
 	}

@@ -53,12 +53,18 @@ type delivery struct {
 
 func (d *delivery) work() outcome {
 	for range burst {
+		// Counted before it is looked for: so a notification that comes in
+		// between is sent, and not its count alone.
+		unread, err := d.unread(d.ctx, d.pusher.User)
+		if err != nil {
+			return d.troubled(d.ctx, err)
+		}
 		n, err := d.next()
 		if err != nil {
 			return d.troubled(d.ctx, err)
 		}
 		if n == nil {
-			return d.sendCount()
+			return d.sendCount(unread)
 		}
 		if o, goOn := d.deliver(*n); !goOn {
 			return o
@@ -69,9 +75,9 @@ func (d *delivery) work() outcome {
 
 // next is the oldest notification that is to be sent and was not read
 // meanwhile, or nil. The cursor moves past those that were.
-func (d *delivery) next() (*Notification, error) {
+func (d *delivery) next() (*storage.Notification, error) {
 	for {
-		list, err := d.options.Source.After(d.ctx, d.pusher.User, d.pusher.Position, stretch)
+		list, err := d.notifications(d.ctx, d.pusher.User, d.pusher.Position, stretch)
 		if err != nil {
 			return nil, err
 		}
@@ -93,8 +99,8 @@ func (d *delivery) next() (*Notification, error) {
 
 // deliver sends a notification and moves the cursor past it. goOn is false at
 // the end of the turn.
-func (d *delivery) deliver(n Notification) (o outcome, goOn bool) {
-	unread, err := d.options.Source.UnreadCount(d.ctx, d.pusher.User)
+func (d *delivery) deliver(n storage.Notification) (o outcome, goOn bool) {
+	unread, err := d.unread(d.ctx, d.pusher.User)
 	if err != nil {
 		return d.troubled(d.ctx, err), false
 	}
@@ -114,17 +120,9 @@ func (d *delivery) deliver(n Notification) (o outcome, goOn bool) {
 
 // sendCount tells how many notifications are unread, if it was another number
 // that was told last: the user has read something.
-func (d *delivery) sendCount() outcome {
-	done := outcome{contacted: d.contacted}
-	if d.to.NoBadge {
-		return done
-	}
-	unread, err := d.options.Source.UnreadCount(d.ctx, d.pusher.User)
-	if err != nil {
-		return d.troubled(d.ctx, err)
-	}
-	if unread == d.pusher.Badge {
-		return done
+func (d *delivery) sendCount(unread int64) outcome {
+	if d.to.NoBadge || unread == d.pusher.Badge {
+		return outcome{contacted: d.contacted}
 	}
 	body := notification{Priority: low, Counts: &counts{&unread}, Devices: []device{d.device()}}
 	if o, goOn := d.post(body, sentCount); !goOn {

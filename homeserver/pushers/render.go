@@ -25,7 +25,7 @@ type subject struct {
 
 // subject looks up what a notification is about; nil if there is nothing to
 // tell any more: the event was deleted or redacted, or its reader has left.
-func (s *Service) subject(ctx context.Context, user matrix.UserID, n Notification) (*subject, error) {
+func (s *Service) subject(ctx context.Context, user matrix.UserID, n storage.Notification) (*subject, error) {
 	e, err := s.options.Store.Events.ByNID(ctx, n.EventNID)
 	if errors.Is(err, database.ErrNoRows) || err == nil && e.RedactedBy != 0 {
 		return nil, nil
@@ -69,8 +69,8 @@ func textOf(object json.RawMessage, name string) string {
 
 // render is a notification as the gateway is told it; nil if there is nothing
 // to tell.
-func (d *delivery) render(n Notification, unread int64) (*notification, error) {
-	if d.tooOld(n.At, d.options.GiveUp) {
+func (d *delivery) render(n storage.Notification, unread int64) (*notification, error) {
+	if d.tooOld(n.TS, d.options.GiveUp) {
 		d.metrics.sent.WithLabelValues(expired).Inc()
 		return nil, nil
 	}

@@ -3,7 +3,6 @@ package pushers
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -17,25 +16,6 @@ import (
 	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
-
-// A Notification is an event that its user is told of.
-type Notification struct {
-	Position int64
-	RoomNID  int64
-	EventNID int64
-	Read     bool            // by now
-	At       int64           // when it came to be, Unix ms
-	Actions  json.RawMessage // of the push rule
-}
-
-// A Source has the notifications of users.
-type Source interface {
-	// After is up to limit notifications of a user after a position, oldest
-	// first.
-	After(ctx context.Context, user matrix.UserID, after int64, limit int) ([]Notification, error)
-	// UnreadCount is how many notifications a user has not read, of all rooms.
-	UnreadCount(ctx context.Context, user matrix.UserID) (int64, error)
-}
 
 // Accounts knows the mail addresses and the names of users.
 type Accounts interface {
@@ -53,10 +33,11 @@ type Options struct {
 	ServerName matrix.ServerName
 	Store      *storage.Store
 	Pushers    *storage.Pushers
-	Source     Source
-	Rooms      *rooms.Service
-	Accounts   Accounts
-	Client     *http.Client // reaches gateways, and nothing that it should not
+	// Notifications are read here and written elsewhere; see [Service.Wake].
+	Notifications *storage.Notifications
+	Rooms         *rooms.Service
+	Accounts      Accounts
+	Client        *http.Client // reaches gateways, and nothing that it should not
 
 	AllowHTTP bool   // gateways need no TLS
 	Mailer    Mailer // nil: no pushers of kind email

@@ -23,7 +23,7 @@ type specification struct {
 
 // An operation is a method and a path, with schemas for what is sent.
 type operation struct {
-	API    string // client-server, application-service, server-server
+	API    string // client-server, application-service, server-server, push-gateway
 	Method string
 	Path   string // with {parameters}
 	File   string // in the specification, for messages
@@ -47,7 +47,7 @@ type header struct {
 }
 
 // The APIs whose files are read.
-var specAPIs = []string{"client-server", "application-service", "server-server"}
+var specAPIs = []string{"client-server", "application-service", "server-server", "push-gateway"}
 
 // errNoSpecification says that there are no files to read.
 var errNoSpecification = errors.New("the specification's files are not there")
