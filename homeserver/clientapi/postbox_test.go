@@ -68,19 +68,26 @@ func (d *delivery) Data(r io.Reader) error {
 	return nil
 }
 
-// withMail gives a server a relay.
-func withMail(t *testing.T) (*postbox, func(*accounts.Options)) {
+// newPostbox opens a postbox at an address.
+func newPostbox(t *testing.T) (box *postbox, address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	box := &postbox{letters: make(chan letter, 10)}
+	box = &postbox{letters: make(chan letter, 10)}
 	server := smtp.NewServer(box)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close(); <-done })
-	relay, err := mail.NewRelay(mail.Options{Address: listener.Addr().String(), Security: mail.Plain, From: "noreply@hs.example", Timeout: 10 * time.Second})
+	return box, listener.Addr().String()
+}
+
+// withMail gives a server a relay.
+func withMail(t *testing.T) (*postbox, func(*accounts.Options)) {
+	t.Helper()
+	box, address := newPostbox(t)
+	relay, err := mail.NewRelay(mail.Options{Address: address, Security: mail.Plain, From: "noreply@hs.example", Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

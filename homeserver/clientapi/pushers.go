@@ -3,7 +3,10 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/url"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/pushers"
 	"trestle/internal/matrix"
@@ -16,6 +19,8 @@ func (a *pushersAPI) routes() []api.Route {
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/v3/pushers", api.User, a.list),
 		api.Endpoint("POST", "/_matrix/client/v3/pushers/set", api.User, a.set),
+		api.Raw("GET", pushers.UnsubscribePath, api.None, a.unsubscribePage),
+		api.Raw("POST", pushers.UnsubscribePath, api.None, a.unsubscribe, api.Limit("login"), api.BodyLimit(maxForm)),
 	}
 }
 
@@ -86,4 +91,37 @@ func (a *pushersAPI) set(ctx context.Context, who api.Caller, req *setPusherRequ
 		}
 	}
 	return nil, a.pushers.Set(ctx, who.UserID, who.DeviceID, spec)
+}
+
+// subscription is what the link in a mail says.
+func subscription(values url.Values) pushers.Subscription {
+	return pushers.Subscription{Pusher: values.Get("pusher"), Token: values.Get("token")}
+}
+
+// unsubscribePage asks for one more click: programs that look through mails
+// follow links, too, but press no buttons.
+func (a *pushersAPI) unsubscribePage(w http.ResponseWriter, r *http.Request, _ api.Caller, _ api.Params) error {
+	link := subscription(r.URL.Query())
+	p := &page{Page: accounts.Page{Title: "Mails about what is unread"}}
+	address, err := a.pushers.Subscribed(r.Context(), link)
+	if err != nil {
+		return p.explain(w, err)
+	}
+	p.Text, p.Continue, p.Action = address, "Send no more of them", pushers.UnsubscribePath
+	p.Hidden = map[string]string{"pusher": link.Pusher, "token": link.Token}
+	return p.write(w, http.StatusOK)
+}
+
+// unsubscribe takes the page's form, and what mail programs send to the link
+// itself (RFC 8058).
+func (a *pushersAPI) unsubscribe(w http.ResponseWriter, r *http.Request, _ api.Caller, _ api.Params) error {
+	if err := r.ParseForm(); err != nil {
+		return matrix.InvalidParam("The form could not be read.")
+	}
+	p := &page{Page: accounts.Page{Title: "Mails about what is unread"}}
+	if err := a.pushers.Unsubscribe(r.Context(), subscription(r.Form)); err != nil {
+		return p.explain(w, err)
+	}
+	p.Text = "There will be no more of them. Your application can switch them on again."
+	return p.write(w, http.StatusOK)
 }

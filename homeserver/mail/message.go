@@ -16,6 +16,9 @@ type Message struct {
 	Subject string
 	Text    string
 	HTML    string
+	// Unsubscribe is a link by which its reader ends mails of this kind; a POST
+	// without a further question does so, too (RFC 2369, RFC 8058).
+	Unsubscribe string
 }
 
 // encode is the message as RFC 5322 has it.
@@ -27,6 +30,10 @@ func (m Message) encode(from, to *netmail.Address, now time.Time) ([]byte, error
 	header.SetSubject(oneLine(m.Subject))
 	// What machines have written is not answered by machines (RFC 3834).
 	header.Set("Auto-Submitted", "auto-generated")
+	if m.Unsubscribe != "" {
+		header.Set("List-Unsubscribe", "<"+m.Unsubscribe+">")
+		header.Set("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+	}
 	if err := header.GenerateMessageID(); err != nil {
 		return nil, fmt.Errorf("message ID: %w", err)
 	}

@@ -150,7 +150,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-var letter = mail.Message{To: "Bob <bob@example.org>", Subject: "Grüße\r\nBcc: eve@example.org", Text: "Hello, wörld.\n.\nEnd", HTML: "<p>Hello, wörld.</p>"}
+var letter = mail.Message{To: "Bob <bob@example.org>", Subject: "Grüße\r\nBcc: eve@example.org", Text: "Hello, wörld.\n.\nEnd", HTML: "<p>Hello, wörld.</p>", Unsubscribe: "https://hs.example/end?a=b"}
 
 func TestSend(t *testing.T) {
 	for _, tt := range []struct {
@@ -198,6 +198,9 @@ func checkLetter(t *testing.T, data string) {
 	}
 	if id, err := r.Header.MessageID(); err != nil || id == "" || r.Header.Get("Auto-Submitted") != "auto-generated" {
 		t.Errorf("header %v, %v", r.Header, err)
+	}
+	if list := r.Header.Get("List-Unsubscribe"); list != "<https://hs.example/end?a=b>" || r.Header.Get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click" {
+		t.Errorf("how to end it: %s", list)
 	}
 	want := []string{letter.Text, letter.HTML}
 	for _, text := range want {

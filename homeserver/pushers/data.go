@@ -55,8 +55,13 @@ func readData(raw json.RawMessage) (*target, error) {
 // placeOf names what a pusher shares with others that send to the same place:
 // the gateway's host, or the relay for mails. Empty: the pusher does not send.
 func (s *Service) placeOf(p *Pusher) string {
-	if !p.Enabled || p.Kind != HTTP {
+	switch {
+	case !p.Enabled:
 		return ""
+	case p.Kind == Email && s.options.Mailer == nil:
+		return ""
+	case p.Kind == Email:
+		return "mail:"
 	}
 	data, err := readData(p.Data)
 	if err != nil {

@@ -23,8 +23,10 @@ func (s *Service) work(ctx context.Context, id int64) outcome {
 	switch {
 	case err != nil:
 		return s.troubled(ctx, err)
-	case p == nil || !p.Enabled || p.Kind != HTTP:
+	case p == nil || !p.Enabled:
 		return outcome{gone: true}
+	case p.Kind == Email:
+		return s.workMail(ctx, p)
 	}
 	to, err := readData(p.Data)
 	if err != nil {

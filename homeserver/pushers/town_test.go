@@ -52,7 +52,6 @@ type town struct {
 	pushers       *pushers.Service
 	mail          *post
 	change        func(*pushers.Options)
-	ahead         time.Duration // of the pushers' clock
 }
 
 func open(t testing.TB, url string, change func(*pushers.Options)) *town {
@@ -81,7 +80,6 @@ func (w *town) start() {
 		ServerName: "hs.example", Store: w.store, Pushers: storage.NewPushers(w.db), Notifications: w.notifications, Rooms: w.rooms,
 		Accounts: people{}, Client: new(http.Client), AllowHTTP: true, Mailer: w.mail, BaseURL: "https://hs.example/", Secret: []byte("secret"),
 		BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,
-		Now: func() time.Time { return time.Now().Add(w.ahead) },
 	}
 	if w.change != nil {
 		w.change(&o)
@@ -307,17 +305,43 @@ func canonical(t testing.TB, value any) string {
 	return string(raw)
 }
 
+// letter is the next mail to bob.
+func (w *town) letter() mail.Message {
+	w.t.Helper()
+	select {
+	case m := <-w.mail.letters:
+		return m
+	case <-time.After(10 * time.Second):
+		w.t.Fatal("no mail came")
+		return mail.Message{}
+	}
+}
+
 // A post is a relay that keeps what it is given.
 type post struct {
 	letters chan mail.Message
 
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	asked int
+}
+
+func (p *post) refuse(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
+func (p *post) times() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
 }
 
 func (p *post) Send(_ context.Context, m mail.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.asked++
 	if p.err == nil {
 		p.letters <- m
 	}
