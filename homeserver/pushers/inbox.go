@@ -57,12 +57,12 @@ func (b *inbox) ring() {
 func (b *inbox) empty() (woken, changed map[matrix.UserID]struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	woken, changed = b.woken, b.changed
-	if len(woken) > 0 {
-		b.woken = map[matrix.UserID]struct{}{}
+	// What is handed out is not shared any more.
+	if len(b.woken) > 0 {
+		woken, b.woken = b.woken, map[matrix.UserID]struct{}{}
 	}
-	if len(changed) > 0 {
-		b.changed = map[matrix.UserID]struct{}{}
+	if len(b.changed) > 0 {
+		changed, b.changed = b.changed, map[matrix.UserID]struct{}{}
 	}
 	return woken, changed
 }
