@@ -41,7 +41,8 @@ type Options struct {
 	// as with those that application services make up; nil: nobody is one.
 	Ghost func(matrix.UserID) bool
 	// Stored is told of users for whom there are new notifications in the
-	// database, and must be quick; nil: nobody wants to know.
+	// database, or fewer unread ones, and must be quick; nil: nobody wants to
+	// know.
 	Stored func(users []matrix.UserID)
 	Now    func() time.Time
 	Log    *slog.Logger

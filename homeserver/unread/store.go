@@ -178,7 +178,7 @@ func (w *write) settle(ctx context.Context) {
 	for user, rooms := range w.replace(users, counted) {
 		w.Notifier.CountsChanged(user, rooms)
 	}
-	if told := w.told(); len(told) > 0 {
+	if told := w.told(users); len(told) > 0 {
 		w.Stored(told)
 	}
 }
@@ -218,15 +218,21 @@ func (w *write) replace(users map[int64]matrix.UserID, counted map[place]*accoun
 	return late
 }
 
-// told is the users who have new notifications.
-func (w *write) told() (list []matrix.UserID) {
+// told is the users who have new notifications, or have read some, and those
+// who were counted for anew.
+func (w *write) told(counted map[int64]matrix.UserID) (list []matrix.UserID) {
 	seen := map[int64]bool{}
 	for _, st := range w.steps {
 		for i := range st.ops {
-			if o := &st.ops[i]; o.notification != nil && !seen[o.user.nid] {
+			if o := &st.ops[i]; !seen[o.user.nid] {
 				seen[o.user.nid] = true
 				list = append(list, o.user.id)
 			}
+		}
+	}
+	for nid, user := range counted {
+		if !seen[nid] {
+			list = append(list, user)
 		}
 	}
 	return list
