@@ -243,12 +243,10 @@ func (s *Server) Close() {
 	if s.unread != nil {
 		s.unread.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if s.pushers != nil {
-		s.pushers.Close(ctx)
-	}
+	s.closePushers()
 	if s.sender != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
 		if err := s.sender.Close(ctx); err != nil {
 			s.log.Error("close the sender to application services", "err", err)
 		}

@@ -1,7 +1,9 @@
 package homeserver
 
 import (
+	"context"
 	"crypto/sha256"
+	"time"
 
 	"trestle/homeserver/pushers"
 	"trestle/homeserver/storage"
@@ -15,7 +17,7 @@ func (s *Server) newPushers(key matrix.SigningKey) *pushers.Service {
 	p := s.cfg.Pushers
 	secret := sha256.Sum256(append([]byte("links in mails\x00"), key.Private.Seed()...))
 	guard := outbound.New(outbound.Options{
-		Allow: config.Ranges(p.AllowAddresses), Deny: config.Ranges(p.DenyAddresses), Timeout: p.Timeout.Std(),
+		Allow: config.Ranges(p.AllowAddresses), Deny: config.Ranges(p.DenyAddresses), Timeout: p.Timeout.Std(), Idle: pushers.PlaceAtOnce,
 	})
 	o := pushers.Options{
 		ServerName: s.cfg.ServerName, Store: s.store, Pushers: storage.NewPushers(s.db), Notifications: storage.NewNotifications(s.db), Rooms: s.rooms, Accounts: s.accounts,
@@ -28,4 +30,14 @@ func (s *Server) newPushers(key matrix.SigningKey) *pushers.Service {
 	service := pushers.New(o)
 	service.Register(s.metrics)
 	return service
+}
+
+// closePushers lets requests to gateways be answered that are nearly done.
+func (s *Server) closePushers() {
+	if s.pushers == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	s.pushers.Close(ctx)
 }

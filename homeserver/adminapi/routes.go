@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
 	"trestle/homeserver/reports"
+	"trestle/homeserver/pushers"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
@@ -24,6 +25,7 @@ type Services struct {
 	Media      *media.Service
 	Notices    *notices.Service
 	Reports    *reports.Service
+	Pushers    *pushers.Service
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
@@ -40,6 +42,7 @@ func Routes(s Services) []api.Route {
 		(&mediaAPI{s.ServerName, s.Media, s.Rooms}).routes(),
 		(&noticesAPI{s.Notices}).routes(),
 		(&reportsAPI{s.Reports, s.Rooms}).routes(),
+		(&pushersAPI{s.Accounts, s.Pushers}).routes(),
 	)
 }
 

@@ -22,8 +22,9 @@ type outcome struct {
 }
 
 const (
-	// placeAtOnce is how many pushers send to one place at the same time.
-	placeAtOnce = 8
+	// PlaceAtOnce is how many pushers send to one place at the same time, once
+	// it has answered as often in a row.
+	PlaceAtOnce = 8
 	// strangersAtOnce is how many pushers send, at the same time, to places
 	// that have not answered last time: those hold up one another, and never
 	// what goes to places that answer.
@@ -237,14 +238,14 @@ func (d *desk) start(ctx context.Context, now time.Time) time.Duration {
 }
 
 func (d *desk) admits(pl *place) bool {
-	if pl.proven {
-		return pl.working < placeAtOnce && d.regular < d.atOnce
+	if pl.answers > 0 {
+		return pl.working < pl.answers && d.regular < d.atOnce
 	}
-	return pl.working < 1 && d.strangers < strangersAtOnce
+	return pl.working == 0 && d.strangers < strangersAtOnce
 }
 
 func (d *desk) begin(ctx context.Context, j *job) {
-	stranger := !j.place.proven
+	stranger := j.place.answers == 0
 	if stranger {
 		d.strangers++
 	} else {
@@ -290,14 +291,14 @@ func (d *desk) finish(r result, now time.Time) {
 func (d *desk) judge(pl *place, o outcome, now time.Time) {
 	switch {
 	case o.dead:
-		pl.proven = false
+		pl.answers = 0
 		// Those who were under way together have failed together, once.
 		if !pl.until.After(now) {
 			pl.failures++
 			pl.until = now.Add(pause(pl.failures, d.backoffMin, d.backoffMax))
 		}
 	case o.contacted:
-		pl.proven, pl.failures = true, 0
+		pl.answers, pl.failures = min(pl.answers+1, PlaceAtOnce), 0
 	}
 	if o.notBefore > 0 {
 		pl.until = now.Add(min(o.notBefore, d.backoffMax))

@@ -35,7 +35,7 @@ type place struct {
 	jobs     int
 	queue    []*job
 	working  int
-	proven   bool // answered the last time
+	answers  int // in a row, up to [PlaceAtOnce]
 	failures int
 	until    time.Time // left alone until then
 }

@@ -194,7 +194,7 @@ func TestSwitchedOff(t *testing.T) {
 	}
 }
 
-func TestAddressRemoved(t *testing.T) {
+func TestAddressRemovedAndDeactivated(t *testing.T) {
 	w := open(t, testkit.SQLite(t), nil)
 	w.set(pushers.Email, pushers.EmailApp, "Bob@example.org", `{}`)
 	remove := func(medium, address string) {
@@ -204,6 +204,11 @@ func TestAddressRemoved(t *testing.T) {
 	remove("email", "other@example.org")
 	w.count(1)
 	remove("email", "bob@example.org")
+	w.count(0)
+	w.set(pushers.HTTP, "app", "key", `{"url":"https://push.example/_matrix/push/v1/notify"}`)
+	w.must(w.pushers.Deactivated(t.Context(), alice, false))
+	w.count(1)
+	w.must(w.pushers.Deactivated(t.Context(), bob, false))
 	w.count(0)
 	spec := pushers.Spec{Kind: pushers.Email, AppID: pushers.EmailApp, Key: "alice@example.org", AppName: text(""), DeviceName: text(""), Lang: text(""), Data: json.RawMessage(`{}`)}
 	if err := w.pushers.Set(t.Context(), bob, "PHONE", spec); matrix.Code(err) != "M_THREEPID_NOT_FOUND" {

@@ -70,6 +70,10 @@ func TestPlans(t *testing.T) {
 			"marking a room":       {markRoomRead, []any{int64(1), int64(2), int64(3)}},
 			"marking a thread":     {markThreadRead, []any{int64(1), int64(2), int64(3), int64(4)}},
 			"counting anew":        {countUnread, []any{int64(1), int64(2)}},
+			"a pusher":             {selectPusher, []any{int64(1)}},
+			"pushers of a user":    {selectUsersPushers, []any{"@a:x"}},
+			"owners of a key":      {selectOtherOwners, []any{"app", "key", "@a:x"}},
+			"progress of a pusher": {updatePusherProgress, []any{int64(1), int64(2), int64(3)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {
 			plan, err := database.Explain(t.Context(), db, q.stmt, q.args...)

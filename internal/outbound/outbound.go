@@ -40,6 +40,9 @@ type Options struct {
 	// Timeout is how long a request may take, its body included; 0: as long
 	// as its context.
 	Timeout time.Duration
+	// Idle is how many connections to a host are kept for further requests;
+	// default 2.
+	Idle int
 	// Check has a say about each URL, redirects included; nil: all are fine.
 	Check func(*url.URL) error
 }
@@ -48,7 +51,12 @@ type Options struct {
 type Guard struct{ options Options }
 
 // New makes a guard.
-func New(o Options) *Guard { return &Guard{o} }
+func New(o Options) *Guard {
+	if o.Idle <= 0 {
+		o.Idle = 2
+	}
+	return &Guard{o}
+}
 
 // dialTime is how long a connection may take.
 const dialTime = 10 * time.Second
@@ -59,7 +67,7 @@ func (g *Guard) Client() *http.Client {
 	return &http.Client{
 		Transport: guarded{g, &http.Transport{
 			DialContext: g.Dialer().DialContext, ForceAttemptHTTP2: true,
-			MaxIdleConns: 32, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
+			MaxIdleConns: 16 * g.options.Idle, MaxIdleConnsPerHost: g.options.Idle, IdleConnTimeout: 30 * time.Second,
 			TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 		}},
 		Timeout: g.options.Timeout,
