@@ -102,6 +102,23 @@ func TestPushes(t *testing.T) {
 	})
 }
 
+// Who is locked out is not told, either.
+func TestNoPushesForTheLocked(t *testing.T) {
+	s := newWholeServer(t, testkit.SQLite(t), withGateway)
+	alice, bob, carol := s.person("alice"), s.person("bob"), s.person("carol")
+	room := alice.room(bob, carol)
+	address, pushes := newGateway(t)
+	bob.setPusher(object{"pushkey": "bob", "data": object{"url": address}})
+	carol.setPusher(object{"pushkey": "carol", "data": object{"url": address}})
+	s.administrator("root").must("PUT", lockPath+bob.user, object{"locked": true})
+	for _, text := range []string{"one", "two"} {
+		alice.say(room, text)
+		if p := nextPush(t, pushes); !strings.Contains(mustJSON(t, p["devices"]), `"carol"`) {
+			t.Errorf("%v", p)
+		}
+	}
+}
+
 // Gateways are not reached where the operator does not allow it.
 func TestPushesReachNothingPrivate(t *testing.T) {
 	s := newWholeServer(t, testkit.SQLite(t), withGateway)

@@ -15,6 +15,9 @@ const (
 	burst = 20
 	// stretch is how many notifications are looked at to find one that is unread.
 	stretch = 100
+	// lockedPause is after how long it is looked whether somebody who was locked
+	// out may be told again.
+	lockedPause = 15 * time.Minute
 )
 
 // work has a pusher send what it has to send.
@@ -25,7 +28,13 @@ func (s *Service) work(ctx context.Context, id int64) outcome {
 		return s.troubled(ctx, err)
 	case p == nil || !p.Enabled:
 		return outcome{gone: true}
-	case p.Kind == Email:
+	}
+	if account, err := s.options.Accounts.Account(ctx, p.User); err != nil {
+		return s.troubled(ctx, err)
+	} else if account.Locked {
+		return outcome{after: lockedPause, patient: true}
+	}
+	if p.Kind == Email {
 		return s.workMail(ctx, p)
 	}
 	to, err := readData(p.Data)

@@ -17,8 +17,9 @@ import (
 	"trestle/internal/matrix"
 )
 
-// Accounts knows the mail addresses and the names of users.
+// Accounts knows the users, their mail addresses and their names.
 type Accounts interface {
+	Account(ctx context.Context, user matrix.UserID) (*accounts.Account, error)
 	ThreePIDs(ctx context.Context, user matrix.UserID) ([]accounts.ThreePID, error)
 	Profile(ctx context.Context, user matrix.UserID) (displayName, avatarURL string, err error)
 }

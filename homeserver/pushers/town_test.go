@@ -36,6 +36,9 @@ func (people) Profile(_ context.Context, user matrix.UserID) (string, string, er
 func (people) ThreePIDs(_ context.Context, user matrix.UserID) ([]accounts.ThreePID, error) {
 	return []accounts.ThreePID{{Medium: "email", Address: user.Localpart() + "@example.org"}}, nil
 }
+func (people) Account(_ context.Context, user matrix.UserID) (*accounts.Account, error) {
+	return &accounts.Account{UserID: user}, nil
+}
 func (people) QueryAlias(context.Context, matrix.RoomAlias, string) (bool, error) { return false, nil }
 func (people) QueryUser(context.Context, matrix.UserID, string) error             { return nil }
 func (people) AliasesChanged(matrix.RoomID)                                       {}
