@@ -68,7 +68,7 @@ func TestPushes(t *testing.T) {
 		bob.join(room)
 		address, pushes := newGateway(t)
 		bob.setPusher(object{"data": object{"url": address, "custom": 1}})
-		event := alice.say(room, "ground control to bob")
+		event := alice.say(room, "ground control")
 		p := nextPush(t, pushes)
 		devices, _ := p["devices"].([]any)
 		if len(devices) != 1 {
@@ -81,7 +81,7 @@ func TestPushes(t *testing.T) {
 		delete(phone, "pushkey_ts")
 		if !same(p, object{
 			"event_id": event, "room_id": room, "type": "m.room.message", "sender": alice.user, "sender_display_name": "alice",
-			"room_name": "Mission Control", "prio": "high", "content": object{"msgtype": "m.text", "body": "ground control to bob"},
+			"room_name": "Mission Control", "prio": "high", "content": object{"msgtype": "m.text", "body": "ground control"},
 			"counts": object{"unread": 1},
 			"devices": []object{{
 				"app_id": "app.example.ios", "pushkey": "key", "data": object{"custom": 1},
@@ -95,7 +95,7 @@ func TestPushes(t *testing.T) {
 			t.Errorf("read: %v", p)
 		}
 		bob.say(room, "his own words are nothing new")
-		last := alice.say(room, "bye, bob")
+		last := alice.say(room, "bye")
 		if p := nextPush(t, pushes); p["event_id"] != last {
 			t.Errorf("then: %v", p)
 		}
@@ -168,7 +168,7 @@ func TestMailsAboutNotifications(t *testing.T) {
 		if r := setMail(); r.status != 200 {
 			t.Fatalf("with an address: %d %s", r.status, r.body)
 		}
-		alice.say(room, "are you there, bob?")
+		alice.say(room, "are you there?")
 		var l letter
 		select {
 		case l = <-box.letters:
@@ -176,7 +176,7 @@ func TestMailsAboutNotifications(t *testing.T) {
 			t.Fatal("no mail came")
 		}
 		found := unsubscribeLink.FindStringSubmatch(l.text)
-		if l.to != "bob@example.org" || !strings.Contains(l.text, "alice: are you there, bob?") || !strings.Contains(l.html, "<b>alice</b>") || found == nil {
+		if l.to != "bob@example.org" || !strings.Contains(l.text, "alice: are you there?") || !strings.Contains(l.html, "<b>alice</b>") || found == nil {
 			t.Fatalf("to %s: %s\n%s", l.to, l.text, l.html)
 		}
 		page := s.form(t, found[1], nil)
