@@ -10,8 +10,8 @@ import (
 	"trestle/homeserver/api"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
-	"trestle/homeserver/reports"
 	"trestle/homeserver/pushers"
+	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
