@@ -1,5 +1,7 @@
 package appservice
 
+import "trestle/internal/matrix"
+
 // A Cursor is how far the homeserver's delivery to one service has come.
 type Cursor struct {
 	Service string // the ID of its registration
@@ -25,4 +27,15 @@ type Frozen struct {
 	Position int64 // the cursor moves here with the freezing
 	Events   int   // how many room events are inside
 	Oldest   int64 // when the oldest change inside came about, ms since 1970, or 0
+
+	// Messages are those inside that leave their devices' inboxes when the
+	// transaction is acknowledged. They are stored, and not read again.
+	Messages []Message
+}
+
+// A Message names a message to a device.
+type Message struct {
+	User     matrix.UserID
+	Device   matrix.DeviceID
+	Position int64
 }

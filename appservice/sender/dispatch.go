@@ -14,9 +14,6 @@ const (
 	// lookAnyway is how often the stream's end is asked for even though nobody
 	// has told of a new one.
 	lookAnyway = 15 * time.Second
-	// maxWaitingOffers bounds the changes without a position that wait to be
-	// decided.
-	maxWaitingOffers = 1024
 )
 
 // A dispatcher reads the stream once for all services that keep up. So a
@@ -26,7 +23,8 @@ type dispatcher struct {
 	service  *Service
 	interest *interest
 	wake     signal
-	offers   chan Change
+	offered  signal
+	offers   offers
 
 	through atomic.Int64 // handed out up to here; written under mu
 	saved   int64        // where cursors were last stored for its sake
@@ -56,13 +54,6 @@ func (d *dispatcher) run(ctx context.Context) {
 	}
 }
 
-// takeOffers sees to the changes without a position that wait.
-func (d *dispatcher) takeOffers(ctx context.Context) {
-	for range len(d.offers) {
-		d.offer(ctx, <-d.offers)
-	}
-}
-
 // sleep waits until there is something new.
 func (d *dispatcher) sleep(ctx context.Context) {
 	timer := time.NewTimer(lookAnyway)
@@ -70,8 +61,7 @@ func (d *dispatcher) sleep(ctx context.Context) {
 	select {
 	case <-d.wake:
 	case <-ctx.Done():
-	case c := <-d.offers:
-		d.offer(ctx, c)
+	case <-d.offered:
 	case <-timer.C:
 		head, err := d.service.opts.Stream.Head(ctx)
 		if err == nil {
@@ -113,25 +103,6 @@ func (d *dispatcher) page(ctx context.Context, head int64) error {
 		d.service.saving.send()
 	}
 	return nil
-}
-
-// offer hands out a change that has no position.
-func (d *dispatcher) offer(ctx context.Context, c Change) {
-	c.Position = d.through.Load()
-	d.interest.use(d.service.opts.Registry.Load())
-	watchers, err := d.interest.decide(ctx, &c)
-	if err != nil {
-		d.service.opts.Logger.Warn("typing or presence is not sent to application services", "error", err)
-		return
-	}
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, reg := range watchers {
-		if q := d.queues[reg.ID]; q != nil {
-			q.offer(c, now)
-		}
-	}
 }
 
 // adopt makes a queue live that has read the stream at least as far as the

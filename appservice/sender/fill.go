@@ -2,10 +2,8 @@ package sender
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"trestle/appservice"
@@ -68,7 +66,7 @@ func (q *queue) restart(ctx context.Context) error {
 	}
 	q.outbox = waiting
 	q.epoch, q.number, q.saved = cursor.Epoch, cursor.Number, cursor.Position
-	q.pending, q.bytes, q.offered = nil, 0, nil
+	q.pending, q.cutting, q.bytes = nil, 0, 0
 	q.live, q.scanned, q.interest = false, cursor.Position, nil
 	q.frozen.send()
 	return nil
@@ -80,8 +78,9 @@ func (q *queue) freezeAll(ctx context.Context) error {
 		if err := q.scan(ctx); err != nil {
 			return err
 		}
-		if batch, ok := q.cut(time.Now()); ok {
+		if batch, ok := q.cut(); ok {
 			if err := q.freeze(ctx, batch); err != nil {
+				q.offerAgain(batch.offered)
 				return err
 			}
 			continue
@@ -138,8 +137,9 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.pending = append(q.pending, mine...)
 	for i := range mine {
+		q.supersede(&mine[i])
+		q.pending = append(q.pending, mine[i])
 		q.bytes += mine[i].Size
 	}
 	q.scanned = through
@@ -171,7 +171,7 @@ type batch struct {
 // whether it is full then.
 func (q *queue) prefix() (n int, full bool) {
 	limits := q.service.opts
-	var counts [3]int
+	var counts [kinds]int
 	bytes := 0
 	for i, c := range q.pending {
 		fits := counts[c.Kind] < limits.MaxEvents && (i == 0 || bytes+c.Size <= limits.MaxBytes)
@@ -186,11 +186,10 @@ func (q *queue) prefix() (n int, full bool) {
 
 // cut decides whether to freeze now: at once if the service has nothing to do,
 // and otherwise ahead of its answer if that gives a full transaction.
-func (q *queue) cut(now time.Time) (b batch, ok bool) {
+func (q *queue) cut() (b batch, ok bool) {
 	dispatched := q.service.dispatch.through.Load()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.offered = slices.DeleteFunc(q.offered, func(o offer) bool { return now.Sub(o.at) > offerLife })
 	n, full := q.prefix()
 	waiting := len(q.outbox)
 	if waiting >= q.service.opts.Ahead || waiting > 0 && !full || n == 0 && len(q.offered) == 0 {
@@ -205,10 +204,8 @@ func (q *queue) cut(now time.Time) (b batch, ok bool) {
 	} else if n > 0 {
 		b.position = max(b.position, q.pending[n-1].Position)
 	}
-	for _, o := range q.offered {
-		b.offered = append(b.offered, o.change)
-	}
-	q.offered = nil
+	q.cutting = n
+	b.offered = q.takeOffered()
 	return b, true
 }
 
@@ -233,35 +230,9 @@ func (q *queue) freeze(ctx context.Context, b batch) error {
 	}
 	rest := copy(q.pending, q.pending[len(b.changes):])
 	clear(q.pending[rest:])
-	q.pending = q.pending[:rest]
+	q.pending, q.cutting = q.pending[:rest], 0
 	q.frozen.send()
 	return nil
-}
-
-// build writes the transaction's body, which is then never written again.
-func (q *queue) build(b batch) (f appservice.Frozen, err error) {
-	f = appservice.Frozen{Service: q.id, Number: b.number, ID: b.epoch + "-" + strconv.FormatInt(b.number, 10), Position: b.position}
-	var text []byte
-	var txn appservice.Transaction
-	lists := [...]*[]json.RawMessage{Event: &txn.Events, Ephemeral: &txn.Ephemeral, ToDevice: &txn.ToDevice}
-	for _, changes := range [][]Change{b.changes, b.offered} {
-		for _, c := range changes {
-			// Growing moves the buffer, and leaves what has been written where it was.
-			begin := len(text)
-			text = c.Body.AppendJSON(text)
-			*lists[c.Kind] = append(*lists[c.Kind], text[begin:len(text):len(text)])
-			if c.Kind == Event {
-				f.Events++
-			}
-			if c.Time > 0 && (f.Oldest == 0 || c.Time < f.Oldest) {
-				f.Oldest = c.Time
-			}
-		}
-	}
-	reg, _ := q.to()
-	names := appservice.Spelling{Stable: reg.ReceiveEphemeral, Unstable: reg.PushEphemeral}
-	f.Body, err = txn.Append(make([]byte, 0, len(text)+4096), names)
-	return f, err
 }
 
 // idle waits for something to do. Delivered transactions leave storage with the

@@ -24,6 +24,9 @@ type interest struct {
 	only  string // decide for this service alone, unless empty
 	known *lru.Cache[matrix.RoomID, *watched]
 
+	counted *registration.Set // of which wants says how many services want each kind
+	wants   [kinds]int
+
 	mu    sync.Mutex
 	stale map[matrix.RoomID]bool // to be loaded anew
 }
@@ -71,7 +74,11 @@ func (i *interest) invalidate(room matrix.RoomID) {
 func (i *interest) decide(ctx context.Context, c *Change) ([]*registration.Registration, error) {
 	switch {
 	case c.Kind == ToDevice:
-		return i.filter(i.set.UserWatchers(c.Target), wantsToDevice), nil
+		return i.filter(i.receivers(c.Target), wantsToDevice), nil
+	case c.Kind == KeyCounts:
+		return i.filter(i.receivers(c.Sender), wantsDevices), nil
+	case c.Kind == DeviceLeft:
+		return i.parted(ctx, c)
 	case c.Private:
 		return i.filter(i.set.UserWatchers(c.Sender), (*registration.Registration).WantsEphemeral), nil
 	}
@@ -83,20 +90,72 @@ func (i *interest) decide(ctx context.Context, c *Change) ([]*registration.Regis
 	if c.Room != "" {
 		rooms = append([]matrix.RoomID{c.Room}, rooms...)
 	}
+	wants := wanting[c.Kind]
 	for _, room := range rooms {
+		if wants != nil && len(i.filter(watchers, wants)) == i.wanting(c.Kind) {
+			break // everybody who could
+		}
 		w, err := i.room(ctx, room, c)
 		if err != nil {
 			return nil, err
 		}
 		watchers = union(watchers, w.watchers())
 	}
-	if c.Kind == Ephemeral {
-		return i.filter(watchers, (*registration.Registration).WantsEphemeral), nil
-	}
-	return i.filter(watchers, nil), nil
+	return i.filter(watchers, wants), nil
 }
 
 func wantsToDevice(r *registration.Registration) bool { return r.WantsEphemeral() || r.DeviceLists }
+
+func wantsDevices(r *registration.Registration) bool { return r.DeviceLists }
+
+// wanting is who wants changes of a kind at all; nil is everybody.
+var wanting = [kinds]func(*registration.Registration) bool{
+	Ephemeral: (*registration.Registration).WantsEphemeral, DeviceChanged: wantsDevices, DeviceLeft: wantsDevices,
+}
+
+// wanting is how many of the services want changes of a kind.
+func (i *interest) wanting(kind Kind) int {
+	if i.counted != i.set {
+		i.counted, i.wants = i.set, [kinds]int{}
+		for k, wants := range wanting {
+			if wants != nil {
+				i.wants[k] = len(i.filter(i.set.All(), wants))
+			}
+		}
+	}
+	return i.wants[kind]
+}
+
+// receivers are the services that a user's messages and key counts are for:
+// the one whose user it is, or else all that watch the user.
+func (i *interest) receivers(user matrix.UserID) []*registration.Registration {
+	if owner := i.set.UserOwner(user); owner != nil {
+		return []*registration.Registration{owner}
+	}
+	return i.set.UserWatchers(user)
+}
+
+// parted returns the services that watch a room which a user has left, and see
+// the user in no other one.
+func (i *interest) parted(ctx context.Context, c *Change) ([]*registration.Registration, error) {
+	left, err := i.room(ctx, c.Room, c)
+	if err != nil {
+		return nil, err
+	}
+	watchers := i.filter(left.watchers(), wantsDevices)
+	still := i.set.UserWatchers(c.Sender)
+	for _, room := range c.Rooms {
+		if len(watchers) == 0 {
+			return nil, nil
+		}
+		w, err := i.room(ctx, room, c)
+		if err != nil {
+			return nil, err
+		}
+		still = union(still, w.watchers())
+	}
+	return slices.DeleteFunc(slices.Clone(watchers), func(r *registration.Registration) bool { return slices.Contains(still, r) }), nil
+}
 
 // room returns the room as it is after the change.
 func (i *interest) room(ctx context.Context, id matrix.RoomID, c *Change) (*watched, error) {

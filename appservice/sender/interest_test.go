@@ -1,6 +1,7 @@
 package sender_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -180,8 +181,8 @@ func TestEphemeralAndToDevice(t *testing.T) {
 	w.say(room, alice)
 	as.Until(t, 2)
 	deaf.Until(t, 2)
-	s.Offer(sender.Change{Kind: sender.Ephemeral, Room: room, Body: text(`{"type":"typing"}`)})
-	s.Offer(sender.Change{Kind: sender.Ephemeral, Room: "!other:" + server, Body: text(`{"type":"typing elsewhere"}`)})
+	s.Offer(offer("1", sender.Change{Kind: sender.Ephemeral, Room: room, Body: text(`{"type":"typing"}`)}))
+	s.Offer(offer("2", sender.Change{Kind: sender.Ephemeral, Room: "!other:" + server, Body: text(`{"type":"typing elsewhere"}`)}))
 	as.UntilAttempt(t, len(as.Attempts())+1)
 	if got := kinds(as, false); !slices.Equal(got, []string{"receipt", "own", "presence", "typing"}) {
 		t.Errorf("ephemeral: %q", got)
@@ -192,6 +193,10 @@ func TestEphemeralAndToDevice(t *testing.T) {
 	if len(kinds(deaf, false))+len(kinds(deaf, true)) > 0 {
 		t.Error("a service got what it had not asked for")
 	}
+}
+
+func offer(key string, c sender.Change) sender.Offer {
+	return sender.Offer{Key: key, Make: func(context.Context) (sender.Change, error) { return c, nil }}
 }
 
 func kinds(as *testkit.FakeAS, toDevice bool) (types []string) {
@@ -218,7 +223,7 @@ func TestOffersReplaceEachOther(t *testing.T) {
 	w.member(room, "@irc_x:"+server, "@irc_x:"+server, "join")
 	<-first
 	for i := range 50 {
-		s.Offer(sender.Change{Kind: sender.Ephemeral, Room: room, Key: "typing", Body: text(fmt.Sprintf(`{"type":"%d"}`, i)), Time: time.Now().UnixMilli()})
+		s.Offer(offer("typing", sender.Change{Kind: sender.Ephemeral, Room: room, Body: text(fmt.Sprintf(`{"type":"%d"}`, i)), Time: time.Now().UnixMilli()}))
 	}
 	w.say(room, "@alice:"+server)
 	close(release)

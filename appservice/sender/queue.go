@@ -2,8 +2,8 @@ package sender
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
-	"time"
 
 	"trestle/appservice"
 	"trestle/registration"
@@ -14,10 +14,6 @@ const (
 	// one service. One that falls behind further reads the stream by itself.
 	maxPending      = 400
 	maxPendingBytes = 2 << 20
-	// maxOffered bounds the changes without a position.
-	maxOffered = 100
-	// offerLife is how long such a change is worth sending.
-	offerLife = 30 * time.Second
 )
 
 // A queue is the delivery to one service. Two goroutines work on it: one takes
@@ -45,8 +41,9 @@ type queue struct {
 	interest *interest // while lagging
 	scanned  int64     // lagging: the stream has been read up to here; live: not before here
 	pending  []Change
+	cutting  int // how many of pending are just being frozen
 	bytes    int // of pending
-	offered  []offer
+	offered  []Change
 	outbox   []appservice.Frozen // not yet delivered
 	number   int64               // of the newest frozen transaction
 	epoch    string
@@ -54,11 +51,6 @@ type queue struct {
 	acked    int64 // the newest delivered transaction
 	removed  int64 // the newest transaction gone from storage
 	stats    stats
-}
-
-type offer struct {
-	change Change
-	at     time.Time
 }
 
 // A signal wakes one goroutine; signals do not add up.
@@ -88,13 +80,14 @@ func (q *queue) take(changes []Change, before int64) {
 			continue
 		}
 		if taken == i && !q.room(changes[i:]) {
-			q.live, q.offered = false, nil
+			q.live = false
 			if i > 0 {
 				before = changes[i-1].Position
 			}
 			q.scanned = max(q.scanned, before)
 			break
 		}
+		q.supersede(&c)
 		q.pending = append(q.pending, c)
 		q.bytes += c.Size
 		if i+1 == len(changes) || changes[i+1].Position != c.Position {
@@ -102,6 +95,20 @@ func (q *queue) take(changes []Change, before int64) {
 		}
 	}
 	q.filled.send()
+}
+
+// supersede drops what waits and is no news any more with a newer change.
+func (q *queue) supersede(c *Change) {
+	if c.Key == "" {
+		return
+	}
+	for i := q.cutting; i < len(q.pending); i++ {
+		if old := &q.pending[i]; old.Kind == c.Kind && old.Key == c.Key {
+			q.bytes -= old.Size
+			q.pending = slices.Delete(q.pending, i, i+1)
+			return
+		}
+	}
 }
 
 // room reports whether the changes at the first of these positions fit in. An
@@ -119,26 +126,6 @@ func (q *queue) room(changes []Change) bool {
 		bytes += c.Size
 	}
 	return count <= maxPending && bytes <= maxPendingBytes
-}
-
-// offer accepts a change that has no position. It is worth nothing to a
-// service that is behind.
-func (q *queue) offer(c Change, now time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.live {
-		return
-	}
-	for i, o := range q.offered {
-		if c.Key != "" && o.change.Key == c.Key {
-			q.offered = append(q.offered[:i], q.offered[i+1:]...)
-			break
-		}
-	}
-	if len(q.offered) < maxOffered {
-		q.offered = append(q.offered, offer{c, now})
-		q.filled.send()
-	}
 }
 
 // safe is the position up to which everything of interest has been frozen.

@@ -46,6 +46,8 @@ type Options struct {
 	Stream    Stream
 	Ephemeral Source // receipts and whatever else has a position; may be nil
 	ToDevice  Source // may be nil
+	Devices   Source // changes of device lists; may be nil
+	Keys      Source // counts of unused keys; may be nil
 	Rooms     Rooms
 	Logger    *slog.Logger
 

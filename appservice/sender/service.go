@@ -53,13 +53,13 @@ type Service struct {
 // New prepares a service.
 func New(opts Options) *Service {
 	s := &Service{opts: opts.withDefaults(), refused: lru.New[string, time.Time](10_000, nil), saving: newSignal()}
-	for _, source := range []Source{opts.Stream, opts.Ephemeral, opts.ToDevice} {
+	for _, source := range []Source{opts.Stream, opts.Ephemeral, opts.ToDevice, opts.Devices, opts.Keys} {
 		if source != nil {
 			s.feed = append(s.feed, source)
 		}
 	}
 	s.dispatch = &dispatcher{
-		service: s, wake: newSignal(), offers: make(chan Change, maxWaitingOffers), queues: map[string]*queue{},
+		service: s, wake: newSignal(), offered: newSignal(), queues: map[string]*queue{},
 		interest: newInterest(opts.Rooms, opts.Registry.Load(), ""),
 	}
 	s.aborted, s.abort = context.WithCancel(context.Background())
@@ -155,15 +155,6 @@ func (s *Service) advance(position int64) bool {
 		if s.head.CompareAndSwap(head, position) {
 			return true
 		}
-	}
-}
-
-// Offer hands over a change that has no position, such as typing: it goes to
-// those services that keep up, once, or is dropped. It does not block.
-func (s *Service) Offer(c Change) {
-	select {
-	case s.dispatch.offers <- c:
-	default:
 	}
 }
 

@@ -17,6 +17,16 @@ const (
 	Ephemeral
 	// ToDevice is a message to a device.
 	ToDevice
+	// DeviceChanged says that the keys of the sender's devices have changed, or
+	// that the sender has come into the room.
+	DeviceChanged
+	// DeviceLeft says that the sender has left the room, and is seen in the
+	// rooms that are listed, if there are any.
+	DeviceLeft
+	// KeyCounts says how many unused keys the sender's devices have.
+	KeyCounts
+
+	kinds
 )
 
 // A Change is one entry of the homeserver's stream, with what is needed to
@@ -32,6 +42,7 @@ type Change struct {
 	// Target is whom it is done to: the state_key of an m.room.member event, or
 	// the user whose device a message is for.
 	Target matrix.UserID
+	Device matrix.DeviceID // for which a message is
 	// Membership is that of an m.room.member event, and empty for all others.
 	Membership string
 	// Reset says that the room's membership changed by more than this event
@@ -39,21 +50,31 @@ type Change struct {
 	Reset bool
 	// Private is true for a receipt that only its own user's service may see.
 	Private bool
-	// Rooms are those in which a user with new presence is seen.
+	// Rooms are those in which a user with new presence or keys is seen.
 	Rooms []matrix.RoomID
+	// Keys is what a KeyCounts tells, by device.
+	Keys map[matrix.DeviceID]UnusedKeys
 
 	Time int64 // when the homeserver took it in, ms since 1970
 	Size int   // about how many bytes Body appends; bounds memory
 	Body Body
-	// Key is for changes that are offered: a later one takes the place of an
-	// earlier one with the same key.
+	// Key is for changes that say how something is, not what has happened: a
+	// later one takes the place of an earlier one with the same key that waits.
 	Key string
+}
+
+// UnusedKeys is how many one-time keys a device has left, by algorithm, and
+// the algorithms of its fallback keys that were not given out yet.
+type UnusedKeys struct {
+	OneTime  map[string]int
+	Fallback []string
 }
 
 // A Body writes a change as JSON: an event in client format with its room_id,
 // an ephemeral event with its room_id if it has one, a to-device message with
 // to_user_id and to_device_id. It is asked at most once for each service, when
-// a transaction is frozen, and has to be safe for concurrent use.
+// a transaction is frozen, and has to be safe for concurrent use. Changes of
+// device lists and of keys have none.
 type Body interface {
 	AppendJSON(dst []byte) []byte
 }
@@ -91,13 +112,21 @@ type Room struct {
 // A feed is all sources as one.
 type feed []Source
 
+// sidePage is how many changes are read at once of what is no event: messages
+// to devices can be large.
+const sidePage = 100
+
 // read returns changes in order, and the position through which they are all
 // there are: upTo, or less if there are more than limit.
 func (f feed) read(ctx context.Context, after, upTo int64, limit int) ([]Change, int64, error) {
 	through := upTo
 	var all []Change
-	for _, source := range f {
-		changes, err := source.Changes(ctx, after, upTo, limit)
+	for i, source := range f {
+		limit := limit
+		if i > 0 {
+			limit = min(limit, sidePage)
+		}
+		changes, err := source.Changes(ctx, after, through, limit)
 		if err != nil {
 			return nil, 0, err
 		}
