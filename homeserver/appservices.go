@@ -15,12 +15,31 @@ import (
 	"trestle/registration"
 )
 
+// connectSender makes what delivers to application services. What it is made
+// of comes later is set then.
+func (s *Server) connectSender(keys *storage.Encryption, position int64) (*eventStream, *keyCountSource) {
+	s.asides = &asides{Notifier: s.notifier, registry: s.registry, store: s.store}
+	s.asides.unsure(position)
+	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName, asides: s.asides, keys: keys}
+	keyCounts := &keyCountSource{asides: s.asides, table: keys}
+	s.sender = sender.New(sender.Options{
+		Registry: s.registry, Store: storage.NewAppServices(s.db), Stream: stream, Rooms: stream, Logger: s.log,
+		Ephemeral: receiptSource{s.asides, storage.NewReceipts(s.db)}, ToDevice: messageSource{s.asides, keys.ToDevice},
+		Devices: deviceListSource{s.asides, keys.DeviceLists}, Keys: keyCounts,
+	})
+	s.asides.sender = s.sender
+	s.metrics.MustRegister(s.sender.Collector())
+	return stream, keyCounts
+}
+
 // eventStream is the room events as application services are sent them.
 type eventStream struct {
 	store    *storage.Store
 	rooms    *rooms.Service
 	notifier *notifier.Notifier
 	server   matrix.ServerName
+	asides   *asides
+	keys     *storage.Encryption
 }
 
 // Head is the newest committed position.
@@ -32,19 +51,27 @@ func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) 
 	if err != nil {
 		return nil, err
 	}
-	changes := make([]sender.Change, len(events))
-	for i, e := range events {
+	changes := make([]sender.Change, 0, len(events))
+	devices := s.asides.anyone(wantsDevices)
+	for _, e := range events {
 		body := clientEvent{event: e}
 		if body.options, err = s.options(ctx, e); err != nil {
 			return nil, err
 		}
-		changes[i] = sender.Change{
+		c := sender.Change{
 			Position: e.Position, Kind: sender.Event, Room: e.RoomID, Sender: e.Sender,
 			Time: e.OriginServerTS, Size: len(e.JSON()), Body: body,
 		}
+		var moves []sender.Change
 		if e.Type == "m.room.member" && e.IsState() {
-			changes[i].Target, changes[i].Membership = matrix.UserID(*e.StateKey), e.Membership()
+			c.Target, c.Membership = matrix.UserID(*e.StateKey), e.Membership()
+			if devices {
+				if moves, err = s.moves(ctx, e); err != nil {
+					return nil, err
+				}
+			}
 		}
+		changes = append(append(changes, c), moves...)
 	}
 	return changes, nil
 }

@@ -28,7 +28,7 @@ type service struct {
 }
 
 // withService runs a homeserver that has an application service.
-func withService(t *testing.T, database string) *service {
+func withService(t *testing.T, database string, change ...func(*registration.Registration)) *service {
 	t.Helper()
 	fake := testkit.NewFakeAS(t, "hs_token_of_the_service")
 	reg := registration.Generate("irc", fake.URL, "ircbot")
@@ -39,6 +39,9 @@ func withService(t *testing.T, database string) *service {
 			t.Fatal(err)
 		}
 		*space = append(*space, n)
+	}
+	for _, c := range change {
+		c(reg)
 	}
 	s := &service{FakeAS: fake, registration: reg, t: t}
 	s.base = start(t, database, func(cfg *config.Config) {

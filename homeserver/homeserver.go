@@ -64,6 +64,7 @@ type Server struct {
 	sender   *sender.Service
 	unread   *unread.Service
 	pushers  *pushers.Service
+	asides   *asides
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -133,11 +134,8 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	if err := s.accounts.LoadErased(ctx); err != nil {
 		return err
 	}
-	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName}
-	s.sender = sender.New(sender.Options{
-		Registry: s.registry, Store: storage.NewAppServices(s.db), Stream: stream, Rooms: stream, Logger: s.log,
-	})
-	s.metrics.MustRegister(s.sender.Collector())
+	keys := storage.NewEncryption(s.db)
+	stream, keyCounts := s.connectSender(keys, position)
 	services := directory{s.registry, s.sender, s.store, s.accounts}
 	board := sliding.NewBoard(s.store.Rooms)
 	listeners := &roomListeners{board, s.notifier, streamWaker{s.sender}}
@@ -150,13 +148,16 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	stream.rooms = s.rooms
 	s.related = relations.New(relations.Options{Rooms: s.rooms, Store: s.store, AccountData: s.accounts, Position: position})
 	*listeners = append(roomListeners{s.related}, *listeners...) // before whoever wakes readers
-	keys := storage.NewEncryption(s.db)
-	s.encryption = encryption.New(encryption.Options{ServerName: s.cfg.ServerName, Store: s.store, Keys: keys, Notifier: s.notifier})
+	s.encryption = encryption.New(encryption.Options{
+		ServerName: s.cfg.ServerName, Store: s.store, Keys: keys, Notifier: s.asides, AppServices: s.asides,
+	})
+	keyCounts.encryption = s.encryption
 	s.ephemeral = ephemeral.New(ephemeral.Options{
 		Store: s.store, Receipts: storage.NewReceipts(s.db), DeviceLists: keys.DeviceLists,
-		Rooms: s.rooms, AccountData: s.accounts, Notifier: s.notifier, Log: s.log,
+		Rooms: s.rooms, AccountData: s.accounts, Notifier: s.asides, Log: s.log,
 		NoPresence: !s.cfg.Presence.Enabled, IdleAfter: s.cfg.Presence.IdleAfter.Std(),
 	})
+	s.asides.ephemeral = s.ephemeral
 	*listeners = append(*listeners, s.ephemeral)
 	s.unread = s.newUnread()
 	s.sync = syncer.New(syncer.Options{

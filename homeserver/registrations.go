@@ -88,6 +88,7 @@ func (s *Server) ReloadRegistrations(ctx context.Context) error {
 	}
 	s.registry.Store(set)
 	s.unread.Ghosts()
+	s.asides.unsure(s.notifier.Position())
 	s.log.InfoContext(ctx, "registrations read again", "appservices", len(set.All()))
 	return s.sender.Reload(ctx)
 }

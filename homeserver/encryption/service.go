@@ -20,13 +20,23 @@ type Notifier interface {
 	MatesChanged(user matrix.UserID, rooms []int64, kind notifier.Kind, position int64)
 }
 
-// Options are what a [Service] works with. All but Now are needed.
+// AppServices are the application services some of whose users have devices.
+type AppServices interface {
+	// Told reports whether one of them is told how many keys a user has left.
+	Told(user matrix.UserID) bool
+	// Owned reports whether a user's messages leave their inboxes by being
+	// delivered to one of them.
+	Owned(user matrix.UserID) bool
+}
+
+// Options are what a [Service] works with. All but the last two are needed.
 type Options struct {
-	ServerName matrix.ServerName
-	Store      *storage.Store
-	Keys       *storage.Encryption
-	Notifier   Notifier
-	Now        func() time.Time
+	ServerName  matrix.ServerName
+	Store       *storage.Store
+	Keys        *storage.Encryption
+	Notifier    Notifier
+	AppServices AppServices // nil: there are none
+	Now         func() time.Time
 }
 
 // A Service is safe for concurrent use.
@@ -43,8 +53,16 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.AppServices == nil {
+		o.AppServices = noAppServices{}
+	}
 	return &Service{options: o, store: o.Store, keys: o.Keys, counts: newMemo[keyCounts](), queues: newMemo[int64]()}
 }
+
+type noAppServices struct{}
+
+func (noAppServices) Told(matrix.UserID) bool  { return false }
+func (noAppServices) Owned(matrix.UserID) bool { return false }
 
 func (s *Service) local(user matrix.UserID) bool { return user.Server() == s.options.ServerName }
 

@@ -180,7 +180,8 @@ func (s *Service) oldestMessage(ctx context.Context, user matrix.UserID, device 
 }
 
 // Tidy forgets old transactions and shortens queues of devices that nobody
-// uses, oldest messages first. Call it every hour or so.
+// uses, oldest messages first. An application service that is down for long
+// loses nothing: its users' queues stay. Call it every hour or so.
 func (s *Service) Tidy(ctx context.Context) error {
 	long, err := s.keys.ToDevice.LongQueues(ctx, maxQueue)
 	if err != nil {
@@ -192,6 +193,9 @@ func (s *Service) Tidy(ctx context.Context) error {
 			return err
 		}
 		for _, d := range long {
+			if s.options.AppServices.Owned(d.User) {
+				continue
+			}
 			tx.OnCommit(func() { s.queues.forget(d.User) })
 			if err := s.keys.ToDevice.Trim(ctx, tx, d, maxQueue); err != nil {
 				return err

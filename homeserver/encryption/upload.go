@@ -163,6 +163,11 @@ func (s *Service) countsChanged(ctx context.Context, tx *database.Tx, user matri
 	if err != nil {
 		return 0, err
 	}
+	if s.options.AppServices.Told(user) {
+		if err := s.keys.KeyChanges.Set(ctx, tx, user, position); err != nil {
+			return 0, err
+		}
+	}
 	tx.OnCommit(func() {
 		s.counts.forget(user)
 		s.options.Notifier.UserChanged(user, notifier.Keys, position)

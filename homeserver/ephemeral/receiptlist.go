@@ -72,6 +72,7 @@ func (c *recentReceipts) in(nid, since, upTo int64) (list []storage.Receipt, kno
 type receiptEvent struct {
 	Type    string                                                         `json:"type"`
 	Content map[matrix.EventID]map[string]map[matrix.UserID]receiptContent `json:"content"`
+	RoomID  matrix.RoomID                                                  `json:"room_id,omitempty"` // not in /sync
 }
 
 type receiptContent struct {

@@ -127,6 +127,7 @@ func (t *typists) expire(now time.Time) (changed []int64, next time.Duration) {
 type typingEvent struct {
 	Type    string        `json:"type"`
 	Content typingContent `json:"content"`
+	RoomID  matrix.RoomID `json:"room_id,omitempty"` // not in /sync
 }
 
 type typingContent struct {
@@ -139,7 +140,7 @@ func (s *Service) Typing(ctx context.Context, room matrix.RoomID) (json.RawMessa
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(typingEvent{"m.typing", typingContent{s.typists.in(info.NID)}})
+	return json.Marshal(typingEvent{Type: "m.typing", Content: typingContent{s.typists.in(info.NID)}})
 }
 
 // in is who types in a room, by ID.

@@ -46,6 +46,21 @@ var (
 	deleteDelivered = database.SQL(`
 		DELETE FROM appservice_transactions
 		WHERE service = $1 AND number <= $2`)
+	insertFrozenMessage = database.SQL(`
+		INSERT INTO appservice_messages (service, number, user_id, device_id, position)
+		VALUES ($1, $2, $3, $4, $5)`)
+	selectFrozenMessages = database.SQL(`
+		SELECT user_id, device_id, position
+		FROM appservice_messages
+		WHERE service = $1 AND number <= $2
+		ORDER BY number, user_id, device_id, position
+		LIMIT 100000`)
+	deleteFrozenMessages = database.SQL(`
+		DELETE FROM appservice_messages
+		WHERE service = $1 AND number <= $2`)
+	deleteMessage = database.SQL(`
+		DELETE FROM to_device
+		WHERE user_id = $1 AND device_id = $2 AND position = $3`)
 )
 
 // NewAppServices prepares the subject.
@@ -107,15 +122,53 @@ func (s *AppServices) Freeze(ctx context.Context, f appservice.Frozen, acked int
 		if err := tx.Queue(ctx, insertFrozen, f.Service, f.Number, f.ID, f.Position, f.Events, f.Oldest, f.Body); err != nil {
 			return err
 		}
-		return tx.Queue(ctx, deleteDelivered, f.Service, acked)
+		rows := make([][]any, len(f.Messages))
+		for i, m := range f.Messages {
+			rows[i] = []any{f.Service, f.Number, m.User, m.Device, m.Position}
+		}
+		if err := tx.ExecMany(ctx, insertFrozenMessage, rows); err != nil {
+			return err
+		}
+		return acknowledge(ctx, tx, f.Service, acked)
 	})
 }
 
-// Acknowledge removes the transactions of a service up to a number.
+// Acknowledge removes the transactions of a service up to a number, and the
+// messages in them from the inboxes of their devices.
 func (s *AppServices) Acknowledge(ctx context.Context, service string, acked int64) error {
-	return s.db.Update(ctx, func(tx *database.Tx) error {
-		return tx.Queue(ctx, deleteDelivered, service, acked)
-	})
+	return s.db.Update(ctx, func(tx *database.Tx) error { return acknowledge(ctx, tx, service, acked) })
+}
+
+func acknowledge(ctx context.Context, tx *database.Tx, service string, acked int64) error {
+	if err := tx.Queue(ctx, deleteDelivered, service, acked); err != nil {
+		return err
+	}
+	messages, err := frozenMessages(ctx, tx, service, acked)
+	if err != nil || len(messages) == 0 {
+		return err
+	}
+	if err := tx.ExecMany(ctx, deleteMessage, messages); err != nil {
+		return err
+	}
+	return tx.Queue(ctx, deleteFrozenMessages, service, acked)
+}
+
+// frozenMessages is user, device and position of the messages in transactions.
+func frozenMessages(ctx context.Context, tx *database.Tx, service string, upTo int64) ([][]any, error) {
+	rows, err := tx.Query(ctx, selectFrozenMessages, service, upTo)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list [][]any
+	for rows.Next() {
+		var m appservice.Message
+		if err := rows.Scan(&m.User, &m.Device, &m.Position); err != nil {
+			return nil, err
+		}
+		list = append(list, []any{m.User, m.Device, m.Position})
+	}
+	return list, rows.Err()
 }
 
 // Advance moves cursors forward, each unless its number has changed.

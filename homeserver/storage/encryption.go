@@ -14,6 +14,7 @@ type Encryption struct {
 	CrossSigning *CrossSigning
 	DeviceLists  *DeviceLists
 	ToDevice     *ToDevice
+	KeyChanges   *KeyChanges
 	Backups      *KeyBackups
 	Dehydrated   *Dehydrated
 }
@@ -26,6 +27,7 @@ func NewEncryption(db *database.DB) *Encryption {
 		CrossSigning: &CrossSigning{db},
 		DeviceLists:  &DeviceLists{db},
 		ToDevice:     &ToDevice{db},
+		KeyChanges:   &KeyChanges{db},
 		Backups:      &KeyBackups{db},
 		Dehydrated:   &Dehydrated{db},
 	}

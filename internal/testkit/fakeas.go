@@ -25,6 +25,8 @@ type FakeAS struct {
 	// status to answer with, or [Drop]. The transaction is recorded in any case,
 	// as by a service that fails after it has done its work. nil: always 200.
 	Answer func(attempt Attempt) int
+	// Body gets the body of each attempt; nil: nobody wants it.
+	Body func(body []byte)
 	// Query answers any other request; nil: 404.
 	Query func(w http.ResponseWriter, r *http.Request)
 
@@ -91,6 +93,9 @@ func (f *FakeAS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return // broken off by the other end
 		}
+		if f.Body != nil {
+			f.Body(body)
+		}
 		f.transaction(w, Attempt{TxnID: txnID, Legacy: !versioned}, body)
 	case f.Query != nil:
 		f.Query(w, r)
@@ -148,6 +153,11 @@ func (f *FakeAS) Attempts() []Attempt {
 func (f *FakeAS) Transactions() []*appservice.Transaction {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.transactions()
+}
+
+// transactions is called with the lock held.
+func (f *FakeAS) transactions() []*appservice.Transaction {
 	var list []*appservice.Transaction
 	for _, id := range f.order {
 		if txn, err := appservice.ParseTransaction(f.bodies[id]); err == nil {
@@ -178,6 +188,12 @@ func (f *FakeAS) Until(t testing.TB, events int) {
 func (f *FakeAS) UntilAttempt(t testing.TB, attempts int) {
 	t.Helper()
 	f.wait(t, fmt.Sprintf("%d attempts", attempts), func() bool { return len(f.attempts) >= attempts })
+}
+
+// UntilSeen waits until what has come, each transaction once, is as it should be.
+func (f *FakeAS) UntilSeen(t testing.TB, what string, seen func([]*appservice.Transaction) bool) {
+	t.Helper()
+	f.wait(t, what, func() bool { return seen(f.transactions()) })
 }
 
 func (f *FakeAS) wait(t testing.TB, what string, met func() bool) {

@@ -1,0 +1,305 @@
+package homeserver_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"trestle/appservice"
+	"trestle/internal/matrix"
+	"trestle/internal/testkit"
+	"trestle/registration"
+)
+
+// keeper is a service that takes its users' keys and messages in transactions.
+func keeper(r *registration.Registration) { r.ReceiveEphemeral, r.DeviceLists = true, true }
+
+// device makes a device of one of the service's users and acts as it.
+func (s *service) device(user id.UserID, device id.DeviceID) *mautrix.Client {
+	s.t.Helper()
+	client := s.as(user)
+	if err := client.CreateDeviceMSC4190(s.t.Context(), device, "Bridge"); err != nil {
+		s.t.Fatal(err)
+	}
+	client.SetAppServiceDeviceID = true
+	return client
+}
+
+// uploadKeys gives a client's device a number of one-time keys, and identity keys
+// if it has none. What they are made of does not matter to a server.
+func uploadKeys(t *testing.T, client *mautrix.Client, first, n int) {
+	t.Helper()
+	upload := map[string]any{"one_time_keys": map[string]any{}}
+	for i := range n {
+		upload["one_time_keys"].(map[string]any)[fmt.Sprintf("signed_curve25519:K%d", first+i)] = map[string]any{"key": fmt.Sprintf("key%d", first+i), "signatures": map[string]any{}}
+	}
+	if first == 0 {
+		upload["device_keys"] = identity(client.UserID, client.DeviceID)
+		upload["fallback_keys"] = map[string]any{"signed_curve25519:F": map[string]any{"key": "fallback", "fallback": true, "signatures": map[string]any{}}}
+	}
+	_, err := client.MakeRequest(t.Context(), http.MethodPost, client.BuildClientURL("v3", "keys", "upload"), upload, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func identity(user id.UserID, device id.DeviceID) map[string]any {
+	return map[string]any{
+		"user_id": user, "device_id": device, "algorithms": []string{"m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"},
+		"keys": map[string]string{"curve25519:" + string(device): "curve", "ed25519:" + string(device): "edward"}, "signatures": map[string]any{},
+	}
+}
+
+func tell(t *testing.T, from *mautrix.Client, to id.UserID, device id.DeviceID, body string) {
+	t.Helper()
+	content := &event.Content{Raw: map[string]any{"body": body}}
+	_, err := from.SendToDevice(t.Context(), event.NewEventType("m.test"), &mautrix.ReqSendToDevice{
+		Messages: map[id.UserID]map[id.DeviceID]*event.Content{to: {device: content}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// told is the bodies of the messages to devices that a service was sent.
+func told(t *testing.T, txns []*appservice.Transaction) (list []string) {
+	for _, txn := range txns {
+		for _, raw := range txn.ToDevice {
+			var m struct {
+				Type, Sender string
+				User         string `json:"to_user_id"`
+				Device       string `json:"to_device_id"`
+				Content      struct{ Body string }
+			}
+			if err := json.Unmarshal(raw, &m); err != nil || m.Type != "m.test" || m.Sender != "@alice:test" {
+				t.Errorf("the service was sent %s, %v", raw, err)
+			}
+			list = append(list, m.User+" "+m.Device+" "+m.Content.Body)
+		}
+	}
+	return list
+}
+
+// inbox is how many messages /sync shows to a device.
+func inbox(t *testing.T, client *mautrix.Client) int {
+	t.Helper()
+	res, err := client.FullSyncRequest(t.Context(), mautrix.ReqSync{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(res.ToDevice.Events)
+}
+
+func TestMessagesToDevicesLeaveTheirInboxWhenTheyAreDelivered(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		var down atomic.Bool
+		down.Store(true)
+		s := withService(t, database, keeper)
+		s.Answer = func(testkit.Attempt) int {
+			if down.Load() {
+				return http.StatusBadGateway
+			}
+			return http.StatusOK
+		}
+		alice := login(t, s.base, "alice")
+		s.register("irc_bob")
+		bob := s.device("@irc_bob:test", "BRIDGE")
+		s.device("@irc_bob:test", "SECOND")
+		var want []string
+		for i := range 150 {
+			device := id.DeviceID("BRIDGE")
+			if i%3 == 0 {
+				device = "*"
+			}
+			tell(t, alice, bob.UserID, device, fmt.Sprint(i))
+			want = append(want, fmt.Sprint("@irc_bob:test BRIDGE ", i))
+			if device == "*" {
+				want = append(want, fmt.Sprint("@irc_bob:test SECOND ", i))
+			}
+		}
+		s.UntilAttempt(t, 2)
+		if n := inbox(t, bob); n == 0 {
+			t.Error("the inbox is empty, though nothing has been delivered")
+		}
+		down.Store(false)
+		s.UntilSeen(t, "all messages", func(txns []*appservice.Transaction) bool { return len(told(t, txns)) >= len(want) })
+		if got := told(t, s.Transactions()); !slices.Equal(got, want) {
+			t.Errorf("the service was sent %q", got)
+		}
+		tell(t, alice, bob.UserID, "BRIDGE", "last")
+		for deadline := time.Now().Add(time.Minute); inbox(t, bob) > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("what was delivered is still in the inbox")
+			}
+		}
+	})
+}
+
+// Who only watches people takes nothing away from them.
+func TestWatchersLeaveMessagesInTheInbox(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database, keeper, func(r *registration.Registration) {
+			everybody, err := registration.NewNamespace(`@.*:test`, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Namespaces.Users = append(r.Namespaces.Users, everybody)
+		})
+		alice, carol := login(t, s.base, "alice"), login(t, s.base, "carol")
+		for i := range 3 {
+			tell(t, alice, carol.UserID, carol.DeviceID, fmt.Sprint(i))
+		}
+		s.UntilSeen(t, "the messages", func(txns []*appservice.Transaction) bool { return len(told(t, txns)) == 3 })
+		room, _ := s.room(alice)
+		say(t, alice, room, "and so they have been acknowledged")
+		s.untilBody("and so they have been acknowledged")
+		if n := inbox(t, carol); n != 3 {
+			t.Errorf("carol has %d of 3 messages", n)
+		}
+	})
+}
+
+func lists(txns []*appservice.Transaction) (changed, left []matrix.UserID) {
+	for _, txn := range txns {
+		if txn.DeviceLists != nil {
+			changed, left = append(changed, txn.DeviceLists.Changed...), append(left, txn.DeviceLists.Left...)
+		}
+	}
+	return changed, left
+}
+
+func TestServicesAreToldOfDeviceLists(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database, keeper)
+		ctx := t.Context()
+		alice, carol, dave := login(t, s.base, "alice"), login(t, s.base, "carol"), login(t, s.base, "dave")
+		room, _ := s.room(alice)
+		until := func(what string, met func(changed, left []matrix.UserID) bool) {
+			t.Helper()
+			s.UntilSeen(t, what, func(txns []*appservice.Transaction) bool { return met(lists(txns)) })
+		}
+		uploadKeys(t, dave, 0, 1) // shares no room with the service
+		uploadKeys(t, alice, 0, 1)
+		until("alice's keys", func(changed, _ []matrix.UserID) bool { return slices.Contains(changed, "@alice:test") })
+		uploadKeys(t, carol, 0, 1)
+		if _, err := carol.JoinRoomByID(ctx, room); err != nil {
+			t.Fatal(err)
+		}
+		until("carol coming in", func(changed, _ []matrix.UserID) bool { return slices.Contains(changed, "@carol:test") })
+		second, _ := s.room2(alice)
+		if _, err := carol.JoinRoomByID(ctx, second); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []id.RoomID{room, second} {
+			if _, left := lists(s.Transactions()); len(left) > 0 {
+				t.Errorf("%v have left, but are still there", left)
+			}
+			if _, err := carol.LeaveRoom(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+			say(t, alice, r, "carol has left "+string(r))
+			s.untilBody("carol has left " + string(r))
+		}
+		until("carol leaving", func(_, left []matrix.UserID) bool { return slices.Equal(left, []matrix.UserID{"@carol:test"}) })
+		if changed, _ := lists(s.Transactions()); slices.Contains(changed, "@dave:test") {
+			t.Error("the service was told of dave, whom none of its users knows")
+		}
+	})
+}
+
+// room2 is another room with alice and the ghost.
+func (s *service) room2(alice *mautrix.Client) (id.RoomID, *mautrix.Client) {
+	s.t.Helper()
+	made, err := alice.CreateRoom(s.t.Context(), &mautrix.ReqCreateRoom{Preset: "public_chat"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ghost := s.as("@irc_bob:test")
+	if _, err := ghost.JoinRoomByID(s.t.Context(), made.RoomID); err != nil {
+		s.t.Fatal(err)
+	}
+	return made.RoomID, ghost
+}
+
+func TestServicesAreToldHowManyKeysAreLeft(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database, keeper)
+		alice := login(t, s.base, "alice")
+		s.register("irc_bob")
+		bob := s.device("@irc_bob:test", "BRIDGE")
+		bob.DeviceID = "BRIDGE"
+		until := func(count int, fallback ...string) {
+			t.Helper()
+			s.UntilSeen(t, fmt.Sprint(count, " keys left, and ", fallback), func(txns []*appservice.Transaction) bool {
+				for _, txn := range slices.Backward(txns) {
+					counts, found := txn.OneTimeKeyCounts["@irc_bob:test"]["BRIDGE"]
+					if found {
+						types, told := txn.FallbackKeyTypes["@irc_bob:test"]["BRIDGE"]
+						return counts["signed_curve25519"] == count && told && slices.Equal(types, fallback)
+					}
+				}
+				return false
+			})
+		}
+		uploadKeys(t, bob, 0, 2)
+		until(2, "signed_curve25519")
+		for left := 1; left >= -1; left-- {
+			res, err := alice.ClaimKeys(t.Context(), &mautrix.ReqClaimKeys{OneTimeKeys: mautrix.OneTimeKeysRequest{bob.UserID: {"BRIDGE": "signed_curve25519"}}})
+			if err != nil || len(res.OneTimeKeys[bob.UserID]["BRIDGE"]) != 1 {
+				t.Fatalf("claimed %+v, %v", res, err)
+			}
+			if left >= 0 {
+				until(left, "signed_curve25519")
+			} else {
+				until(0)
+			}
+		}
+		uploadKeys(t, bob, 10, 5)
+		until(5)
+		for _, raw := range s.Transactions() {
+			if _, found := raw.OneTimeKeyCounts["@alice:test"]; found {
+				t.Error("the service was told of alice's keys")
+			}
+		}
+	})
+}
+
+// What was told to services is spelled as they have it from the proposals.
+func TestSpellingsOfDevices(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		bodies := make(chan string, 100)
+		s := withService(t, database, keeper)
+		s.Body = func(body []byte) { bodies <- string(body) }
+		alice := login(t, s.base, "alice")
+		s.register("irc_bob")
+		bob := s.device("@irc_bob:test", "BRIDGE")
+		bob.DeviceID = "BRIDGE"
+		uploadKeys(t, bob, 0, 1)
+		tell(t, alice, bob.UserID, "BRIDGE", "hello")
+		all := ""
+		for _, part := range []string{
+			`"de.sorunome.msc2409.to_device":[{"type":"m.test","sender":"@alice:test","to_user_id":"@irc_bob:test","to_device_id":"BRIDGE","content":{"body":"hello"}}]`,
+			`"org.matrix.msc3202.device_lists":{"changed":["@irc_bob:test"],"left":[]}`,
+			`"org.matrix.msc3202.device_one_time_keys_count":{"@irc_bob:test":{"BRIDGE":{"signed_curve25519":1}}}`,
+			`"org.matrix.msc3202.device_unused_fallback_key_types":{"@irc_bob:test":{"BRIDGE":["signed_curve25519"]}}`,
+		} {
+			for !strings.Contains(all, part) {
+				select {
+				case body := <-bodies:
+					all += body
+				case <-t.Context().Done():
+					t.Fatalf("%s is not in %s", part, all)
+				}
+			}
+		}
+	})
+}
