@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"trestle/appservice"
 	"trestle/appservice/sender"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/storage"
@@ -41,6 +42,19 @@ func (a *asides) Told(user matrix.UserID) bool {
 func (a *asides) Owned(user matrix.UserID) bool {
 	owner := a.registry.Load().UserOwner(user)
 	return owner != nil && owner.DeviceLists
+}
+
+// Kept reports whether a service may keep a user's keys by itself.
+func (a *asides) Kept(user matrix.UserID) bool { return a.sender.KeepsKeys(user) }
+
+// ClaimKeys asks services for one-time keys.
+func (a *asides) ClaimKeys(ctx context.Context, wanted map[matrix.UserID]map[matrix.DeviceID][]string) []appservice.KeyAnswer {
+	return a.sender.ClaimKeys(ctx, wanted)
+}
+
+// QueryKeys asks services for keys of devices.
+func (a *asides) QueryKeys(ctx context.Context, wanted map[matrix.UserID][]matrix.DeviceID) []appservice.KeyAnswer {
+	return a.sender.QueryKeys(ctx, wanted)
 }
 
 // messageSource is the messages to devices of services' users.

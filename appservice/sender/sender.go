@@ -67,6 +67,7 @@ type Options struct {
 	QueryTimeout      time.Duration // of user and alias queries, with their retries; 30 s
 	ThirdPartyTimeout time.Duration // 10 s
 	PingTimeout       time.Duration // 10 s
+	KeysTimeout       time.Duration // of claims and queries of keys; 5 s
 }
 
 func (o Options) withDefaults() Options {
@@ -90,6 +91,7 @@ func (o Options) withDefaults() Options {
 	duration(&o.QueryTimeout, 30*time.Second)
 	duration(&o.ThirdPartyTimeout, 10*time.Second)
 	duration(&o.PingTimeout, 10*time.Second)
+	duration(&o.KeysTimeout, 5*time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

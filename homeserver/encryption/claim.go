@@ -38,8 +38,9 @@ type handout struct {
 }
 
 // Claim gives out one-time keys of local users' devices, each once and in the
-// order in which they were uploaded; where none is left, the fallback key.
-// Devices without either are missing from the answer.
+// order in which they were uploaded; where none is left, what an application
+// service gives out for its own users, or the fallback key. Devices without any
+// are missing from the answer.
 func (s *Service) Claim(ctx context.Context, wanted Claim) (*Claimed, error) {
 	claimed := &Claimed{
 		Failures:    map[matrix.ServerName]*matrix.Error{},
@@ -61,16 +62,29 @@ func (s *Service) Claim(ctx context.Context, wanted Claim) (*Claimed, error) {
 	slices.SortFunc(claims, func(a, b claim) int {
 		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.device, b.device))
 	})
+	kept, err := s.handOutAll(ctx, claims, claimed, s.options.AppServices.Kept)
+	if err != nil || len(kept) == 0 {
+		return claimed, err
+	}
+	kept = s.claimKept(ctx, kept, claimed)
+	_, err = s.handOutAll(ctx, kept, claimed, func(matrix.UserID) bool { return false })
+	return claimed, err
+}
+
+// handOutAll gives out keys, and returns the claims of kept users for whom
+// there was no one-time key.
+func (s *Service) handOutAll(ctx context.Context, claims []claim, claimed *Claimed, kept func(matrix.UserID) bool) (left []claim, err error) {
 	for chunk := range slices.Chunk(claims, claimsAtOnce) {
-		given, err := s.handOut(ctx, chunk)
+		given, without, err := s.handOut(ctx, chunk, kept)
 		if err != nil {
 			return nil, err
 		}
 		for _, h := range given {
 			claimed.add(h)
 		}
+		left = append(left, without...)
 	}
-	return claimed, nil
+	return left, nil
 }
 
 func (c *Claimed) add(h handout) {
@@ -80,17 +94,20 @@ func (c *Claimed) add(h handout) {
 	c.OneTimeKeys[h.user][h.device] = map[matrix.KeyID]json.RawMessage{h.key: h.json}
 }
 
-func (s *Service) handOut(ctx context.Context, claims []claim) (given []handout, err error) {
+func (s *Service) handOut(ctx context.Context, claims []claim, kept func(matrix.UserID) bool) (given []handout, left []claim, err error) {
 	err = s.store.DB.Update(ctx, func(tx *database.Tx) error {
-		given = nil
+		given, left = nil, nil
 		var changed []matrix.UserID // in order
 		for _, c := range claims {
-			h, fewer, err := s.takeKey(ctx, tx, c)
+			withoutFallback := kept(c.user)
+			h, fewer, err := s.takeKey(ctx, tx, c, !withoutFallback)
 			if err != nil {
 				return err
 			}
 			if h != nil {
 				given = append(given, *h)
+			} else if withoutFallback {
+				left = append(left, c)
 			}
 			if fewer && (len(changed) == 0 || changed[len(changed)-1] != c.user) {
 				changed = append(changed, c.user)
@@ -103,15 +120,18 @@ func (s *Service) handOut(ctx context.Context, claims []claim) (given []handout,
 		}
 		return nil
 	})
-	return given, err
+	return given, left, err
 }
 
 // takeKey gives out one key, or nil. fewer tells that its device has fewer
 // unused keys than before.
-func (s *Service) takeKey(ctx context.Context, tx *database.Tx, c claim) (given *handout, fewer bool, err error) {
+func (s *Service) takeKey(ctx context.Context, tx *database.Tx, c claim, fallback bool) (given *handout, fewer bool, err error) {
 	k, err := s.keys.OneTimeKeys.Take(ctx, tx, c.user, c.device, c.algorithm)
 	if err != nil {
 		return nil, false, err
+	}
+	if k == nil && !fallback {
+		return nil, false, nil
 	}
 	if fewer = k != nil; !fewer {
 		var used bool

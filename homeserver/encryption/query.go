@@ -33,7 +33,8 @@ type Found struct {
 // usersAtOnce bounds how many users one statement asks for.
 const usersAtOnce = 500
 
-// Query answers with the keys of local users, as an observer may see them.
+// Query answers with the keys of local users, as an observer may see them, and
+// as application services know them that keep those of their users.
 // Users without keys have an empty object. Servers that cannot be asked are
 // failures.
 func (s *Service) Query(ctx context.Context, observer matrix.UserID, q Query) (*Found, error) {
@@ -59,6 +60,7 @@ func (s *Service) Query(ctx context.Context, observer matrix.UserID, q Query) (*
 			return nil, err
 		}
 	}
+	s.queryKept(ctx, observer, q, found)
 	return found, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"time"
 
+	"trestle/appservice"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -27,6 +28,11 @@ type AppServices interface {
 	// Owned reports whether a user's messages leave their inboxes by being
 	// delivered to one of them.
 	Owned(user matrix.UserID) bool
+	// Kept reports whether one of them may keep the user's keys by itself: then
+	// it is asked for them.
+	Kept(user matrix.UserID) bool
+	ClaimKeys(ctx context.Context, wanted map[matrix.UserID]map[matrix.DeviceID][]string) []appservice.KeyAnswer
+	QueryKeys(ctx context.Context, wanted map[matrix.UserID][]matrix.DeviceID) []appservice.KeyAnswer
 }
 
 // Options are what a [Service] works with. All but the last two are needed.
@@ -63,6 +69,15 @@ type noAppServices struct{}
 
 func (noAppServices) Told(matrix.UserID) bool  { return false }
 func (noAppServices) Owned(matrix.UserID) bool { return false }
+func (noAppServices) Kept(matrix.UserID) bool  { return false }
+
+func (noAppServices) ClaimKeys(context.Context, map[matrix.UserID]map[matrix.DeviceID][]string) []appservice.KeyAnswer {
+	return nil
+}
+
+func (noAppServices) QueryKeys(context.Context, map[matrix.UserID][]matrix.DeviceID) []appservice.KeyAnswer {
+	return nil
+}
 
 func (s *Service) local(user matrix.UserID) bool { return user.Server() == s.options.ServerName }
 
