@@ -51,6 +51,13 @@ func ThirdPartyLocationsPath(protocol string) Path {
 	return thirdParty(withName("/location", protocol))
 }
 
+// URIUserPath asks, as the first drafts of the specification had it, for the
+// user who stands for whom a URI names.
+func URIUserPath() Path { return Path{Stable: prefix + "/user"} }
+
+// URIAliasPath asks for the alias of the room that a URI names.
+func URIAliasPath() Path { return Path{Stable: prefix + "/alias"} }
+
 func withName(path, protocol string) string {
 	if protocol == "" {
 		return path

@@ -34,6 +34,13 @@ type Location struct {
 	Fields   json.RawMessage  `json:"fields"`
 }
 
+// A URIAnswer is what a service says of a URI: which user or which room it
+// names.
+type URIAnswer struct {
+	UserID matrix.UserID    `json:"user_id,omitempty"`
+	Alias  matrix.RoomAlias `json:"alias,omitempty"`
+}
+
 // A User is a user of a third-party network and the Matrix user who stands
 // for it.
 type User struct {

@@ -22,6 +22,9 @@ type AppServices interface {
 	ThirdPartyLocations(ctx context.Context, protocol string, fields url.Values) []as.Location
 	UsersOf(ctx context.Context, user matrix.UserID) []as.User
 	LocationsOf(ctx context.Context, alias matrix.RoomAlias) []as.Location
+	// UserOfURI and AliasOfURI are M_NOT_FOUND for what nobody knows.
+	UserOfURI(ctx context.Context, uri string) (matrix.UserID, error)
+	AliasOfURI(ctx context.Context, uri string) (matrix.RoomAlias, error)
 }
 
 // appservicesAPI is what clients and services ask of services.
@@ -39,7 +42,24 @@ func (a *appservicesAPI) routes() []api.Route {
 		api.Stream(http.MethodGet, "/_matrix/client/v3/thirdparty/location/{protocol}", api.Guest, a.locations),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/user", api.Guest, a.usersOf),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/location", api.Guest, a.locationsOf),
+		// As the drafts had it: what a URI of another network is called here.
+		api.Endpoint(http.MethodGet, "/_matrix/app/v1/user", api.Guest, a.userOfURI),
+		api.Endpoint(http.MethodGet, "/_matrix/app/v1/alias", api.Guest, a.aliasOfURI),
 	}
+}
+
+type uriRequest struct {
+	URI string `query:"uri" required:"true"`
+}
+
+func (a *appservicesAPI) userOfURI(ctx context.Context, _ api.Caller, req *uriRequest) (*as.URIAnswer, error) {
+	user, err := a.services.UserOfURI(ctx, req.URI)
+	return &as.URIAnswer{UserID: user}, err
+}
+
+func (a *appservicesAPI) aliasOfURI(ctx context.Context, _ api.Caller, req *uriRequest) (*as.URIAnswer, error) {
+	alias, err := a.services.AliasOfURI(ctx, req.URI)
+	return &as.URIAnswer{Alias: alias}, err
 }
 
 type pingRequest struct {

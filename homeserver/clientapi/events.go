@@ -135,15 +135,10 @@ type redactRequest struct {
 	Room    matrix.RoomID   `path:"roomId"`
 	Event   matrix.EventID  `path:"eventId"`
 	Txn     string          `path:"txnId"`
-	TS      *int64          `query:"ts"`
 	Content json.RawMessage `body:"raw,optional"`
 }
 
 func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactRequest) (*eventIDResponse, error) {
-	ts, err := timestamp(who, req.TS)
-	if err != nil {
-		return nil, err
-	}
 	if req.Content == nil {
 		req.Content = json.RawMessage(`{}`)
 	}
@@ -151,7 +146,7 @@ func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactReque
 		return nil, err
 	}
 	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
-		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content, Timestamp: ts,
+		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content,
 		TxnKey: rooms.TxnKey(who.DeviceID, string(req.Event), req.Txn),
 	}))
 }
