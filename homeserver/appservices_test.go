@@ -19,7 +19,7 @@ import (
 	"trestle/registration"
 )
 
-// service is an application service for @irc_…:test and #irc_…:test.
+// service is an application service and what it is sent.
 type service struct {
 	*testkit.FakeAS
 	registration *registration.Registration
@@ -27,14 +27,14 @@ type service struct {
 	t            *testing.T
 }
 
-// withService runs a homeserver that has an application service.
-func withService(t *testing.T, database string, change ...func(*registration.Registration)) *service {
+// newService makes a service for @<id>_…:test and #<id>_…:test.
+func newService(t *testing.T, id string, change ...func(*registration.Registration)) *service {
 	t.Helper()
-	fake := testkit.NewFakeAS(t, "hs_token_of_the_service")
-	reg := registration.Generate("irc", fake.URL, "ircbot")
-	reg.ASToken, reg.HSToken = "as_token_of_the_service", fake.HSToken
+	fake := testkit.NewFakeAS(t, "hs_token_of_"+id)
+	reg := registration.Generate(id, fake.URL, id+"bot")
+	reg.ASToken, reg.HSToken = "as_token_of_"+id, fake.HSToken
 	for sigil, space := range map[string]*[]registration.Namespace{"@": &reg.Namespaces.Users, "#": &reg.Namespaces.Aliases} {
-		n, err := registration.NewNamespace(sigil+`irc_.*:test`, true)
+		n, err := registration.NewNamespace(sigil+id+`_.*:test`, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,13 +43,33 @@ func withService(t *testing.T, database string, change ...func(*registration.Reg
 	for _, c := range change {
 		c(reg)
 	}
-	s := &service{FakeAS: fake, registration: reg, t: t}
-	s.base = start(t, database, func(cfg *config.Config) {
+	return &service{FakeAS: fake, registration: reg, t: t}
+}
+
+// withServices runs a homeserver that has application services.
+func withServices(t *testing.T, database string, change func(*config.Config), services ...*service) {
+	t.Helper()
+	base := start(t, database, func(cfg *config.Config) {
 		cfg.AppServices = []string{t.TempDir()}
-		if err := reg.Write(filepath.Join(cfg.AppServices[0], "irc.yaml")); err != nil {
-			t.Fatal(err)
+		for _, s := range services {
+			if err := s.registration.Write(filepath.Join(cfg.AppServices[0], s.registration.ID+".yaml")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if change != nil {
+			change(cfg)
 		}
 	})
+	for _, s := range services {
+		s.base = base
+	}
+}
+
+// withService runs a homeserver that has the service irc.
+func withService(t *testing.T, database string, change ...func(*registration.Registration)) *service {
+	t.Helper()
+	s := newService(t, "irc", change...)
+	withServices(t, database, nil, s)
 	return s
 }
 
