@@ -3,6 +3,7 @@
 # make check    formatting, static analysis, dependencies, architecture
 # make bench    measure a server from outside, on both engines (docs/performance.md)
 # make microbench  benchmarks of single packages
+# make soak     kill servers and services hundreds of times: SOAK (300) of them
 # make fuzz     every fuzz target for FUZZTIME (10s)
 # make build    bin/trestle, one static binary
 
@@ -15,10 +16,11 @@ COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS  := -s -w -X trestle/internal/telemetry.version=$(VERSION) -X trestle/internal/telemetry.commit=$(COMMIT)
 SCRIPTS  := internal/testkit/scripts
 FUZZTIME ?= 10s
+SOAK     ?= 300
 # What make test runs: TEST='./homeserver/... -run Join', for instance.
 TEST     ?= ./...
 
-.PHONY: build run test check bench microbench fuzz clean
+.PHONY: build run test check bench microbench soak fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trestle ./cmd/trestle
@@ -43,6 +45,11 @@ bench: build
 microbench:
 	$(SCRIPTS)/setup.sh
 	$(SCRIPTS)/with-postgres.sh --durable go test -run '^$$' -bench . -benchmem ./...
+
+soak:
+	$(SCRIPTS)/setup.sh
+	TEST_CRASHES=$(SOAK) TEST_KILL_MESSAGES=$$((100 * $(SOAK))) $(SCRIPTS)/with-postgres.sh $(SCRIPTS)/test.sh -timeout 6h -v \
+		-run 'Crash|WhoeverDies|NothingThat' ./appservice/sender ./internal/e2e/...
 
 fuzz:
 	$(SCRIPTS)/fuzz.sh $(FUZZTIME)
