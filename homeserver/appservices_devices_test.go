@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -166,6 +167,46 @@ func TestWatchersLeaveMessagesInTheInbox(t *testing.T) {
 			t.Errorf("carol has %d of 3 messages", n)
 		}
 	})
+}
+
+// What a service does with its users' devices takes nobody's password.
+func TestServicesManageDevices(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database)
+		s.register("irc_bob")
+		bob := s.as("@irc_bob:test")
+		const v3 = "/_matrix/client/v3"
+		for _, tt := range []struct {
+			method, path string
+			body         any
+			status       int
+		}{
+			{"PUT", "/devices/A", map[string]string{"display_name": "Bridge"}, http.StatusCreated},
+			{"PUT", "/devices/A", map[string]string{"display_name": "Bridge 2"}, http.StatusOK},
+			{"PUT", "/devices/B", map[string]string{}, http.StatusCreated},
+			{"PUT", "/devices/C", map[string]string{}, http.StatusCreated},
+			{"DELETE", "/devices/A", map[string]any{}, http.StatusOK},
+			{"POST", "/delete_devices", map[string]any{"devices": []string{"B", "NONE"}}, http.StatusOK},
+			{"POST", "/keys/device_signing/upload", map[string]any{"master_key": masterKey("A")}, http.StatusOK},
+			{"POST", "/keys/device_signing/upload", map[string]any{"master_key": masterKey("B")}, http.StatusOK},
+			{"GET", "/devices/A", nil, http.StatusNotFound},
+			{"GET", "/devices/C", nil, http.StatusOK},
+		} {
+			if status, members := request(t, bob, tt.method, v3+tt.path, nil, tt.body); status != tt.status {
+				t.Errorf("%s %s: %d %v, want %d", tt.method, tt.path, status, members, tt.status)
+			}
+		}
+		alice := login(t, s.base, "alice")
+		status, members := request(t, alice, "PUT", v3+"/devices/NEW", nil, map[string]string{})
+		wantRefusal(t, "a person making a device", status, members, 404, "M_NOT_FOUND")
+		status, members = request(t, bob, "GET", v3+"/account/whoami", url.Values{"device_id": {"A"}}, nil)
+		wantRefusal(t, "acting as a device that is gone", status, members, 400, "M_UNKNOWN_DEVICE")
+	})
+}
+
+func masterKey(letter string) map[string]any {
+	public := strings.Repeat(letter, 42) + "A"
+	return map[string]any{"user_id": "@irc_bob:test", "usage": []string{"master"}, "keys": map[string]string{"ed25519:" + public: public}}
 }
 
 func lists(txns []*appservice.Transaction) (changed, left []matrix.UserID) {

@@ -86,6 +86,7 @@ func (d *dispatcher) page(ctx context.Context, head int64) error {
 			d.interest.forget()
 			return err
 		}
+		changes[i].Rooms = nil // what has been decided needs them no more
 		for _, reg := range watchers {
 			shares[reg.ID] = append(shares[reg.ID], changes[i])
 		}

@@ -131,6 +131,7 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 		if err != nil {
 			return err
 		}
+		changes[i].Rooms = nil
 		if len(watchers) > 0 {
 			mine = append(mine, changes[i])
 		}

@@ -82,6 +82,7 @@ func (d *dispatcher) offer(ctx context.Context, offer Offer) error {
 	if err != nil {
 		return err
 	}
+	c.Rooms = nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, reg := range watchers {
