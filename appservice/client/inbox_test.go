@@ -175,6 +175,17 @@ func (answers) QueryAlias(_ context.Context, alias matrix.RoomAlias) error {
 	return matrix.Forbidden("IRC refused.")
 }
 
+func (answers) UserOfURI(_ context.Context, uri string) (matrix.UserID, error) {
+	if uri == "irc://x/bob" {
+		return "@irc_bob:hs", nil
+	}
+	return "", matrix.NotFound("No such user.")
+}
+
+func (answers) AliasOfURI(context.Context, string) (matrix.RoomAlias, error) {
+	return "", matrix.NotFound("No such channel.")
+}
+
 func TestListener(t *testing.T) {
 	r := newRecorder(always)
 	in, _ := run(t, open(t, t.TempDir()+"/db"), r)
@@ -204,6 +215,8 @@ func TestListener(t *testing.T) {
 		{"GET", "/_matrix/app/v1/rooms/%23irc_%23secret%3Ahs", header, "", 403, "M_FORBIDDEN"},
 		{"POST", "/_matrix/app/v1/ping", header, `{"transaction_id":"x"}`, 200, ""},
 		{"GET", "/_matrix/app/v1/thirdparty/protocol/irc", header, "", 404, "M_NOT_FOUND"},
+		{"GET", "/_matrix/app/v1/user?uri=irc%3A%2F%2Fx%2Fbob", header, "", 200, ""},
+		{"GET", "/_matrix/app/v1/alias?uri=irc%3A%2F%2Fx%2Fgo", header, "", 404, "M_NOT_FOUND"},
 		{"GET", "/_matrix/app/v1/nothing", header, "", 404, "M_UNRECOGNIZED"},
 	} {
 		req, err := http.NewRequest(test.method, server.URL+test.path, strings.NewReader(test.body))

@@ -36,6 +36,13 @@ type ThirdParty interface {
 	LocationByAlias(ctx context.Context, alias matrix.RoomAlias) ([]appservice.Location, error)
 }
 
+// URIs may be implemented by a [Queries] whose users and rooms have URIs on
+// their own network, as the first drafts of the specification had it.
+type URIs interface {
+	UserOfURI(ctx context.Context, uri string) (matrix.UserID, error)
+	AliasOfURI(ctx context.Context, uri string) (matrix.RoomAlias, error)
+}
+
 // A Listener is what the homeserver talks to.
 type Listener struct {
 	HSToken string
@@ -54,6 +61,8 @@ func (l *Listener) Handler() http.Handler {
 		mux.Handle("GET "+prefix+"/rooms/{alias}", l.endpoint(l.alias))
 	}
 	mux.Handle("POST /_matrix/app/v1/ping", l.endpoint(l.ping))
+	mux.Handle("GET /_matrix/app/v1/user", l.endpoint(l.userOfURI))
+	mux.Handle("GET /_matrix/app/v1/alias", l.endpoint(l.aliasOfURI))
 	for _, prefix := range []string{"/_matrix/app/v1/thirdparty", "/_matrix/app/unstable/thirdparty"} {
 		mux.Handle("GET "+prefix+"/protocol/{protocol}", l.endpoint(l.thirdParty(protocol)))
 		mux.Handle("GET "+prefix+"/user/{protocol}", l.endpoint(l.thirdParty(users)))
@@ -148,6 +157,26 @@ func (l *Listener) alias(r *http.Request) (any, error) {
 }
 
 func (l *Listener) ping(*http.Request) (any, error) { return nil, nil }
+
+func (l *Listener) userOfURI(r *http.Request) (any, error) {
+	service, ok := l.Queries.(URIs)
+	if !ok {
+		return nil, noURIs()
+	}
+	user, err := service.UserOfURI(r.Context(), r.URL.Query().Get("uri"))
+	return appservice.URIAnswer{UserID: user}, err
+}
+
+func (l *Listener) aliasOfURI(r *http.Request) (any, error) {
+	service, ok := l.Queries.(URIs)
+	if !ok {
+		return nil, noURIs()
+	}
+	alias, err := service.AliasOfURI(r.Context(), r.URL.Query().Get("uri"))
+	return appservice.URIAnswer{Alias: alias}, err
+}
+
+func noURIs() error { return matrix.NotFound("This service knows no URIs.") }
 
 func (l *Listener) thirdParty(look func(*http.Request, ThirdParty) (any, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {

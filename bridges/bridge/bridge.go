@@ -236,6 +236,22 @@ func (b *Bridge) QueryAlias(ctx context.Context, alias matrix.RoomAlias) error {
 	return b.remote.QueryAlias(ctx, alias)
 }
 
+// UserOfURI implements client.URIs for remotes that do.
+func (b *Bridge) UserOfURI(ctx context.Context, uri string) (matrix.UserID, error) {
+	if remote, ok := b.remote.(client.URIs); ok {
+		return remote.UserOfURI(ctx, uri)
+	}
+	return "", matrix.NotFound("This bridge knows no URIs.")
+}
+
+// AliasOfURI implements client.URIs for remotes that do.
+func (b *Bridge) AliasOfURI(ctx context.Context, uri string) (matrix.RoomAlias, error) {
+	if remote, ok := b.remote.(client.URIs); ok {
+		return remote.AliasOfURI(ctx, uri)
+	}
+	return "", matrix.NotFound("This bridge knows no URIs.")
+}
+
 // ensureGhost makes a virtual user exist and have its name; once each.
 func (b *Bridge) ensureGhost(ctx context.Context, g Ghost) error {
 	b.mu.Lock()
