@@ -83,9 +83,13 @@ func (s *Service) removeOtherDevices(ctx context.Context, user matrix.UserID, bu
 	})
 }
 
-// deleteOtherDevices ends the login tokens as well: they are devices to be.
+// deleteOtherDevices ends the login tokens and signs browsers out as well: they
+// are devices to be.
 func (s *Service) deleteOtherDevices(ctx context.Context, tx *database.Tx, user matrix.UserID, but matrix.DeviceID) error {
 	if err := s.options.Store.LoginTokens.DeleteOfUser(ctx, tx, user); err != nil {
+		return err
+	}
+	if err := s.options.Store.OAuth.DeleteOfUser(ctx, tx, user); err != nil {
 		return err
 	}
 	list, err := s.options.Store.Devices.List(ctx, tx, user, maxDevices)

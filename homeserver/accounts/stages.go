@@ -65,6 +65,8 @@ type Field struct {
 	Name, Label string
 	Secret      bool
 	Completes   string // the kind of thing, for browsers that fill in forms
+	Value       string // what is there already
+	Optional    bool
 }
 
 // An Attempt is what a client says to get a stage done.

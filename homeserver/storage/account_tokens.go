@@ -72,6 +72,31 @@ var (
 		UPDATE refresh_tokens
 		SET replaces_id = NULL
 		WHERE replaces_id = $1`)
+
+	insertSpentToken = database.SQL(`
+		INSERT INTO oauth_spent_tokens (token_hash, user_id, device_id, refresh_id)
+		SELECT r.token_hash, r.user_id, r.device_id, r.refresh_id
+		FROM refresh_tokens r
+		JOIN oauth_sessions s ON s.user_id = r.user_id AND s.device_id = r.device_id
+		WHERE r.refresh_id = $1
+		ON CONFLICT DO NOTHING`)
+	trimSpentTokens = database.SQL(`
+		DELETE FROM oauth_spent_tokens
+		WHERE user_id = (SELECT user_id FROM oauth_spent_tokens WHERE refresh_id = $1)
+			AND device_id = (SELECT device_id FROM oauth_spent_tokens WHERE refresh_id = $1)
+			AND refresh_id < (
+				SELECT old.refresh_id
+				FROM oauth_spent_tokens new
+				JOIN oauth_spent_tokens old ON old.user_id = new.user_id AND old.device_id = new.device_id
+				WHERE new.refresh_id = $1
+				ORDER BY old.refresh_id DESC
+				LIMIT 1 OFFSET 100)`)
+	deleteDeviceSpentTokens = database.SQL(`
+		DELETE FROM oauth_spent_tokens
+		WHERE user_id = $1 AND device_id = ANY($2)`)
+	deleteDeviceOAuthSessions = database.SQL(`
+		DELETE FROM oauth_sessions
+		WHERE user_id = $1 AND device_id = ANY($2)`)
 )
 
 // Insert stores an access token.
@@ -113,19 +138,22 @@ func (s *Tokens) FindRefresh(ctx context.Context, q database.Querier, hash []byt
 	return &r, nil
 }
 
-// DeleteOfDevices ends all tokens of devices.
+// DeleteOfDevices ends all tokens of devices, and what is known of how they
+// were got.
 func (s *Tokens) DeleteOfDevices(ctx context.Context, tx *database.Tx, user matrix.UserID, devices []matrix.DeviceID) error {
-	if _, err := tx.Exec(ctx, deleteDeviceTokens, user, devices); err != nil {
-		return err
+	for _, stmt := range []*database.Statement{deleteDeviceTokens, deleteDeviceRefreshTokens, deleteDeviceSpentTokens, deleteDeviceOAuthSessions} {
+		if _, err := tx.Exec(ctx, stmt, user, devices); err != nil {
+			return err
+		}
 	}
-	_, err := tx.Exec(ctx, deleteDeviceRefreshTokens, user, devices)
-	return err
+	return nil
 }
 
 // Retire ends a refresh token whose successor has been used, and the access
-// tokens that came with it.
+// tokens that came with it. Of those that came by OAuth the last hundred of a
+// device are remembered: they are signs of theft.
 func (s *Tokens) Retire(ctx context.Context, tx *database.Tx, refreshID int64) error {
-	for _, stmt := range []*database.Statement{deleteTokensOfRefresh, deleteRefreshToken, clearReplaces} {
+	for _, stmt := range []*database.Statement{insertSpentToken, trimSpentTokens, deleteTokensOfRefresh, deleteRefreshToken, clearReplaces} {
 		if _, err := tx.Exec(ctx, stmt, refreshID); err != nil {
 			return err
 		}

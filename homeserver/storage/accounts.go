@@ -21,6 +21,7 @@ type Accounts struct {
 	OpenID      *OpenIDTokens
 	RegTokens   *RegistrationTokens
 	LoginTokens *LoginTokens
+	OAuth       *OAuth
 
 	db *database.DB
 }
@@ -40,6 +41,7 @@ func NewAccounts(db *database.DB) *Accounts {
 		db:          db,
 		RegTokens:   &RegistrationTokens{db},
 		LoginTokens: &LoginTokens{db},
+		OAuth:       &OAuth{db},
 	}
 }
 
