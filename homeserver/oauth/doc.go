@@ -1,4 +1,4 @@
-// Package oauth knows what the OAuth 2.0 API demands of clients: their
-// metadata, redirect URIs, scopes and proofs (Client-Server API § OAuth 2.0
-// API). It decides, and stores nothing.
+// Package oauth is the OAuth 2.0 API (Client-Server API § OAuth 2.0 API):
+// applications register, people allow them in their browsers to be a device,
+// and codes become tokens. It hands out no token itself: accounts does.
 package oauth

@@ -1,0 +1,162 @@
+package oauth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/storage"
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+)
+
+// Paths below the server's public address.
+const (
+	RegisterPath  = "/_trestle/oauth/clients"
+	AuthorizePath = "/_trestle/oauth/authorize"
+	TokenPath     = "/_trestle/oauth/token"
+	RevokePath    = "/_trestle/oauth/revoke"
+	DevicePath    = "/_trestle/oauth/device"
+	LinkPath      = "/_trestle/oauth/link"
+	LoginPath     = "/_trestle/oauth/login"
+	SignUpPath    = "/_trestle/oauth/signup"
+	AccountPath   = "/_trestle/account"
+)
+
+// Options are what a [Service] works with. All but Providers, Secret and Now
+// are needed.
+type Options struct {
+	Accounts  *accounts.Service
+	DB        *database.DB
+	Store     *storage.OAuth
+	BaseURL   string            // the server's public address, without a slash at the end
+	Providers func() []Provider // places where people sign in besides here, in order
+	Secret    []byte            // authenticates what pages send back; default random
+	Now       func() time.Time
+}
+
+// A Provider is another place where people can prove who they are. Start is
+// where a browser goes for it; it comes back to an address of this server with
+// a login token as the parameter loginToken, as at the end of a login by SSO
+// (Client-Server API § Client login via SSO).
+type Provider struct {
+	ID    string
+	Name  string
+	Start func(returnTo string) string
+}
+
+// Service is the OAuth 2.0 API of one homeserver.
+type Service struct{ options Options }
+
+// New makes the service.
+func New(options Options) *Service {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if len(options.Secret) == 0 {
+		options.Secret = []byte(rand.Text() + rand.Text())
+	}
+	if options.Providers == nil {
+		options.Providers = func() []Provider { return nil }
+	}
+	options.BaseURL = strings.TrimRight(options.BaseURL, "/")
+	return &Service{options}
+}
+
+// URL is the public address of a path.
+func (s *Service) URL(path string) string { return s.options.BaseURL + path }
+
+// Issuer is who this authorization server says it is (RFC 8414, RFC 9207).
+func (s *Service) Issuer() string { return s.URL("/") }
+
+// Providers are the places where people sign in besides here, in order.
+func (s *Service) Providers() []Provider { return s.options.Providers() }
+
+func (s *Service) now() int64 { return s.options.Now().UnixMilli() }
+
+// newSecret makes a secret with a prefix that tells what it is, and what is
+// stored of it.
+func newSecret(prefix string) (secret string, hash []byte) {
+	secret = prefix + strings.ToLower(rand.Text()+rand.Text())
+	return secret, hashOf(secret)
+}
+
+func hashOf(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// mac authenticates what this server has made for a purpose.
+func (s *Service) mac(purpose, text string) string {
+	mac := hmac.New(sha256.New, s.options.Secret)
+	mac.Write([]byte(purpose + "\x00" + text))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// maxClients is how many applications are kept besides those with sessions.
+const maxClients = 10_000
+
+// Register keeps what an application says about itself, and tells the ID under
+// which it is known from now on (RFC 7591).
+func (s *Service) Register(ctx context.Context, metadata []byte) (string, *Client, error) {
+	client, err := ParseClient(metadata)
+	if err != nil {
+		return "", nil, err
+	}
+	id, err := client.ID()
+	if err != nil {
+		return "", nil, err
+	}
+	text, err := json.Marshal(client)
+	if err != nil {
+		return "", nil, err
+	}
+	return id, client, s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		return s.options.Store.SaveClient(ctx, tx, id, string(text), s.now(), maxClients)
+	})
+}
+
+// Client is an application that has registered, or invalid_client.
+func (s *Service) Client(ctx context.Context, id string) (*Client, error) {
+	if id == "" || len(id) > 64 {
+		return nil, unknownClient()
+	}
+	text, err := s.options.Store.Client(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	client := new(Client)
+	if text == "" || json.Unmarshal([]byte(text), client) != nil {
+		return nil, unknownClient()
+	}
+	return client, nil
+}
+
+// ClientOf is the application that a device of a user is, or nil.
+func (s *Service) ClientOf(ctx context.Context, user matrix.UserID, device matrix.DeviceID) (*Client, error) {
+	session, err := s.options.Store.Session(ctx, user, device)
+	if err != nil || session == nil {
+		return nil, err
+	}
+	return s.Client(ctx, session.ClientID)
+}
+
+// idleClient is how long an application is kept that nobody uses, and expired
+// how long codes are known after their end, so that their holders are told.
+const (
+	idleClient = 24 * time.Hour
+	expired    = time.Hour
+)
+
+// Tidy deletes what is not needed any more.
+func (s *Service) Tidy(ctx context.Context) error {
+	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		return s.options.Store.Tidy(ctx, tx, s.now()-expired.Milliseconds(), s.now()-idleClient.Milliseconds())
+	})
+}
