@@ -24,6 +24,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/oauth"
 	"trestle/homeserver/pushers"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
@@ -55,6 +56,7 @@ type Server struct {
 	identity *identity.Client // nil: no identity server is trusted
 	rooms    *rooms.Service
 	related  *relations.Service
+	oauth    *oauth.Service // nil: off
 	sync     *syncer.Service
 	sliding  *sliding.Service
 	search   *search.Service
@@ -177,6 +179,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		return err
 	}
 	s.previews = s.newPreviews()
+	s.oauth = s.newOAuth(key)
 	s.route(limiter)
 	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start} {
 		if err := start(ctx); err != nil {
@@ -200,6 +203,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
 		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
 		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities()},
+		OAuth:   s.oauth,
 		Forgot:  s.forgot,
 		Calls:   s.calls(),
 	})

@@ -22,6 +22,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
 		{"@hourly", "delete what accounts do not need any more", s.accounts.Tidy},
 		{"@hourly", "forget what became of delayed events", s.delayed.Tidy},
+		{"@hourly", "forget applications that nobody uses", s.tidyOAuth},
 		{"@hourly", "forget previews of pages", s.tidyPreviews},
 		{"10 3 * * *", "delete old notifications", s.unread.Tidy},
 		{"30 3 * * *", "delete media that nobody asks for", s.expireMedia},

@@ -16,6 +16,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/oauth"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -30,6 +31,7 @@ type accountServer struct {
 	url      string
 	http     *http.Client
 	accounts *accounts.Service
+	oauth    *oauth.Service
 	changes  *changes
 
 	mu  sync.Mutex
@@ -108,6 +110,13 @@ func newAccountServer(t *testing.T, url string, change ...func(*accounts.Options
 	listener := httptest.NewServer(server.Handler())
 	t.Cleanup(listener.Close)
 	s.url = listener.URL
+	s.oauth = oauth.New(oauth.Options{
+		Accounts: s.accounts, DB: db, Store: options.Store.OAuth, BaseURL: s.url, Now: s.time,
+		Providers: func() []oauth.Provider {
+			return []oauth.Provider{{ID: "other", Name: "Other <place>", Start: startElsewhere}}
+		},
+	})
+	server.Handle(clientapi.OAuthRoutes(s.oauth, s.accounts))
 	s.http = &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/encryption"
+	"trestle/homeserver/oauth"
 	"trestle/homeserver/syncer"
 	"trestle/internal/matrix"
 )
@@ -16,12 +17,13 @@ import (
 type keysAPI struct {
 	keys     *encryption.Service
 	accounts *accounts.Service
+	oauth    *oauth.Service // nil: off
 }
 
 // EncryptionRoutes are the endpoints about keys, key backups and messages to
 // devices.
-func EncryptionRoutes(keys *encryption.Service, accounts *accounts.Service) []api.Route {
-	all := (&keysAPI{keys, accounts}).routes()
+func EncryptionRoutes(keys *encryption.Service, accounts *accounts.Service, oauth *oauth.Service) []api.Route {
+	all := (&keysAPI{keys, accounts, oauth}).routes()
 	all = append(all, (&backupAPI{keys}).routes()...)
 	all = append(all, (&dehydratedAPI{keys}).routes()...)
 	return append(all, (&toDeviceAPI{keys}).routes()...)
@@ -140,6 +142,11 @@ func (a *keysAPI) uploadSigning(ctx context.Context, who api.Caller, req *signin
 		}
 		if err := json.Unmarshal(req.Body, &body); err != nil {
 			return matrix.BadJSON("The body is malformed.")
+		}
+		if a.oauth != nil {
+			if mine, err := a.oauth.ConfirmReset(ctx, who.UserID, who.DeviceID, body.Auth); mine || err != nil {
+				return err
+			}
 		}
 		return a.accounts.Confirm(ctx, accounts.ConfirmPassword("upload cross-signing keys", who.UserID), body.Auth)
 	})

@@ -38,12 +38,50 @@ type page struct {
 	accounts.Page
 	Error  string
 	Hidden map[string]string // values that the form sends along
+	Facts  []fact
+	Rows   []row
+	Boxes  []box
 	Action string
-	Next   string // where the answer to the form may lead, or nowhere
-	Done   bool   // tells the window that opened this one
-	Nonce  string
-	Script template.URL
+	// Buttons are instead of the one that goes on, After are ways elsewhere.
+	Buttons []button
+	After   []way
+	Next    string // where the answer to the form may lead, or nowhere
+	// Referrer tells this server's own pages where a request comes from.
+	Referrer bool
+	Done     bool // tells the window that opened this one
+	Nonce    string
+	Script   template.URL
 }
+
+// A fact is something that a page tells about what it asks for.
+type fact struct{ Name, Value string }
+
+// A row is one of a list, and leads somewhere.
+type row struct{ Name, URL, Note string }
+
+// A box can be ticked or left.
+type box struct{ Name, Label string }
+
+// A way leads elsewhere. Its address is one of this server's, or one that was
+// checked when it was registered or configured.
+type way struct {
+	Name string
+	URL  template.URL
+}
+
+// A button says which of several is done.
+type button struct{ Name, Value, Label string }
+
+// pageStyle is how all pages look.
+const pageStyle = `body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #222; background: #fff; }
+label { display: block; margin: 1rem 0; }
+input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
+button { padding: .6rem 1.4rem; margin: 0 .5rem .5rem 0; font: inherit; }
+dt { font-weight: bold; }
+dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.error { color: #a00; }
+@media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
+`
 
 var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <html lang="en">
@@ -53,13 +91,7 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <meta name="robots" content="noindex">
 <title>{{.Title}}</title>
 <style nonce="{{.Nonce}}">
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #222; background: #fff; }
-label { display: block; margin: 1rem 0; }
-input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
-button { padding: .6rem 1.4rem; font: inherit; }
-.error { color: #a00; }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
-</style>
+` + pageStyle + `</style>
 </head>
 <body>
 <main>
@@ -67,14 +99,19 @@ button { padding: .6rem 1.4rem; font: inherit; }
 {{with .Error}}<p class="error" role="alert">{{.}}</p>{{end}}
 {{with .Text}}<p>{{.}}</p>{{end}}
 {{with .Links}}<ul>{{range .}}<li><a href="{{.URL}}" target="_blank" rel="noopener noreferrer">{{.Name}}</a></li>{{end}}</ul>{{end}}
+{{with .Facts}}<dl>{{range .}}<dt>{{.Name}}</dt><dd>{{.Value}}</dd>{{end}}</dl>{{end}}
+{{with .Rows}}<ul>{{range .}}<li><a href="{{.URL}}">{{.Name}}</a>{{with .Note}} – {{.}}{{end}}</li>{{end}}</ul>{{end}}
 {{if .Action}}<form method="post" action="{{.Action}}">
 {{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
-{{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}" required></label>
+{{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}"{{with .Value}} value="{{.}}"{{end}}{{if not .Optional}} required{{end}}></label>
+{{end}}{{range .Boxes}}<label><input type="checkbox" name="{{.Name}}" value="yes"> {{.Label}}</label>
 {{end}}{{with .Agree}}<label><input type="checkbox" name="agree" value="yes" required> {{.}}</label>
 {{end}}{{with .Captcha}}<div class="{{.Class}}" data-sitekey="{{.SiteKey}}"></div>
-{{end}}<button type="submit">{{with .Continue}}{{.}}{{else}}Continue{{end}}</button>
-</form>{{end}}
-</main>
+{{end}}{{range .Buttons}}<button type="submit" name="{{.Name}}" value="{{.Value}}">{{.Label}}</button>
+{{else}}<button type="submit">{{with .Continue}}{{.}}{{else}}Continue{{end}}</button>
+{{end}}</form>{{end}}
+{{range .After}}<p><a href="{{.URL}}">{{.Name}}</a></p>
+{{end}}</main>
 {{if .Done}}<script nonce="{{.Nonce}}">
 if (window.onAuthDone) {
   window.onAuthDone();
@@ -109,6 +146,9 @@ func (p *page) write(w http.ResponseWriter, status int) error {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("Referrer-Policy", "no-referrer")
+	if p.Referrer {
+		header.Set("Referrer-Policy", "same-origin")
+	}
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
@@ -116,11 +156,17 @@ func (p *page) write(w http.ResponseWriter, status int) error {
 	return err
 }
 
-// originOf is the origin of a web address as a content security policy has it,
-// with a space before it; empty for anything else.
+// originOf is the origin of an address as a content security policy has it,
+// with a space before it; empty for what is no address. Schemes of applications
+// have no origin, and IPv6 addresses none that can be said there.
 func originOf(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {
+	switch {
+	case err != nil || strings.ContainsAny(u.Host, " ;,'\""):
+		return ""
+	case u.Host == "" && strings.Contains(u.Scheme, ".") || strings.HasPrefix(u.Host, "["):
+		return " " + u.Scheme + ":"
+	case u.Host == "":
 		return ""
 	}
 	return " " + u.Scheme + "://" + u.Host

@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/invites"
 	"trestle/homeserver/media"
+	"trestle/homeserver/oauth"
 	"trestle/homeserver/pushers"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
@@ -44,6 +45,7 @@ type Services struct {
 	Users      UserDirectory
 	Services   AppServices
 	Calls      CallsConfig
+	OAuth      *oauth.Service // nil: off
 	// Forgot tells /sync that a room is not to be shown any more.
 	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
@@ -59,7 +61,7 @@ func Routes(s Services) []api.Route {
 		(&searchAPI{s.Search, s.Rooms}).routes(),
 		(&reportsAPI{s.Reports}).routes(),
 		(&spacesAPI{s.Rooms}).routes(),
-		EncryptionRoutes(s.Keys, s.Accounts),
+		EncryptionRoutes(s.Keys, s.Accounts, s.OAuth),
 		EphemeralRoutes(s.Ephemeral),
 		MediaRoutes(s.Media),
 		PreviewRoutes(s.Previews),
@@ -72,5 +74,6 @@ func Routes(s Services) []api.Route {
 		(&appservicesAPI{s.Services}).routes(),
 		(&callsAPI{s.Calls}).routes(),
 		(&pushersAPI{s.Pushers}).routes(),
+		OAuthRoutes(s.OAuth, s.Accounts),
 	))
 }

@@ -44,6 +44,9 @@ func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *w
 	cfg.RegistrationSharedSecret = "shared"
 	cfg.Registration.Guests = true
 	cfg.Passwords.Hash, cfg.Passwords.BcryptCost = "bcrypt", 4
+	listener := httptest.NewUnstartedServer(nil)
+	t.Cleanup(listener.Close)
+	cfg.PublicBaseURL = "http://" + listener.Listener.Addr().String()
 	for _, c := range change {
 		c(cfg)
 	}
@@ -51,7 +54,8 @@ func newWholeServer(t *testing.T, url string, change ...func(*config.Config)) *w
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := httptest.NewServer(server.Handler())
+	listener.Config.Handler = server.Handler()
+	listener.Start()
 	end := sync.OnceFunc(func() { listener.Close(); server.Close() })
 	t.Cleanup(end)
 	return &wholeServer{t: t, close: end, url: listener.URL, http: &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}}

@@ -47,6 +47,7 @@ type Config struct {
 	Mail         Mail                 `yaml:"mail"`
 	Pushers      Pushers              `yaml:"pushers"`
 	Accounts     Accounts             `yaml:"accounts"`
+	OAuth        OAuth                `yaml:"oauth"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Delayed      DelayedEvents        `yaml:"delayed_events"`
 	Calls        Calls                `yaml:"calls"`
@@ -118,6 +119,12 @@ type Accounts struct {
 	// LegacyMentions notifies people of their names in texts that do not say
 	// whom they mention.
 	LegacyMentions bool `yaml:"legacy_mentions"`
+}
+
+// OAuth is the OAuth 2.0 API, with pages at public_base_url; without that there
+// is none.
+type OAuth struct {
+	Enabled bool `yaml:"enabled"`
 }
 
 // Presence is who is there. Without it nobody is shown, whatever clients set.

@@ -43,6 +43,7 @@ func Default() *Config {
 			MailDelay: Duration(10 * time.Minute),
 		},
 		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000, LegacyMentions: true},
+		OAuth:    OAuth{Enabled: true},
 		Presence: Presence{Enabled: true, IdleAfter: Duration(5 * time.Minute)},
 		Rooms:    Rooms{DefaultVersion: roomversion.Default},
 		Delayed:  DelayedEvents{MaxDelay: Duration(24 * time.Hour), MaxPerUser: 100},

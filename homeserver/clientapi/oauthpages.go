@@ -1,0 +1,162 @@
+package clientapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/homeserver/oauth"
+	"trestle/internal/matrix"
+)
+
+// Pages at which people sign in, allow applications and look after their
+// accounts. Forms carry a token that belongs to the browser's cookie, and are
+// taken from this server's own pages only.
+func (a *oauthAPI) pageRoutes() []api.Route {
+	limit, body := api.Limit("login"), api.BodyLimit(maxForm)
+	return []api.Route{
+		api.Raw("GET", oauth.AuthorizePath, api.None, a.page(a.showConsent)),
+		api.Raw("POST", oauth.AuthorizePath, api.None, a.page(a.consent), body),
+		api.Raw("GET", oauth.LoginPath, api.None, a.page(a.showLogin)),
+		api.Raw("POST", oauth.LoginPath, api.None, a.page(a.logIn), limit, body),
+		api.Raw("GET", oauth.SignUpPath, api.None, a.page(a.showSignUp)),
+		api.Raw("POST", oauth.SignUpPath, api.None, a.page(a.signUp), api.Limit("register"), body),
+		api.Raw("GET", oauth.LinkPath, api.None, a.page(a.showLink), limit),
+		api.Raw("POST", oauth.LinkPath, api.None, a.page(a.link), limit, body),
+		api.Raw("GET", oauth.AccountPath, api.None, a.page(a.showAccount)),
+		api.Raw("POST", oauth.AccountPath, api.None, a.page(a.changeAccount), limit, body),
+	}
+}
+
+// A visit is a request of a browser for a page.
+type visit struct {
+	*oauth.Visitor
+	w    http.ResponseWriter
+	r    *http.Request
+	from string     // the address of the browser
+	form url.Values // what the page before has sent, or the query
+}
+
+// page serves a page: it finds out who looks at it, and shows errors to people.
+func (a *oauthAPI) page(show func(context.Context, *visit) error) func(http.ResponseWriter, *http.Request, api.Caller, api.Params) error {
+	return func(w http.ResponseWriter, r *http.Request, who api.Caller, _ api.Params) error {
+		v := &visit{w: w, r: r, from: who.RemoteAddr}
+		err := a.enter(v)
+		if err == nil {
+			err = show(r.Context(), v)
+		}
+		return a.explain(v, &page{Page: accounts.Page{Title: "This did not work"}}, err)
+	}
+}
+
+// enter reads cookie and form.
+func (a *oauthAPI) enter(v *visit) (err error) {
+	cookie, err := v.r.Cookie(a.cookie)
+	if err != nil {
+		cookie = new(http.Cookie)
+	}
+	if v.Visitor, err = a.oauth.Visitor(v.r.Context(), cookie.Value); err != nil {
+		return err
+	}
+	if v.Cookie != cookie.Value {
+		a.setCookie(v)
+	}
+	v.form, err = url.ParseQuery(v.r.URL.RawQuery)
+	if v.r.Method == http.MethodPost {
+		err = v.r.ParseForm()
+		v.form = v.r.PostForm
+	}
+	if err != nil {
+		return matrix.InvalidParam("What the browser has sent could not be read.")
+	}
+	for _, values := range v.form {
+		for _, value := range values {
+			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+				return matrix.InvalidParam("What the browser has sent is not text.")
+			}
+		}
+	}
+	if v.r.Method == http.MethodPost && (a.foreign.Check(v.r) != nil || !a.oauth.ValidFormToken(v.Visitor, v.form.Get("form"))) {
+		return matrix.Forbidden("This page was open for too long, or cookies are off. Go back, load it again and retry.")
+	}
+	return nil
+}
+
+func (a *oauthAPI) setCookie(v *visit) {
+	http.SetCookie(v.w, &http.Cookie{
+		Name: a.cookie, Value: v.Cookie, Path: "/", MaxAge: int(oauth.BrowserLifetime.Seconds()),
+		Secure: a.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// show shows a page; a form on it gets what it has to send back.
+func (a *oauthAPI) show(v *visit, p *page, status int) error {
+	if p.Action != "" {
+		if p.Hidden == nil {
+			p.Hidden = map[string]string{}
+		}
+		p.Hidden["form"] = a.oauth.FormToken(v.Visitor)
+	}
+	p.Referrer = true
+	return p.write(v.w, status)
+}
+
+// explain shows an error on a page, if it is one for people; others are
+// returned.
+func (a *oauthAPI) explain(v *visit, p *page, err error) error {
+	var known *matrix.Error
+	var mistake *oauth.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &mistake):
+		status, _ := mistake.Answer()
+		p.Error = mistake.Description
+		if status == http.StatusUnauthorized {
+			status = http.StatusBadRequest // there is nothing to authenticate with
+		}
+		return a.show(v, p, status)
+	case errors.As(err, &known):
+		p.Error = known.Message
+		for name, values := range known.Header {
+			v.w.Header()[name] = values
+		}
+		return a.show(v, p, known.Status)
+	}
+	return err
+}
+
+// ownPage is a path of these pages to go to, with its query; anything else is
+// the account's page. It never leads elsewhere.
+func ownPage(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || len(next) > 32<<10 {
+		return oauth.AccountPath
+	}
+	switch u.Path {
+	case oauth.AuthorizePath, oauth.LinkPath, oauth.AccountPath:
+		return u.Path + "?" + u.RawQuery
+	}
+	return oauth.AccountPath
+}
+
+// withNext is a path with the page to go to afterwards.
+func withNext(path, next string, more ...string) string {
+	query := url.Values{"next": {next}}
+	for i := 0; i < len(more); i += 2 {
+		query.Set(more[i], more[i+1])
+	}
+	return path + "?" + query.Encode()
+}
+
+// goTo sends the browser to one of these pages.
+func (v *visit) goTo(path string) error {
+	v.w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(v.w, v.r, path, http.StatusSeeOther)
+	return nil
+}

@@ -1,0 +1,36 @@
+package homeserver
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"trestle/homeserver/oauth"
+	"trestle/homeserver/storage"
+	"trestle/internal/matrix"
+)
+
+// newOAuth is the OAuth 2.0 API, or nil. Browsers have to find its pages at the
+// address that it names, so that there is none before the operator says where
+// the server is.
+func (s *Server) newOAuth(key matrix.SigningKey) *oauth.Service {
+	if !s.cfg.OAuth.Enabled || s.cfg.PublicBaseURL == "" {
+		return nil
+	}
+	secret := sha256.Sum256(append([]byte("oauth pages\x00"), key.Private.Seed()...))
+	service := oauth.New(oauth.Options{
+		Accounts: s.accounts, DB: s.db, Store: storage.NewAccounts(s.db).OAuth,
+		BaseURL: s.cfg.BaseURL(), Secret: secret[:],
+	})
+	for _, stage := range service.Stages() {
+		s.accounts.AddStage(stage)
+	}
+	return service
+}
+
+// tidyOAuth deletes what the OAuth 2.0 API does not need any more.
+func (s *Server) tidyOAuth(ctx context.Context) error {
+	if s.oauth == nil {
+		return nil
+	}
+	return s.oauth.Tidy(ctx)
+}
