@@ -32,31 +32,6 @@ func (s *Service) SignIn(ctx context.Context, l PasswordLogin) (matrix.UserID, e
 	return user, s.checkUnlocked(ctx, user)
 }
 
-// UseLoginToken is whom a login token is of, and uses it up; nobody is logged
-// in by it.
-func (s *Service) UseLoginToken(ctx context.Context, token string) (matrix.UserID, error) {
-	store, hash := s.options.Store.LoginTokens, sha256.Sum256([]byte(token))
-	user, err := store.Find(ctx, hash[:], s.now())
-	if err != nil {
-		return "", err
-	}
-	if exists, err := s.Exists(ctx, user); err != nil {
-		return "", err
-	} else if !exists {
-		return "", wrongLoginToken()
-	}
-	if err := s.checkUnlocked(ctx, user); err != nil {
-		return "", err
-	}
-	return user, s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		unused, err := store.Use(ctx, tx, hash[:])
-		if err == nil && !unused {
-			err = wrongLoginToken()
-		}
-		return err
-	})
-}
-
 // LoginWith logs a user in whose right to do so has been established, and does
 // further things in the transaction that makes the device.
 func (s *Service) LoginWith(ctx context.Context, user matrix.UserID, d NewDevice, also func(tx *database.Tx) error) (*Login, error) {

@@ -112,9 +112,7 @@ func newAccountServer(t *testing.T, url string, change ...func(*accounts.Options
 	s.url = listener.URL
 	s.oauth = oauth.New(oauth.Options{
 		Accounts: s.accounts, DB: db, Store: options.Store.OAuth, BaseURL: s.url, Now: s.time,
-		Providers: func() []oauth.Provider {
-			return []oauth.Provider{{ID: "other", Name: "Other <place>", Start: startElsewhere}}
-		},
+		Elsewhere: otherPlace,
 	})
 	server.Handle(clientapi.OAuthRoutes(s.oauth, s.accounts))
 	s.http = &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"trestle/homeserver/oauth"
+	"trestle/internal/matrix"
 	"trestle/internal/testkit"
 )
 
@@ -220,7 +221,19 @@ func TestOAuthDevice(t *testing.T) {
 	})
 }
 
-// startElsewhere is where people go who sign in at another place.
-func startElsewhere(returnTo string) string {
-	return "https://login.example/?back=" + url.QueryEscape(returnTo)
+// otherPlace is another place where people sign in, that believes everybody.
+var otherPlace = oauth.Elsewhere{
+	Providers: func() []oauth.Provider {
+		return []oauth.Provider{{ID: "other", Name: "Other <place>", Start: func(returnTo string) string {
+			return "https://login.example/?back=" + url.QueryEscape(returnTo)
+		}}}
+	},
+	Result: func(r *http.Request) (matrix.UserID, error) {
+		if who := r.URL.Query().Get("who"); who != "" && who != "@mallory:hs.example" {
+			return matrix.UserID(who), nil
+		} else if who != "" {
+			return "", matrix.Forbidden("Not you.")
+		}
+		return "", nil
+	},
 }

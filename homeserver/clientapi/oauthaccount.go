@@ -86,7 +86,7 @@ func dress(p *page, v *visit, action accountAction, name string) *page {
 		}
 	}
 	if name != oauth.ActionProfile {
-		p.After = append(p.After, way{"Your account", template.URL(oauth.AccountPath)})
+		p.After = append(p.After, exit{"Your account", template.URL(oauth.AccountPath)})
 	}
 	return p
 }
@@ -107,7 +107,7 @@ func (a *oauthAPI) changeAccount(ctx context.Context, v *visit) error {
 		return a.explain(v, dress(p, v, action, name), err)
 	}
 	p := &page{Page: accounts.Page{Title: "Done", Text: action.done}}
-	p.After = []way{{"Your account", template.URL(oauth.AccountPath)}}
+	p.After = []exit{{"Your account", template.URL(oauth.AccountPath)}}
 	return a.show(v, p, http.StatusOK)
 }
 

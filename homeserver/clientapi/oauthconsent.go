@@ -33,7 +33,7 @@ func (a *oauthAPI) showConsent(ctx context.Context, v *visit) error {
 	facts = append(facts, fact{"You will go back to", placeOf(request.Redirect)})
 	p := consentPage(request.Client, facts)
 	p.Action, p.Next, p.Hidden = oauth.AuthorizePath, request.Redirect, map[string]string{"request": request.Query()}
-	p.After = append(p.After, way{"Use another account", template.URL(withNext(oauth.LoginPath, request.Path()))})
+	p.After = append(p.After, exit{"Use another account", template.URL(withNext(oauth.LoginPath, request.Path()))})
 	return a.show(v, p, http.StatusOK)
 }
 
@@ -99,7 +99,7 @@ func (a *oauthAPI) refuse(v *visit, err error) error {
 	if back.Form != nil {
 		return sendBack(v, p, back, label, http.StatusBadRequest)
 	}
-	p.After = []way{{label, template.URL(back.URL)}}
+	p.After = []exit{{label, template.URL(back.URL)}}
 	return p.write(v.w, http.StatusBadRequest)
 }
 

@@ -17,29 +17,24 @@ func (a *oauthAPI) loginPage(v *visit) *page {
 		{Name: "user", Label: "User name or mail address", Completes: "username", Value: v.form.Get("user")},
 		{Name: "password", Label: "Password", Secret: true, Completes: "current-password"},
 	}}, Action: oauth.LoginPath, Hidden: map[string]string{"next": next}}
-	for _, other := range a.oauth.Providers() {
-		// What comes back proves by the same token that this browser went.
-		back := a.oauth.URL(withNext(oauth.LoginPath, next, "form", a.oauth.FormToken(v.Visitor)))
-		p.After = append(p.After, way{"Sign in with " + other.Name, template.URL(other.Start(back))})
+	for _, other := range a.oauth.Elsewhere().Providers() {
+		p.After = append(p.After, exit{"Sign in with " + other.Name, template.URL(other.Start(withNext(oauth.LoginPath, next)))})
 	}
 	if a.accounts.SignUpStages() != nil {
-		p.After = append(p.After, way{"Make a new account", template.URL(withNext(oauth.SignUpPath, next))})
+		p.After = append(p.After, exit{"Make a new account", template.URL(withNext(oauth.SignUpPath, next))})
 	}
 	return p
 }
 
-// showLogin shows the page, or takes the token that a login elsewhere ends with.
+// showLogin shows the page, unless the browser comes back from where somebody
+// has signed in.
 func (a *oauthAPI) showLogin(ctx context.Context, v *visit) error {
-	token := v.form.Get("loginToken")
-	if token == "" {
-		return a.show(v, a.loginPage(v), http.StatusOK)
-	}
-	if !a.oauth.ValidFormToken(v.Visitor, v.form.Get("form")) {
-		return a.explain(v, a.loginPage(v), matrix.Forbidden("That login was not begun in this browser."))
-	}
-	user, err := a.accounts.UseLoginToken(ctx, token)
-	if err != nil {
+	user, err := a.oauth.Elsewhere().Result(v.r)
+	switch {
+	case err != nil:
 		return a.explain(v, a.loginPage(v), err)
+	case user == "":
+		return a.show(v, a.loginPage(v), http.StatusOK)
 	}
 	return a.enterAs(ctx, v, user)
 }
@@ -84,7 +79,7 @@ func (a *oauthAPI) signUpPage(v *visit) (*page, error) {
 			p.Captcha = part.Captcha
 		}
 	}
-	p.After = []way{{"Sign in to an account that you have", template.URL(withNext(oauth.LoginPath, next))}}
+	p.After = []exit{{"Sign in to an account that you have", template.URL(withNext(oauth.LoginPath, next))}}
 	return p, nil
 }
 

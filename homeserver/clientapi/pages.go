@@ -42,9 +42,9 @@ type page struct {
 	Rows   []row
 	Boxes  []box
 	Action string
-	// Buttons are instead of the one that goes on, After are ways elsewhere.
+	// Buttons are instead of the one that goes on, After are links.
 	Buttons []button
-	After   []way
+	After   []exit
 	Next    string // where the answer to the form may lead, or nowhere
 	// Referrer tells this server's own pages where a request comes from.
 	Referrer bool
@@ -62,9 +62,9 @@ type row struct{ Name, URL, Note string }
 // A box can be ticked or left.
 type box struct{ Name, Label string }
 
-// A way leads elsewhere. Its address is one of this server's, or one that was
+// An exit is a link to another page. Its address is one of this server's, or one that was
 // checked when it was registered or configured.
-type way struct {
+type exit struct {
 	Name string
 	URL  template.URL
 }

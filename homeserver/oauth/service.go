@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"time"
 
@@ -29,22 +30,29 @@ const (
 	AccountPath   = "/_trestle/account"
 )
 
-// Options are what a [Service] works with. All but Providers, Secret and Now
+// Options are what a [Service] works with. All but Elsewhere, Secret and Now
 // are needed.
 type Options struct {
 	Accounts  *accounts.Service
 	DB        *database.DB
 	Store     *storage.OAuth
-	BaseURL   string            // the server's public address, without a slash at the end
-	Providers func() []Provider // places where people sign in besides here, in order
-	Secret    []byte            // authenticates what pages send back; default random
+	BaseURL   string    // the server's public address, without a slash at the end
+	Elsewhere Elsewhere // where people sign in besides here
+	Secret    []byte    // authenticates what pages send back; default random
 	Now       func() time.Time
 }
 
-// A Provider is another place where people can prove who they are. Start is
-// where a browser goes for it; it comes back to an address of this server with
-// a login token as the parameter loginToken, as at the end of a login by SSO
-// (Client-Server API § Client login via SSO).
+// Elsewhere is where people sign in besides here.
+type Elsewhere struct {
+	// Providers are what a login page offers, in order.
+	Providers func() []Provider
+	// Result is who has signed in at one of them, for the request with which
+	// the browser comes back; empty for a request that does not say.
+	Result func(r *http.Request) (matrix.UserID, error)
+}
+
+// A Provider is a place where people prove who they are. Start is where a
+// browser goes for it, to come back to a path of this server.
 type Provider struct {
 	ID    string
 	Name  string
@@ -62,8 +70,11 @@ func New(options Options) *Service {
 	if len(options.Secret) == 0 {
 		options.Secret = []byte(rand.Text() + rand.Text())
 	}
-	if options.Providers == nil {
-		options.Providers = func() []Provider { return nil }
+	if options.Elsewhere.Providers == nil {
+		options.Elsewhere = Elsewhere{
+			Providers: func() []Provider { return nil },
+			Result:    func(*http.Request) (matrix.UserID, error) { return "", nil },
+		}
 	}
 	options.BaseURL = strings.TrimRight(options.BaseURL, "/")
 	return &Service{options}
@@ -75,8 +86,8 @@ func (s *Service) URL(path string) string { return s.options.BaseURL + path }
 // Issuer is who this authorization server says it is (RFC 8414, RFC 9207).
 func (s *Service) Issuer() string { return s.URL("/") }
 
-// Providers are the places where people sign in besides here, in order.
-func (s *Service) Providers() []Provider { return s.options.Providers() }
+// Elsewhere is where people sign in besides here.
+func (s *Service) Elsewhere() Elsewhere { return s.options.Elsewhere }
 
 func (s *Service) now() int64 { return s.options.Now().UnixMilli() }
 
