@@ -12,7 +12,7 @@ import (
 
 // loginPage asks who it is: by password here, or elsewhere.
 func (a *oauthAPI) loginPage(v *visit) *page {
-	next := ownPage(v.form.Get("next"))
+	next := oauth.OwnPage(v.form.Get("next"))
 	p := &page{Page: accounts.Page{Title: "Sign in", Continue: "Sign in", Fields: []accounts.Field{
 		{Name: "user", Label: "User name or mail address", Completes: "username", Value: v.form.Get("user")},
 		{Name: "password", Label: "Password", Secret: true, Completes: "current-password"},
@@ -53,7 +53,7 @@ func (a *oauthAPI) enterAs(ctx context.Context, v *visit, user matrix.UserID) (e
 		return err
 	}
 	a.setCookie(v)
-	return v.goTo(ownPage(v.form.Get("next")))
+	return v.goTo(oauth.OwnPage(v.form.Get("next")))
 }
 
 // signUpPage is all stages of registration at once.
@@ -62,7 +62,7 @@ func (a *oauthAPI) signUpPage(v *visit) (*page, error) {
 	if stages == nil {
 		return nil, matrix.Forbidden("Nobody can make an account on this page.")
 	}
-	next := ownPage(v.form.Get("next"))
+	next := oauth.OwnPage(v.form.Get("next"))
 	p := &page{Page: accounts.Page{Title: "Make a new account", Continue: "Make it", Fields: []accounts.Field{
 		{Name: "user", Label: "User name", Completes: "username", Value: v.form.Get("user")},
 		{Name: "password", Label: "Password", Secret: true, Completes: "new-password"},

@@ -131,20 +131,6 @@ func (a *oauthAPI) explain(v *visit, p *page, err error) error {
 	return err
 }
 
-// ownPage is a path of these pages to go to, with its query; anything else is
-// the account's page. It never leads elsewhere.
-func ownPage(next string) string {
-	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || len(next) > 32<<10 {
-		return oauth.AccountPath
-	}
-	switch u.Path {
-	case oauth.AuthorizePath, oauth.LinkPath, oauth.AccountPath:
-		return u.Path + "?" + u.RawQuery
-	}
-	return oauth.AccountPath
-}
-
 // withNext is a path with the page to go to afterwards.
 func withNext(path, next string, more ...string) string {
 	query := url.Values{"next": {next}}

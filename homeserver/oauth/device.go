@@ -93,8 +93,8 @@ func newUserCode() string {
 	return string(code)
 }
 
-// userCode is the code that somebody means who has typed it in, or empty.
-func userCode(typed string) string {
+// UserCode is the code that somebody means who has typed it in, or empty.
+func UserCode(typed string) string {
 	if len(typed) > 40 {
 		return ""
 	}
@@ -120,7 +120,7 @@ type WaitingDevice struct {
 // Waiting is the device that shows a code, or M_NOT_FOUND.
 func (s *Service) Waiting(ctx context.Context, typed string) (*WaitingDevice, error) {
 	none := matrix.NotFound("No device waits with that code. It may have expired: look at the device.")
-	code := userCode(typed)
+	code := UserCode(typed)
 	if code == "" {
 		return nil, none
 	}

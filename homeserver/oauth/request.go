@@ -50,11 +50,18 @@ func (s *Service) ParseRequest(ctx context.Context, query string) (*Request, err
 	if err != nil {
 		return nil, err
 	}
-	r := &Request{ClientID: p["client_id"], Redirect: p["redirect_uri"], State: p["state"], Mode: ModeQuery, parameters: p}
-	if r.Client, err = s.Client(ctx, r.ClientID); err != nil {
+	client, err := s.Client(ctx, p["client_id"])
+	if err != nil {
 		return nil, err
 	}
-	if !r.Client.MayRedirectTo(r.Redirect) {
+	return client.Request(p)
+}
+
+// Request is what a client asks for with these parameters, which are in its
+// name. The errors are those of [Service.ParseRequest].
+func (c *Client) Request(p Parameters) (*Request, error) {
+	r := &Request{ClientID: p["client_id"], Client: c, Redirect: p["redirect_uri"], State: p["state"], Mode: ModeQuery, parameters: p}
+	if !c.MayRedirectTo(r.Redirect) {
 		return nil, invalidRequest("The redirect URI is not one that the client has registered.")
 	}
 	if err := r.read(); err != nil {

@@ -17,19 +17,6 @@ import (
 	"trestle/internal/matrix"
 )
 
-// Paths below the server's public address.
-const (
-	RegisterPath  = "/_trestle/oauth/clients"
-	AuthorizePath = "/_trestle/oauth/authorize"
-	TokenPath     = "/_trestle/oauth/token"
-	RevokePath    = "/_trestle/oauth/revoke"
-	DevicePath    = "/_trestle/oauth/device"
-	LinkPath      = "/_trestle/oauth/link"
-	LoginPath     = "/_trestle/oauth/login"
-	SignUpPath    = "/_trestle/oauth/signup"
-	AccountPath   = "/_trestle/account"
-)
-
 // Options are what a [Service] works with. All but Elsewhere, Secret and Now
 // are needed.
 type Options struct {
