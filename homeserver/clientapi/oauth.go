@@ -51,6 +51,7 @@ func (a *oauthAPI) routes() []api.Route {
 			api.Aliases("/_matrix/client/unstable/org.matrix.msc2965/auth_metadata",
 				"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")),
 		api.Endpoint("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", api.None, a.issuer),
+		api.Endpoint("GET", oauth.KeysPath, api.None, a.keys),
 		api.Raw("POST", oauth.RegisterPath, api.None, a.register, api.Limit("register"), body),
 		api.Raw("POST", oauth.TokenPath, api.None, a.token, body),
 		api.Raw("POST", oauth.RevokePath, api.None, a.revoke, body),
@@ -60,6 +61,10 @@ func (a *oauthAPI) routes() []api.Route {
 
 func (a *oauthAPI) metadata(context.Context, api.Caller, *struct{}) (*oauth.Metadata, error) {
 	return a.oauth.Metadata(), nil
+}
+
+func (a *oauthAPI) keys(context.Context, api.Caller, *struct{}) (*oauth.Keys, error) {
+	return a.oauth.Keys(), nil
 }
 
 type issuerResponse struct {

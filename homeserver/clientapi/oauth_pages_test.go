@@ -1,13 +1,17 @@
 package clientapi_test
 
 import (
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/homeserver/clientapi"
 	"trestle/homeserver/oauth"
 	"trestle/internal/testkit"
 )
@@ -60,6 +64,14 @@ func TestPageCookies(t *testing.T) {
 	b.signIn("alice").says(200, "Your account")
 	if b.http.Jar.Cookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(s.url, "http://"), Path: "/"})[0].Value == fixed[0].Value {
 		t.Error("signing in keeps a cookie that somebody else may have chosen")
+	}
+	// Where the server is reached by https, other sites of the host cannot set it.
+	secure := api.NewServer(api.Options{Logger: slog.New(failing{t})})
+	secure.Handle(clientapi.OAuthRoutes(oauth.New(oauth.Options{BaseURL: "https://hs.example"}), s.accounts))
+	answer := httptest.NewRecorder()
+	secure.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), "GET", oauth.LoginPath, nil))
+	if cookie := answer.Header().Get("Set-Cookie"); !strings.HasPrefix(cookie, "__Host-trestle=") || !strings.Contains(cookie, "; Secure;") {
+		t.Errorf("cookie over https: %d %s", answer.Code, cookie)
 	}
 }
 

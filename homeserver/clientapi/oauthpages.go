@@ -21,7 +21,7 @@ func (a *oauthAPI) pageRoutes() []api.Route {
 	limit, body := api.Limit("login"), api.BodyLimit(maxForm)
 	return []api.Route{
 		api.Raw("GET", oauth.AuthorizePath, api.None, a.page(a.showConsent)),
-		api.Raw("POST", oauth.AuthorizePath, api.None, a.page(a.consent), body),
+		api.Raw("POST", oauth.AuthorizePath, api.None, a.page(a.consent), limit, body),
 		api.Raw("GET", oauth.LoginPath, api.None, a.page(a.showLogin)),
 		api.Raw("POST", oauth.LoginPath, api.None, a.page(a.logIn), limit, body),
 		api.Raw("GET", oauth.SignUpPath, api.None, a.page(a.showSignUp)),

@@ -173,8 +173,8 @@ func (s *Service) byDevice(ctx context.Context, p Parameters, client *Client) (*
 	case found.UserID == "":
 		return nil, s.notYet(ctx, found)
 	}
-	return s.begin(ctx, found.UserID, p["client_id"], client, found.Scope, hash, func(tx *database.Tx) (bool, error) {
-		return s.options.Store.UseDeviceCode(ctx, tx, hash)
+	return s.begin(ctx, &grant{
+		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, code: hash, use: s.options.Store.UseDeviceCode,
 	})
 }
 

@@ -47,6 +47,9 @@ type Metadata struct {
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
 	Prompts               []string `json:"prompt_values_supported,omitempty"`
 	TellsIssuer           bool     `json:"authorization_response_iss_parameter_supported"`
+	Keys                  string   `json:"jwks_uri"`
+	SubjectTypes          []string `json:"subject_types_supported"`
+	SigningAlgorithms     []string `json:"id_token_signing_alg_values_supported"`
 	AccountManagement     string   `json:"account_management_uri"`
 	AccountActions        []string `json:"account_management_actions_supported"`
 }
@@ -61,6 +64,7 @@ func (s *Service) Metadata() *Metadata {
 		GrantTypes:       []string{GrantCode, GrantRefresh, GrantDevice},
 		ChallengeMethods: []string{"S256"},
 		AuthMethods:      []string{"none"}, RevocationAuthMethods: []string{"none"},
+		Keys: s.URL(KeysPath), SubjectTypes: []string{"public"}, SigningAlgorithms: []string{"EdDSA"},
 		TellsIssuer: true, AccountManagement: s.URL(AccountPath),
 		AccountActions: []string{ActionProfile, ActionDevices, ActionDevice, ActionEndDevice, ActionDeactivate, ActionReset},
 	}

@@ -8,6 +8,7 @@ const (
 	AuthorizePath = "/_trestle/oauth/authorize"
 	TokenPath     = "/_trestle/oauth/token"
 	RevokePath    = "/_trestle/oauth/revoke"
+	KeysPath      = "/_trestle/oauth/keys"
 	DevicePath    = "/_trestle/oauth/device"
 	LinkPath      = "/_trestle/oauth/link"
 	LoginPath     = "/_trestle/oauth/login"

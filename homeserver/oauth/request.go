@@ -15,7 +15,11 @@ const (
 	ModeFormPost = "form_post"
 )
 
-const maxState = 2048 // bytes
+// Bounds of what comes back as it was, in bytes.
+const (
+	maxState = 2048
+	maxNonce = 255
+)
 
 // A Request is what a client asks a user for, by way of the user's browser
 // (RFC 6749 § 4.1.1, RFC 7636 § 4.3).
@@ -27,6 +31,7 @@ type Request struct {
 	State     string
 	Mode      string
 	Challenge string
+	Nonce     string // for the ID token
 	Create    bool   // the user wants a new account
 	Again     bool   // the user has to sign in once more
 	Hint      string // who the client believes will sign in, or empty
@@ -92,6 +97,8 @@ func (r *Request) read() error {
 		return newError("request_not_supported", "Requests are not taken as objects.")
 	case p["request_uri"] != "":
 		return newError("request_uri_not_supported", "Requests are not fetched.")
+	case len(p["nonce"]) > maxNonce:
+		return invalidRequest("A nonce has at most %d bytes.", maxNonce)
 	case r.Mode == ModeFormPost && !strings.HasPrefix(r.Redirect, "http"):
 		return invalidRequest("Applications cannot be sent a form.")
 	case p["response_type"] == "":
@@ -105,7 +112,7 @@ func (r *Request) read() error {
 	case !ValidChallenge(p["code_challenge"]):
 		return invalidRequest("The code challenge is missing, or not one of the method S256.")
 	}
-	r.Challenge = p["code_challenge"]
+	r.Challenge, r.Nonce = p["code_challenge"], p["nonce"]
 	r.readHint(p["login_hint"])
 	if err := r.readPrompt(p["prompt"]); err != nil {
 		return err

@@ -12,6 +12,7 @@ const (
 	stableScope   = "urn:matrix:client:"
 	unstableScope = "urn:matrix:org.matrix.msc2967.client:"
 
+	openID       = "openid" // of OpenID Connect: an ID token, too
 	fullAccess   = "api:*"
 	devicePrefix = "device:"
 )
@@ -28,8 +29,8 @@ type Scope struct {
 func (s Scope) String() string { return strings.Join(s.Tokens, " ") }
 
 // ParseScope reads the scope that a client asks for: the whole Client-Server
-// API and exactly one device (Client-Server API § Scope). Scopes of OpenID
-// Connect, which clients ask for out of habit, are not granted.
+// API and exactly one device (Client-Server API § Scope), and perhaps an ID
+// token.
 func ParseScope(text string) (Scope, error) {
 	var s Scope
 	full := false
@@ -38,7 +39,7 @@ func ParseScope(text string) (Scope, error) {
 		return s, invalidScope("A scope has at most %d parts.", maxScopeTokens)
 	}
 	for _, token := range tokens {
-		if token == "openid" || slices.Contains(s.Tokens, token) {
+		if slices.Contains(s.Tokens, token) {
 			continue
 		}
 		name, ok := strings.CutPrefix(token, stableScope)
@@ -47,6 +48,7 @@ func ParseScope(text string) (Scope, error) {
 		}
 		device, isDevice := strings.CutPrefix(name, devicePrefix)
 		switch {
+		case token == openID:
 		case ok && name == fullAccess:
 			full = true
 		case ok && isDevice && validDevice(device) && (s.Device == "" || string(s.Device) == device):

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -47,7 +48,10 @@ type Provider struct {
 }
 
 // Service is the OAuth 2.0 API of one homeserver.
-type Service struct{ options Options }
+type Service struct {
+	options Options
+	key     ed25519.PrivateKey // of ID tokens
+}
 
 // New makes the service.
 func New(options Options) *Service {
@@ -64,7 +68,7 @@ func New(options Options) *Service {
 		}
 	}
 	options.BaseURL = strings.TrimRight(options.BaseURL, "/")
-	return &Service{options}
+	return &Service{options, newKey(options.Secret)}
 }
 
 // URL is the public address of a path.

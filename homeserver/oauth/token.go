@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"net/url"
+	"slices"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/storage"
@@ -21,7 +22,7 @@ func (s *Service) Allow(ctx context.Context, r *Request, user matrix.UserID) (Re
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		return s.options.Store.SaveCode(ctx, tx, hash, storage.OAuthCode{
 			ClientID: r.ClientID, UserID: user, Scope: r.Scope.String(), RedirectURI: r.Redirect,
-			Challenge: r.Challenge, ExpiresAt: s.now() + codeLifetime,
+			Challenge: r.Challenge, Nonce: r.Nonce, ExpiresAt: s.now() + codeLifetime,
 		})
 	})
 	return s.answer(r, url.Values{"code": {code}}), err
@@ -34,6 +35,7 @@ type Tokens struct {
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	RefreshToken string `json:"refresh_token"`
 	Scope        string `json:"scope"`
+	IDToken      string `json:"id_token,omitempty"`
 }
 
 func newTokens(l *accounts.Login, scope string) *Tokens {
@@ -98,31 +100,47 @@ func (s *Service) byCode(ctx context.Context, p Parameters, client *Client) (*To
 	case !Proves(verifier, found.Challenge):
 		return nil, invalidGrant("The verifier does not prove that the code is yours.")
 	}
-	return s.begin(ctx, found.UserID, p["client_id"], client, found.Scope, hash, func(tx *database.Tx) (bool, error) {
-		return s.options.Store.UseCode(ctx, tx, hash)
+	return s.begin(ctx, &grant{
+		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, nonce: found.Nonce, code: hash, use: s.options.Store.UseCode,
 	})
 }
 
-// begin makes the device of a grant, which use uses up, false if somebody else
-// did so meanwhile.
-func (s *Service) begin(ctx context.Context, user matrix.UserID, id string, client *Client, granted string, code []byte, use func(*database.Tx) (bool, error)) (*Tokens, error) {
-	scope, err := ParseScope(granted)
+// A grant is what a user has allowed, about to become a device.
+type grant struct {
+	user     matrix.UserID
+	clientID string
+	name     string // of the device, if it is new
+	scope    string
+	nonce    string
+	code     []byte // its hash
+	// use uses the code up, false if somebody else did so meanwhile.
+	use func(ctx context.Context, tx *database.Tx, code []byte) (bool, error)
+}
+
+// begin makes the device of a grant.
+func (s *Service) begin(ctx context.Context, g *grant) (*Tokens, error) {
+	scope, err := ParseScope(g.scope)
 	if err != nil {
 		return nil, err
 	}
-	device := accounts.NewDevice{ID: scope.Device, Name: client.Name, Refresh: true}
-	login, err := s.options.Accounts.LoginWith(ctx, user, device, func(tx *database.Tx) error {
-		if unused, err := use(tx); err != nil {
+	device := accounts.NewDevice{ID: scope.Device, Name: g.name, Refresh: true}
+	login, err := s.options.Accounts.LoginWith(ctx, g.user, device, func(tx *database.Tx) error {
+		if unused, err := g.use(ctx, tx, g.code); err != nil {
 			return err
 		} else if !unused {
 			return invalidGrant("The code has been used already.")
 		}
-		return s.options.Store.SaveSession(ctx, tx, storage.OAuthSession{UserID: user, DeviceID: scope.Device, ClientID: id, Scope: granted}, code)
+		session := storage.OAuthSession{UserID: g.user, DeviceID: scope.Device, ClientID: g.clientID, Scope: g.scope}
+		return s.options.Store.SaveSession(ctx, tx, session, g.code)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newTokens(login, granted), nil
+	tokens := newTokens(login, g.scope)
+	if slices.Contains(scope.Tokens, openID) {
+		tokens.IDToken, err = s.idToken(g)
+	}
+	return tokens, err
 }
 
 // replayed ends the session that began with a code, if there was one.

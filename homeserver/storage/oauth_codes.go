@@ -16,6 +16,7 @@ type OAuthCode struct {
 	Scope       string
 	RedirectURI string
 	Challenge   string
+	Nonce       string
 	Used        bool
 	ExpiresAt   int64 // Unix ms
 }
@@ -37,10 +38,10 @@ const oauthDeviceCodeColumns = `code_hash, user_code, client_id, scope, COALESCE
 
 var (
 	insertOAuthCode = database.SQL(`
-		INSERT INTO oauth_codes (code_hash, client_id, user_id, scope, redirect_uri, challenge, used, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7)`)
+		INSERT INTO oauth_codes (code_hash, client_id, user_id, scope, redirect_uri, challenge, nonce, used, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE, $8)`)
 	selectOAuthCode = database.SQL(`
-		SELECT client_id, user_id, scope, redirect_uri, challenge, used, expires_at
+		SELECT client_id, user_id, scope, redirect_uri, challenge, nonce, used, expires_at
 		FROM oauth_codes
 		WHERE code_hash = $1`)
 	useOAuthCode = database.SQL(`
@@ -84,7 +85,7 @@ var (
 
 // SaveCode keeps a code.
 func (s *OAuth) SaveCode(ctx context.Context, tx *database.Tx, hash []byte, c OAuthCode) error {
-	_, err := tx.Exec(ctx, insertOAuthCode, hash, c.ClientID, c.UserID, c.Scope, c.RedirectURI, c.Challenge, c.ExpiresAt)
+	_, err := tx.Exec(ctx, insertOAuthCode, hash, c.ClientID, c.UserID, c.Scope, c.RedirectURI, c.Challenge, c.Nonce, c.ExpiresAt)
 	return err
 }
 
@@ -92,7 +93,7 @@ func (s *OAuth) SaveCode(ctx context.Context, tx *database.Tx, hash []byte, c OA
 func (s *OAuth) Code(ctx context.Context, hash []byte) (*OAuthCode, error) {
 	var c OAuthCode
 	err := s.db.Read().QueryRow(ctx, selectOAuthCode, hash).
-		Scan(&c.ClientID, &c.UserID, &c.Scope, &c.RedirectURI, &c.Challenge, &c.Used, &c.ExpiresAt)
+		Scan(&c.ClientID, &c.UserID, &c.Scope, &c.RedirectURI, &c.Challenge, &c.Nonce, &c.Used, &c.ExpiresAt)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}

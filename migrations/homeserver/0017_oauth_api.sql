@@ -38,6 +38,7 @@ CREATE TABLE oauth_codes (
     scope        TEXT NOT NULL,
     redirect_uri TEXT NOT NULL,
     challenge    TEXT NOT NULL,
+    nonce        TEXT NOT NULL,
     used         BOOLEAN NOT NULL,
     expires_at   BIGINT NOT NULL
 );
