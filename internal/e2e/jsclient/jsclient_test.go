@@ -1,6 +1,8 @@
 package jsclient_test
 
 import (
+	"net/http/httptest"
+	"net/http/httputil"
 	"testing"
 
 	"trestle/internal/testkit"
@@ -12,6 +14,23 @@ func TestHomeserver(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
 		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
 		begin(t, "homeserver.mjs", server.BaseURL).end()
+	})
+}
+
+// TestOAuth has alice log in on pages of the server, which are at an address
+// that the operator has named.
+func TestOAuth(t *testing.T) {
+	library(t)
+	testkit.Databases(t, func(t *testing.T, database string) {
+		var server *testkit.Trestle
+		public := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", server.Addr
+		}})
+		defer public.Close()
+		server = testkit.StartTrestle(t, testkit.TrestleOptions{
+			Database: database, Args: []string{"--open-registration"}, Env: []string{"TRESTLE_PUBLIC_BASE_URL=" + public.URL},
+		})
+		begin(t, "oauth.mjs", server.BaseURL).end()
 	})
 }
 
