@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"trestle/homeserver/oauth"
+	"trestle/internal/config"
 	"trestle/internal/testkit"
 )
 
@@ -321,6 +322,24 @@ func TestOAuthBasic(t *testing.T) {
 		response.Body.Close()
 		if challenged := response.Header.Get("WWW-Authenticate") != ""; challenged != (want == "invalid_client") || response.StatusCode == 200 {
 			t.Errorf("password %q: %d %v", password, response.StatusCode, response.Header)
+		}
+	}
+}
+
+// Without an address at which browsers find the pages, there is no OAuth.
+func TestOAuthOff(t *testing.T) {
+	for _, off := range []func(*config.Config){
+		func(c *config.Config) { c.PublicBaseURL = "" },
+		func(c *config.Config) { c.OAuth.Enabled = false },
+	} {
+		s := newWholeServer(t, t.TempDir()+"/test.db", off)
+		alice := s.person("alice")
+		alice.refused("GET", metadataPath, nil, 404, "M_UNRECOGNIZED")
+		alice.refused("GET", oauth.LoginPath, nil, 404, "M_UNRECOGNIZED")
+		alice.signingKeys(1)
+		public, _ := newKey(9)
+		if r := alice.do("POST", signingPath, object{"master_key": alice.crossSigningKey("master", public)}); r.status != 401 || r.field("flows") != `[{"stages":["m.login.password"]}]` {
+			t.Errorf("new keys: %d %s", r.status, r.body)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (a *oauthAPI) pageRoutes() []api.Route {
 		api.Raw("POST", oauth.LoginPath, api.None, a.page(a.logIn), limit, body),
 		api.Raw("GET", oauth.SignUpPath, api.None, a.page(a.showSignUp)),
 		api.Raw("POST", oauth.SignUpPath, api.None, a.page(a.signUp), api.Limit("register"), body),
-		api.Raw("GET", oauth.LinkPath, api.None, a.page(a.showLink), limit),
+		api.Raw("GET", oauth.LinkPath, api.None, a.page(a.showLink)),
 		api.Raw("POST", oauth.LinkPath, api.None, a.page(a.link), limit, body),
 		api.Raw("GET", oauth.AccountPath, api.None, a.page(a.showAccount)),
 		api.Raw("POST", oauth.AccountPath, api.None, a.page(a.changeAccount), limit, body),
