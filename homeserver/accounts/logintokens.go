@@ -13,15 +13,30 @@ import (
 // (Client-Server API § POST /login/get_token recommends it).
 const LoginTokenLifetime = 2 * time.Minute
 
+// RedirectTokenLifetime is how long a token of [Service.NewRedirectToken] is
+// good. The specification would have it five seconds, but an application on a
+// phone may have to start first.
+const RedirectTokenLifetime = 30 * time.Second
+
 const loginPrefix = "trestle_lt_"
 
 // NewLoginToken makes a token with which somebody can log in as the user, once.
 // That the caller may do so is for the caller to know.
 func (s *Service) NewLoginToken(ctx context.Context, user matrix.UserID) (string, error) {
+	return s.newLoginToken(ctx, user, LoginTokenLifetime)
+}
+
+// NewRedirectToken is [Service.NewLoginToken] for browsers that carry it to
+// where it is used at once (Client-Server API § SSO client login).
+func (s *Service) NewRedirectToken(ctx context.Context, user matrix.UserID) (string, error) {
+	return s.newLoginToken(ctx, user, RedirectTokenLifetime)
+}
+
+func (s *Service) newLoginToken(ctx context.Context, user matrix.UserID, lifetime time.Duration) (string, error) {
 	token, hash := newToken(loginPrefix)
 	now := s.now()
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.LoginTokens.Insert(ctx, tx, hash[:], user, now+LoginTokenLifetime.Milliseconds(), now)
+		return s.options.Store.LoginTokens.Insert(ctx, tx, hash[:], user, now+lifetime.Milliseconds(), now)
 	})
 	if err != nil {
 		return "", err

@@ -90,6 +90,9 @@ func (s *Service) eraseData(ctx context.Context, tx *database.Tx, user matrix.Us
 		return err
 	}
 	tx.OnCommit(func() { s.erased.Store(user, true) })
+	if err := store.Subjects.DeleteAll(ctx, tx, user); err != nil {
+		return err
+	}
 	if err := store.Profiles.DeleteAll(ctx, tx, user); err != nil {
 		return err
 	}

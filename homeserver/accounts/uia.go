@@ -155,11 +155,13 @@ func (s *Service) Prove(ctx context.Context, op Operation, auth json.RawMessage,
 }
 
 // offered is the operation with the flows by which the user can confirm it
-// besides those that it came with.
+// besides those that it came with. Who has other ways and no password is not
+// asked for one.
 func (s *Service) offered(ctx context.Context, op Operation) (Operation, error) {
 	if op.User == "" {
 		return op, nil
 	}
+	own := len(op.Flows)
 	for _, stage := range s.stageOrder {
 		confirmer, ok := s.stages[stage].(UserStage)
 		if !ok {
@@ -171,6 +173,14 @@ func (s *Service) offered(ctx context.Context, op Operation) (Operation, error) 
 			op.Flows = append(slices.Clip(op.Flows), []string{stage})
 		}
 	}
+	if len(op.Flows) == own {
+		return op, nil
+	}
+	account, err := s.account(ctx, op.User)
+	if err != nil || account == nil || account.HasPassword {
+		return op, err
+	}
+	op.Flows = slices.DeleteFunc(slices.Clone(op.Flows), func(stages []string) bool { return slices.Contains(stages, StagePassword) })
 	return op, nil
 }
 

@@ -24,6 +24,8 @@ type Registration struct {
 
 	DisplayName string // default: the local part
 	Login       *NewDevice
+	// Also runs in the transaction that makes the account; nil: nothing does.
+	Also func(ctx context.Context, tx *database.Tx, user matrix.UserID) error
 }
 
 // A NewDevice is what a login brings along; nil in its place means no login.
@@ -145,6 +147,11 @@ func (s *Service) create(ctx context.Context, account storage.Account, hash stri
 		}
 		if err := s.keepProofs(ctx, tx, account.UserID, r.Proofs); err != nil {
 			return err
+		}
+		if r.Also != nil {
+			if err := r.Also(ctx, tx, account.UserID); err != nil {
+				return err
+			}
 		}
 		if tokens == nil {
 			return nil

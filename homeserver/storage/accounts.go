@@ -22,6 +22,8 @@ type Accounts struct {
 	RegTokens   *RegistrationTokens
 	LoginTokens *LoginTokens
 	OAuth       *OAuth
+	Subjects    *Subjects
+	SSOFlows    *SSOFlows
 
 	db *database.DB
 }
@@ -42,6 +44,8 @@ func NewAccounts(db *database.DB) *Accounts {
 		RegTokens:   &RegistrationTokens{db},
 		LoginTokens: &LoginTokens{db},
 		OAuth:       &OAuth{db},
+		Subjects:    &Subjects{db},
+		SSOFlows:    &SSOFlows{db},
 	}
 }
 
