@@ -30,6 +30,7 @@ import (
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/search"
+	"trestle/homeserver/sso"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
@@ -67,6 +68,7 @@ type Server struct {
 	unread   *unread.Service
 	pushers  *pushers.Service
 	asides   *asides
+	sso      *sso.Service
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -180,6 +182,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	}
 	s.previews = s.newPreviews()
 	s.oauth = s.newOAuth(key)
+	if s.sso, err = s.newSSO(key); err != nil {
+		return err
+	}
 	s.route(limiter)
 	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start} {
 		if err := start(ctx); err != nil {
@@ -206,6 +211,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 		OAuth:   s.oauth,
 		Forgot:  s.forgot,
 		Calls:   s.calls(),
+		SSO:     s.sso,
 	})
 	s.api.Handle(routes)
 	s.api.Handle(s.legacy(routes))

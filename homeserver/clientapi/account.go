@@ -18,6 +18,9 @@ type AccountConfig struct {
 	Capabilities     map[string]any  // further ones
 	Contacts         []Contact       // for /.well-known/matrix/support
 	SupportPage      string
+	// IdentityProviders are where people can log in instead of here; [Routes]
+	// fills them in.
+	IdentityProviders []IdentityProvider
 }
 
 // A Contact is somebody who administers the server.

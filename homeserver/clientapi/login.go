@@ -23,8 +23,9 @@ func (a *accountAPI) loginRoutes() []api.Route {
 }
 
 type loginFlow struct {
-	Type     string `json:"type"`
-	GetToken bool   `json:"get_login_token,omitempty"` // clients can make tokens for this flow
+	Type      string             `json:"type"`
+	GetToken  bool               `json:"get_login_token,omitempty"` // clients can make tokens for this flow
+	Providers []IdentityProvider `json:"identity_providers,omitempty"`
 }
 
 type loginFlowsResponse struct {
@@ -32,7 +33,11 @@ type loginFlowsResponse struct {
 }
 
 func (a *accountAPI) loginFlows(context.Context, api.Caller, *struct{}) (*loginFlowsResponse, error) {
-	return &loginFlowsResponse{[]loginFlow{{Type: accounts.StagePassword}, {Type: tokenLogin, GetToken: true}, {Type: appServiceLogin}}}, nil
+	flows := []loginFlow{{Type: accounts.StagePassword}, {Type: tokenLogin, GetToken: true}, {Type: appServiceLogin}}
+	if providers := a.config.IdentityProviders; len(providers) > 0 {
+		flows = append(flows, loginFlow{Type: ssoLogin, Providers: providers})
+	}
+	return &loginFlowsResponse{flows}, nil
 }
 
 type loginRequest struct {

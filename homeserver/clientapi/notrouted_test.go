@@ -5,6 +5,7 @@ package clientapi_test
 var notRouted = []string{
 	"GET /_matrix/client/v3/login/sso/redirect",
 	"GET /_matrix/client/v3/login/sso/redirect/{idpId}",
+	"GET /_matrix/client/v1/auth_metadata",
 	"GET /_matrix/client/v3/pushers",
 	"POST /_matrix/client/v3/pushers/set",
 	"GET /_matrix/client/v3/voip/turnServer",

@@ -82,6 +82,13 @@ dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .error { color: #a00; }
 @media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
 `
+	Next   string // where the answer to the form may lead, or nowhere
+	Ways   []way  // to go on, instead of a form
+	Done   bool   // tells the window that opened this one
+	Nonce  string
+	Script template.URL
+// A way is a link that looks like a button.
+type way struct{ Name, URL string }
 
 var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <html lang="en">
@@ -92,6 +99,14 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <title>{{.Title}}</title>
 <style nonce="{{.Nonce}}">
 ` + pageStyle + `</style>
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #222; background: #fff; }
+label { display: block; margin: 1rem 0; }
+input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
+button { padding: .6rem 1.4rem; font: inherit; }
+a.way { display: block; margin: .8rem 0; padding: .6rem 1.4rem; border: 1px solid; border-radius: .3rem; text-align: center; text-decoration: none; }
+.error { color: #a00; }
+@media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
+</style>
 </head>
 <body>
 <main>
@@ -105,6 +120,9 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 {{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
 {{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}"{{with .Value}} value="{{.}}"{{end}}{{if not .Optional}} required{{end}}></label>
 {{end}}{{range .Boxes}}<label><input type="checkbox" name="{{.Name}}" value="yes"> {{.Label}}</label>
+{{range .Ways}}<a class="way" href="{{.URL}}">{{.Name}}</a>
+{{end}}{{if .Action}}<form method="post" action="{{.Action}}">
+{{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}"{{with .Value}} value="{{.}}"{{end}} required></label>
 {{end}}{{with .Agree}}<label><input type="checkbox" name="agree" value="yes" required> {{.}}</label>
 {{end}}{{with .Captcha}}<div class="{{.Class}}" data-sitekey="{{.SiteKey}}"></div>
 {{end}}{{range .Buttons}}<button type="submit" name="{{.Name}}" value="{{.Value}}">{{.Label}}</button>
@@ -167,6 +185,11 @@ func originOf(address string) string {
 	case u.Host == "" && strings.Contains(u.Scheme, ".") || strings.HasPrefix(u.Host, "["):
 		return " " + u.Scheme + ":"
 	case u.Host == "":
+// with a space before it: of applications' own links the scheme. It is empty
+// for anything else.
+	if err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
+	}
+	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {
 		return ""
 	}
 	return " " + u.Scheme + "://" + u.Host
@@ -237,7 +260,11 @@ func (a *accountAPI) submitStage(w http.ResponseWriter, r *http.Request, who api
 	if err := a.completeStage(r.Context(), stage, session, r.PostForm, who.RemoteAddr); err != nil {
 		return p.explain(w, err)
 	}
-	return (&page{Page: accounts.Page{Title: "Done", Text: "You can close this window and go back to your application."}, Done: true}).write(w, http.StatusOK)
+	return donePage().write(w, http.StatusOK)
+}
+
+func donePage() *page {
+	return &page{Page: accounts.Page{Title: "Done", Text: "You can close this window and go back to your application."}, Done: true}
 }
 
 func (a *accountAPI) completeStage(ctx context.Context, stage accounts.PageStage, session string, form url.Values, from string) error {

@@ -17,6 +17,7 @@ import (
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/search"
+	"trestle/homeserver/sso"
 	"trestle/homeserver/syncer"
 	"trestle/homeserver/syncer/sliding"
 	"trestle/homeserver/unread"
@@ -46,12 +47,14 @@ type Services struct {
 	Services   AppServices
 	Calls      CallsConfig
 	OAuth      *oauth.Service // nil: off
+	SSO        *sso.Service
 	// Forgot tells /sync that a room is not to be shown any more.
 	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
 
 // Routes is the whole Client-Server API.
 func Routes(s Services) []api.Route {
+	s.Account.IdentityProviders = IdentityProviders(s.SSO)
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, invites: s.Invites, forgot: s.Forgot}).routes(),
@@ -75,5 +78,6 @@ func Routes(s Services) []api.Route {
 		(&callsAPI{s.Calls}).routes(),
 		(&pushersAPI{s.Pushers}).routes(),
 		OAuthRoutes(s.OAuth, s.Accounts),
+		SSORoutes(s.SSO, s.Accounts),
 	))
 }

@@ -87,6 +87,7 @@ var services = []string{
 	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
 	"homeserver/unread",
 	"homeserver/unread", "homeserver/pushers",
+	"homeserver/unread", "homeserver/sso",
 }
 
 var rules = []rule{

@@ -48,6 +48,7 @@ type Config struct {
 	Pushers      Pushers              `yaml:"pushers"`
 	Accounts     Accounts             `yaml:"accounts"`
 	OAuth        OAuth                `yaml:"oauth"`
+	SSO          SSO                  `yaml:"sso"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Delayed      DelayedEvents        `yaml:"delayed_events"`
 	Calls        Calls                `yaml:"calls"`

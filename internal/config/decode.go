@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -191,8 +192,8 @@ func (l *loader) readMap(src source, node *yaml.Node, f leaf) {
 			known := sortedKeys(result)
 			l.problemf(src.at(value), key, "there is no such setting; known are %s", strings.Join(known, ", "))
 			return
-		case elementType == networkType:
-			element.Set(reflect.ValueOf(DefaultIRCNetwork()))
+		default:
+			element.Set(defaultOf(elementType))
 		}
 		l.readValue(src, value, leaf{key: key, value: element})
 		result.SetMapIndex(reflect.ValueOf(name), element)
@@ -215,6 +216,8 @@ func (l *loader) readList(src source, node *yaml.Node, f leaf) {
 		return
 	}
 	result := reflect.MakeSlice(f.value.Type(), len(items), len(items))
+	// Secrets of the list that goes are no longer waited for.
+	maps.DeleteFunc(l.pending, func(key string, _ secretFile) bool { return strings.HasPrefix(key, f.key+"[") })
 	for i, item := range items {
 		key := fmt.Sprintf("%s[%d]", f.key, i)
 		if item.Kind == yaml.AliasNode {
@@ -223,6 +226,7 @@ func (l *loader) readList(src source, node *yaml.Node, f leaf) {
 		}
 		l.origins[key] = src.at(item)
 		element := leaf{key: key, value: result.Index(i)}
+		element.value.Set(defaultOf(element.value.Type()))
 		if element.value.Kind() == reflect.Struct {
 			l.readSection(src, item, element.value, key)
 		} else {

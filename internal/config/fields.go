@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -31,7 +32,19 @@ var (
 	durationType = reflect.TypeFor[Duration]()
 	sizeType     = reflect.TypeFor[Size]()
 	networkType  = reflect.TypeFor[IRCNetwork]()
+	providerType = reflect.TypeFor[SSOProvider]()
 )
+
+// defaultOf is what an element of a map or a list is that says nothing.
+func defaultOf(t reflect.Type) reflect.Value {
+	switch t {
+	case networkType:
+		return reflect.ValueOf(DefaultIRCNetwork())
+	case providerType:
+		return reflect.ValueOf(DefaultSSOProvider())
+	}
+	return reflect.Zero(t)
+}
 
 func isSecret(t reflect.Type) bool { return t == secretType || t == secretsType }
 
@@ -67,8 +80,8 @@ func fields(section reflect.Value, prefix string) []leaf {
 	return list
 }
 
-// walk visits every setting under a section: the fields of structures, the
-// maps as a whole, and then what the maps hold at this moment.
+// walk visits every setting under a section: the fields of structures, maps and
+// lists as a whole, and then what they hold at this moment.
 func walk(section reflect.Value, prefix string, visit func(leaf)) {
 	for _, f := range fields(section, prefix) {
 		switch f.value.Kind() {
@@ -77,6 +90,9 @@ func walk(section reflect.Value, prefix string, visit func(leaf)) {
 		case reflect.Map:
 			visit(f)
 			walkMap(f, visit)
+		case reflect.Slice:
+			visit(f)
+			walkList(f, visit)
 		default:
 			visit(f)
 		}
@@ -91,6 +107,16 @@ func walkMap(f leaf, visit func(leaf)) {
 		element.Set(f.value.MapIndex(reflect.ValueOf(name)))
 		walk(element, join(f.key, name), visit)
 		f.value.SetMapIndex(reflect.ValueOf(name), element)
+	}
+}
+
+// walkList visits the elements of a list of sections.
+func walkList(f leaf, visit func(leaf)) {
+	if f.value.Type().Elem().Kind() != reflect.Struct {
+		return
+	}
+	for i := range f.value.Len() {
+		walk(f.value.Index(i), fmt.Sprintf("%s[%d]", f.key, i), visit)
 	}
 }
 

@@ -22,6 +22,7 @@ func (l *loader) validate() {
 	l.validateAccounts()
 	l.validateIdentities()
 	l.validatePushers()
+	l.validateSSO()
 	l.validateRoomsAndMedia()
 	l.validateCalls()
 	l.validateOperator()

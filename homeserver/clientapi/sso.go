@@ -1,0 +1,201 @@
+package clientapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/homeserver/sso"
+	"trestle/internal/matrix"
+)
+
+// ssoLogin is the type of logins at other places. Its last step is tokenLogin.
+const ssoLogin = sso.StageName
+
+// An IdentityProvider is such a place, as clients show it.
+type IdentityProvider struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Icon  string `json:"icon,omitempty"`
+	Brand string `json:"brand,omitempty"`
+}
+
+// IdentityProviders are the places that a service knows.
+func IdentityProviders(service *sso.Service) []IdentityProvider {
+	var list []IdentityProvider
+	for _, p := range service.Providers() {
+		list = append(list, IdentityProvider(p))
+	}
+	return list
+}
+
+// ssoAPI serves the module sso_login: redirects, and pages for browsers.
+type ssoAPI struct {
+	sso      *sso.Service
+	accounts *accounts.Service
+}
+
+// SSORoutes are the endpoints about logins at other places.
+func SSORoutes(service *sso.Service, accounts *accounts.Service) []api.Route {
+	return (&ssoAPI{service, accounts}).routes()
+}
+
+func (a *ssoAPI) routes() []api.Route {
+	limit := api.Limit("login")
+	return []api.Route{
+		api.Raw("GET", sso.LoginPath, api.None, explained(a.redirect), limit),
+		api.Raw("GET", sso.LoginPath+"/{idpId}", api.None, explained(a.redirectTo), limit),
+		api.Raw("GET", sso.ChoosePath, api.None, explained(a.choose)),
+		api.Raw("GET", sso.CallbackPath+"{idpId}", api.None, explained(a.callback)),
+		api.Raw("GET", sso.StartPath+"{idpId}", api.None, explained(a.start), limit),
+		api.Raw("GET", sso.ConfirmPath, api.None, explained(a.confirm), limit),
+		api.Raw("GET", sso.NextPath, api.None, explained(a.question)),
+		api.Raw("POST", sso.NextPath, api.None, explained(a.answer), limit, api.BodyLimit(maxForm)),
+	}
+}
+
+type rawHandler = func(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error
+
+// explained shows errors to people as pages, and to programs as Matrix errors.
+func explained(handle rawHandler) rawHandler {
+	return func(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error {
+		err := handle(w, r, who, params)
+		var known *matrix.Error
+		if err == nil || !errors.As(err, &known) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+			return err
+		}
+		return (&page{Page: accounts.Page{Title: "This did not work"}}).explain(w, err)
+	}
+}
+
+// follow takes a browser to its next step.
+func (a *ssoAPI) follow(w http.ResponseWriter, r *http.Request, next *sso.Next, status int) error {
+	if next.Cookie != nil {
+		http.SetCookie(w, next.Cookie)
+	}
+	if next.Done {
+		return donePage().write(w, http.StatusOK)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, next.Redirect, status)
+	return nil
+}
+
+func loginRequestOf(params api.Params, provider string) sso.LoginRequest {
+	return sso.LoginRequest{Provider: provider, Client: params.Query("redirectUrl"), Action: params.Query("action")}
+}
+
+func (a *ssoAPI) redirect(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	return a.beginLogin(w, r, loginRequestOf(params, ""))
+}
+
+func (a *ssoAPI) redirectTo(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	return a.beginLogin(w, r, loginRequestOf(params, params.Path("idpId")))
+}
+
+func (a *ssoAPI) beginLogin(w http.ResponseWriter, r *http.Request, request sso.LoginRequest) error {
+	next, err := a.sso.BeginLogin(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return a.follow(w, r, next, http.StatusFound)
+}
+
+// choose shows the providers to people whose clients do not.
+func (a *ssoAPI) choose(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	if err := a.sso.CheckLogin(loginRequestOf(params, "")); err != nil {
+		return err
+	}
+	p := &page{Page: accounts.Page{Title: "Log in"}}
+	for _, provider := range a.sso.Providers() {
+		p.Ways = append(p.Ways, way{"Continue with " + provider.Name, sso.LoginPath + "/" + url.PathEscape(provider.ID) + "?" + r.URL.RawQuery})
+	}
+	return p.write(w, http.StatusOK)
+}
+
+func (a *ssoAPI) callback(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	next, err := a.sso.Callback(r.Context(), r.Cookies(), params.Path("idpId"), r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return a.follow(w, r, next, http.StatusFound)
+}
+
+func (a *ssoAPI) start(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	next, err := a.sso.BeginReturn(r.Context(), params.Path("idpId"), params.Query("return_to"), params.Query("mac"))
+	if err != nil {
+		return err
+	}
+	return a.follow(w, r, next, http.StatusFound)
+}
+
+// confirm asks people whether an operation is theirs, before they prove to a
+// provider who they are: that may need no more than a redirect.
+func (a *ssoAPI) confirm(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	session := params.Query("session")
+	if session == "" {
+		return matrix.MissingParam("The query parameter session is missing.")
+	}
+	if err := a.accounts.ValidSession(session); err != nil {
+		return err
+	}
+	if provider := params.Query("provider"); provider != "" {
+		next, err := a.sso.BeginConfirmation(r.Context(), provider, session)
+		if err != nil {
+			return err
+		}
+		return a.follow(w, r, next, http.StatusFound)
+	}
+	p := &page{Page: accounts.Page{
+		Title: "Confirm that it is you",
+		Text: "An application wants to change something about your account that needs your confirmation. To allow it, log in once more. " +
+			"If you did not expect this, close this page: somebody else may be using your account.",
+	}}
+	for _, provider := range a.sso.Providers() {
+		query := url.Values{"session": {session}, "provider": {provider.ID}}
+		p.Ways = append(p.Ways, way{"Confirm with " + provider.Name, sso.ConfirmPath + "?" + query.Encode()})
+	}
+	return p.write(w, http.StatusOK)
+}
+
+func (a *ssoAPI) question(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	p, err := a.questionPage(r.Context(), r.Cookies(), params.Query("token"))
+	if err != nil {
+		return err
+	}
+	return p.write(w, http.StatusOK)
+}
+
+func (a *ssoAPI) questionPage(ctx context.Context, cookies []*http.Cookie, token string) (*page, error) {
+	q, err := a.sso.Question(ctx, cookies, token)
+	if err != nil {
+		return nil, err
+	}
+	return &page{Page: q.Page, Action: sso.NextPath, Next: q.Leads, Hidden: map[string]string{"token": token}}, nil
+}
+
+// answer takes the form of a question. Who has chosen a name that cannot be
+// had is asked again.
+func (a *ssoAPI) answer(w http.ResponseWriter, r *http.Request, _ api.Caller, _ api.Params) error {
+	if err := r.ParseForm(); err != nil {
+		return matrix.InvalidParam("The form could not be read.")
+	}
+	token := r.PostForm.Get("token")
+	next, err := a.sso.Answer(r.Context(), r.Cookies(), token, r.PostForm)
+	if err == nil {
+		return a.follow(w, r, next, http.StatusSeeOther)
+	}
+	p, gone := a.questionPage(r.Context(), r.Cookies(), token)
+	if gone != nil || matrix.Code(err) == "" {
+		return err
+	}
+	for i := range p.Fields {
+		p.Fields[i].Value = r.PostForm.Get(p.Fields[i].Name)
+	}
+	return p.explain(w, err)
+}
