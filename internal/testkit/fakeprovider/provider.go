@@ -4,8 +4,9 @@
 package fakeprovider
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -27,7 +28,7 @@ type Provider struct {
 	ClientSecret string
 
 	t   testing.TB
-	key *rsa.PrivateKey
+	key *ecdsa.PrivateKey
 
 	mu    sync.Mutex
 	who   map[string]any
@@ -56,7 +57,7 @@ type request struct {
 // New starts a provider for one client. It ends with the test.
 func New(t testing.TB) *Provider {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func (p *Provider) metadata(w http.ResponseWriter, _ *http.Request) {
 		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
 		"jwks_uri": p.URL + "/keys", "userinfo_endpoint": p.URL + "/userinfo",
 		"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
-		"id_token_signing_alg_values_supported":          []string{"RS256"},
+		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
 	}
@@ -135,7 +136,7 @@ func (p *Provider) metadata(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
-	p.answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &p.key.PublicKey, KeyID: "one", Algorithm: "RS256", Use: "sig"}}})
+	p.answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &p.key.PublicKey, KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
 }
 
 // authorize logs in whoever it is, and sends the browser back with a code.
@@ -219,11 +220,17 @@ func (p *Provider) userInfo(w http.ResponseWriter, r *http.Request) {
 
 // Sign is claims as a token with the provider's key.
 func (p *Provider) Sign(claims map[string]any) string {
-	return SignWith(p.t, jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: p.key, KeyID: "one"}}, claims)
+	return SignWith(p.t, jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.key, KeyID: "one"}}, claims)
 }
 
 // PublicKey is the provider's, as one could take it for a shared secret.
-func (p *Provider) PublicKey() []byte { return p.key.N.Bytes() }
+func (p *Provider) PublicKey() []byte {
+	raw, err := p.key.PublicKey.Bytes()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return raw
+}
 
 // SignWith is claims as a token with any key.
 func SignWith(t testing.TB, key jose.SigningKey, claims map[string]any) string {
