@@ -73,3 +73,8 @@ func (s *Service) Named(ctx context.Context, localpart string) (matrix.UserID, e
 	}
 	return user, nil
 }
+
+// UnlinkSubjects forgets who a user is elsewhere.
+func (s *Service) UnlinkSubjects(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
+	return s.options.Store.Subjects.DeleteAll(ctx, tx, user)
+}

@@ -13,6 +13,7 @@ import (
 	"trestle/homeserver/pushers"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/sso"
 	"trestle/internal/matrix"
 )
 
@@ -26,17 +27,19 @@ type Services struct {
 	Notices    *notices.Service
 	Reports    *reports.Service
 	Pushers    *pushers.Service
+	SSO        *sso.Service
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
 
 // Routes is the whole operator's API.
 func Routes(s Services) []api.Route {
-	users := &usersAPI{s.ServerName, s.Accounts, s.Rooms}
+	users := &usersAPI{s.ServerName, s.Accounts, s.Rooms, s.SSO}
 	return slices.Concat(
 		(&serverAPI{s.Version}).routes(),
 		users.routes(),
 		users.deviceRoutes(),
+		users.externalRoutes(),
 		(&tokensAPI{s.Accounts}).routes(),
 		(&roomsAPI{s.Rooms, s.Accounts}).routes(),
 		(&mediaAPI{s.ServerName, s.Media, s.Rooms}).routes(),

@@ -8,6 +8,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/sso"
 	"trestle/internal/matrix"
 )
 
@@ -16,6 +17,7 @@ type usersAPI struct {
 	server   matrix.ServerName
 	accounts *accounts.Service
 	rooms    *rooms.Service
+	sso      *sso.Service
 }
 
 func (a *usersAPI) routes() []api.Route {
@@ -109,7 +111,7 @@ type shownUser struct {
 	CreatedAt    int64         `json:"creation_ts"` // seconds here
 	AppService   *string       `json:"appservice_id"`
 	ThreePIDs    []struct{}    `json:"threepids"`
-	ExternalIDs  []struct{}    `json:"external_ids"`
+	ExternalIDs  []externalID  `json:"external_ids"`
 
 	created bool
 }
@@ -131,10 +133,14 @@ func (a *usersAPI) show(ctx context.Context, _ api.Caller, req *userRequest) (*s
 	if err != nil {
 		return nil, err
 	}
+	externals, err := a.externals(ctx, req.UserID)
+	if err != nil {
+		return nil, err
+	}
 	return &shownUser{
 		Name: account.UserID, IsGuest: account.Guest, Admin: account.Admin, Deactivated: account.Deactivated,
 		DisplayName: optionalText(name), AvatarURL: optionalText(avatar), CreatedAt: account.CreatedAt / 1000,
-		AppService: optionalText(account.AppService), ThreePIDs: []struct{}{}, ExternalIDs: []struct{}{},
+		AppService: optionalText(account.AppService), ThreePIDs: []struct{}{}, ExternalIDs: externals,
 	}, nil
 }
 
@@ -147,6 +153,7 @@ type putUserRequest struct {
 	Admin         *bool         `json:"admin"`
 	Deactivated   *bool         `json:"deactivated"`
 	Locked        *bool         `json:"locked"`
+	ExternalIDs   *[]externalID `json:"external_ids"`
 }
 
 // put makes an account or changes one.
@@ -167,6 +174,11 @@ func (a *usersAPI) put(ctx context.Context, who api.Caller, req *putUserRequest)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if req.ExternalIDs != nil {
+		if err := a.setExternals(ctx, req.UserID, *req.ExternalIDs); err != nil {
+			return nil, err
+		}
 	}
 	if req.DisplayName != nil && !created {
 		if err := a.accounts.SetProfile(ctx, req.UserID, accounts.DisplayName, *req.DisplayName); err != nil {

@@ -181,7 +181,7 @@ func TestSSOForgedCallbacks(t *testing.T) {
 		b.open(theirs).shows(403, "begun in another browser")
 		other.open(mine).shows(403, "begun in another browser")
 		newBrowser(t).open(mine).shows(403, "begun in another browser")
-		for _, wrong := range []string{"", "x", ".", "x.y", state(mine) + "x", strings.Split(state(mine), ".")[0] + ".", strings.Repeat("x", 5000)} {
+		for _, wrong := range []string{"", "x", ".", "x.y", "\x00.y", "\xff\xfe.y", strings.Repeat("\x00", 16) + ".y", state(mine) + "x", strings.Split(state(mine), ".")[0] + ".", strings.Repeat("x", 5000)} {
 			b.open(withQuery(mine, "state", wrong)).shows(400, "This login is over")
 		}
 		// A code of one login is no good in another one, whose challenge it does

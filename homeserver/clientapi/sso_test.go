@@ -165,8 +165,8 @@ func TestSSOChoice(t *testing.T) {
 		"?redirectUrl=https://a.example": 302, "/cert?redirectUrl=https://a.example": 302, "/cert?redirectUrl=https://a.example&action=register": 302,
 		"": 400, "?redirectUrl=/here": 400, "?redirectUrl=//a.example": 400, "?redirectUrl=javascript:alert(1)": 400, "?redirectUrl=https://": 400,
 		"?redirectUrl=data:text/html,x": 400, "?redirectUrl=https://a.example%5C@b.example": 400, "?redirectUrl=https://user@a.example": 400,
-		"?redirectUrl=https://a.example/%0a": 400, "?redirectUrl=https://a.example&action=steal": 400, "/nobody?redirectUrl=https://a.example": 404,
-		"/cert": 400, "/away?redirectUrl=https://a.example": 502,
+		"?redirectUrl=https://a.example/%0a": 400, "?redirectUrl=https://a.example/%00": 400, "?redirectUrl=https://a.example/%ff": 400, "?redirectUrl=https://a.example&action=steal": 400, "/nobody?redirectUrl=https://a.example": 404,
+		"/cert": 400, "/%00?redirectUrl=https://a.example": 400, "/%ff?redirectUrl=https://a.example": 400, "/away?redirectUrl=https://a.example": 502,
 	} {
 		for _, version := range []string{"v3", "r0"} {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/_matrix/client/"+version+"/login/sso/redirect"+path, nil)
@@ -233,6 +233,23 @@ func TestSSONewUser(t *testing.T) {
 			t.Error("the display name was not updated")
 		}
 	})
+}
+
+// Terms are agreed to by people who come from elsewhere, too.
+func TestSSOTerms(t *testing.T) {
+	s := withCertified(t, testkit.SQLite(t), func(p *config.SSOProvider, cfg *config.Config) {
+		cfg.SSO.TrustedClients = []string{"https://app.example.org"}
+		cfg.Registration.Terms = map[string]config.Policy{"privacy": {Version: "1", Languages: map[string]config.PolicyDocument{
+			"en": {Name: "Privacy policy", URL: "https://hs.example/privacy"},
+		}}}
+	})
+	b := newBrowser(t)
+	b.gone(s.ssoURL("cert", app)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`, "https://hs.example/privacy", "I have read them all")
+	b.submit(url.Values{}).shows(403, "You have to agree to go on.", `value="alice"`)
+	b.submit(url.Values{"agree": {"yes"}})
+	if d := s.newLogin(b); d.user != "@alice:hs.example" {
+		t.Errorf("logged in as %s", d.user)
+	}
 }
 
 // Users without a password confirm what they do where they have logged in.

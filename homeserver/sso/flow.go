@@ -106,7 +106,7 @@ const maxToken = 200
 // browser.
 func (s *Service) open(ctx context.Context, cookies []*http.Cookie, token string, steps ...step) (*flow, error) {
 	id, _, ok := strings.Cut(token, ".")
-	if !ok || len(token) > maxToken {
+	if !ok || len(token) > maxToken || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz234567") != "" {
 		return nil, noSuchFlow()
 	}
 	stored, err := s.options.Flows.Find(ctx, id, s.now())

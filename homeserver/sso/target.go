@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"trestle/internal/matrix"
 )
@@ -25,7 +26,7 @@ func parseTarget(address string) (*url.URL, error) {
 	strange := strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' })
 	u, err := url.Parse(address)
 	switch {
-	case err != nil, strange, len(address) > maxTarget, u.Scheme == "", slices.Contains(executed, u.Scheme), u.User != nil,
+	case err != nil, strange, !utf8.ValidString(address), len(address) > maxTarget, u.Scheme == "", slices.Contains(executed, u.Scheme), u.User != nil,
 		(u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
 		return nil, matrix.InvalidParam("redirectUrl is not the address of an application.")
 	}
@@ -88,6 +89,6 @@ func below(p, of string) bool {
 func localPath(text string) bool {
 	u, err := url.Parse(text)
 	strange := strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || r == '#' })
-	return err == nil && !strange && len(text) <= maxTarget && u.Scheme == "" && u.Host == "" && u.User == nil &&
+	return err == nil && !strange && utf8.ValidString(text) && len(text) <= maxTarget && u.Scheme == "" && u.Host == "" && u.User == nil &&
 		strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//")
 }
