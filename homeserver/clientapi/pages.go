@@ -190,6 +190,11 @@ func originOf(address string) string {
 	if err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
 	}
 	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {
+// with a space before it; empty for what is no address. Of applications' own
+// links it is the scheme, and so it is of IPv6 addresses, which cannot be said
+// there.
+	case err != nil || u.Scheme == "" || strings.ContainsAny(u.Host, " ;,'\""):
+	case u.Scheme != "http" && u.Scheme != "https", strings.HasPrefix(u.Host, "["):
 		return ""
 	}
 	return " " + u.Scheme + "://" + u.Host

@@ -40,7 +40,7 @@ func withProviders(t *testing.T, database string, change func(p *config.SSOProvi
 
 // callback is the address to which a provider sends a browser that has got so
 // far, but not further.
-func (b *browser) callback(s *wholeServer, provider string) string {
+func (b *visitor) callback(s *wholeServer, provider string) string {
 	b.t.Helper()
 	b.open(s.ssoURL(provider, app))
 	if b.status != http.StatusFound {
@@ -108,7 +108,7 @@ func TestSSOLies(t *testing.T) {
 		}},
 	} {
 		fake.Lie(lies)
-		b := newBrowser(t)
+		b := newVisitor(t)
 		b.gone(s.ssoURL("a", app))
 		if b.status != 403 && b.status != 400 || !strings.Contains(b.body, "This did not work") || strings.Contains(b.body, "<b>") || strings.Contains(b.body, "<script>") {
 			t.Errorf("%s: %s %d %s", name, b.at, b.status, b.body)
@@ -124,7 +124,7 @@ func TestSSOLies(t *testing.T) {
 		}
 		c["aud"], c["azp"] = []string{"somebody", "trestle"}, "trestle"
 	}})
-	if d := s.newLogin(newBrowser(t).gone(s.ssoURL("a", app))); d.user != "@dora:hs.example" {
+	if d := s.newLogin(newVisitor(t).gone(s.ssoURL("a", app))); d.user != "@dora:hs.example" {
 		t.Errorf("logged in as %s", d.user)
 	}
 }
@@ -149,7 +149,7 @@ func TestSSOProviderFails(t *testing.T) {
 					return asked == path
 				},
 			})
-			b := newBrowser(t)
+			b := newVisitor(t)
 			b.gone(s.ssoURL("a", app))
 			if (b.status != want && b.status != 403) || !strings.Contains(b.body, "This did not work") {
 				t.Errorf("%s %s: %s %d %s", path, what, b.at, b.status, b.body)
@@ -157,7 +157,7 @@ func TestSSOProviderFails(t *testing.T) {
 		}
 	}
 	fake.Lie(fakeprovider.Lies{})
-	s.newLogin(newBrowser(t).gone(s.ssoURL("a", app)))
+	s.newLogin(newVisitor(t).gone(s.ssoURL("a", app)))
 	if n := fake.Asked("/.well-known/openid-configuration"); n != 1 {
 		t.Errorf("the provider was asked %d times what it is", n)
 	}
@@ -171,7 +171,7 @@ func TestSSOForgedCallbacks(t *testing.T) {
 		good.Be(dora)
 		evil.Be(mallory)
 		s := withProviders(t, database, nil, good, evil)
-		b, other := newBrowser(t), newBrowser(t)
+		b, other := newVisitor(t), newVisitor(t)
 		mine, theirs := b.callback(s, "a"), other.callback(s, "a")
 		state := func(address string) string {
 			u, _ := url.Parse(address)
@@ -180,7 +180,7 @@ func TestSSOForgedCallbacks(t *testing.T) {
 		// Somebody else's login is not finished here, nor mine there.
 		b.open(theirs).shows(403, "begun in another browser")
 		other.open(mine).shows(403, "begun in another browser")
-		newBrowser(t).open(mine).shows(403, "begun in another browser")
+		newVisitor(t).open(mine).shows(403, "begun in another browser")
 		for _, wrong := range []string{"", "x", ".", "x.y", "\x00.y", "\xff\xfe.y", strings.Repeat("\x00", 16) + ".y", state(mine) + "x", strings.Split(state(mine), ".")[0] + ".", strings.Repeat("x", 5000)} {
 			b.open(withQuery(mine, "state", wrong)).shows(400, "This login is over")
 		}
@@ -209,7 +209,7 @@ func TestSSOTrustedClients(t *testing.T) {
 	fake := fakeprovider.New(t)
 	fake.Be(dora)
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
-	b := newBrowser(t)
+	b := newVisitor(t)
 	for client, asks := range map[string]string{
 		"https://app.example.org/login": "", "https://app.example.org/login/": "", "https://APP.example.org/login?x=y#z": "",
 		"https://app.example.org/login/deep": "", "element://connect": "", "element:///x": "",
@@ -234,7 +234,7 @@ func TestSSOPolicy(t *testing.T) {
 			p.Require = []config.SSORequirement{{Claim: "groups", Value: "chat"}}
 			p.AllowSignUp, p.LinkExistingUsers = false, true
 		}, fake)
-		b := newBrowser(t)
+		b := newVisitor(t)
 		b.gone(s.ssoURL("a", app)).shows(403, "You may not log in here with your account at Provider a")
 		fake.Be(dora)
 		b.gone(s.ssoURL("a", app)).shows(403, "Nobody has an account here who is you at Provider a")
@@ -262,7 +262,7 @@ func TestSSOLinksNobody(t *testing.T) {
 	fake.Be(dora)
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
 	s.person("dora")
-	newBrowser(t).gone(s.ssoURL("a", app)).shows(200, "Choose your user name")
+	newVisitor(t).gone(s.ssoURL("a", app)).shows(200, "Choose your user name")
 }
 
 // People who register say so to providers that know the difference.
@@ -274,7 +274,7 @@ func TestSSOPrompts(t *testing.T) {
 		m["token_endpoint_auth_methods_supported"] = []string{"client_secret_post"}
 	}})
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
-	b := newBrowser(t)
+	b := newVisitor(t)
 	d := s.newLogin(b.gone(s.ssoURL("a", app) + "&action=register"))
 	if prompt := fake.Last().Get("prompt"); prompt != "create" {
 		t.Errorf("prompt %q", prompt)

@@ -57,7 +57,7 @@ var known = people{
 }
 
 // logInAt fills in the form of a certified provider.
-func (b *browser) logInAt(name string) *browser {
+func (b *visitor) logInAt(name string) *visitor {
 	b.t.Helper()
 	if !strings.HasPrefix(b.at.Path, "/login/username") {
 		b.t.Fatalf("no login at the provider, but %s: %d %s", b.at, b.status, b.body)
@@ -66,7 +66,7 @@ func (b *browser) logInAt(name string) *browser {
 }
 
 // newLogin is a device of whoever a browser has brought a login token for.
-func (s *wholeServer) newLogin(b *browser) *device {
+func (s *wholeServer) newLogin(b *visitor) *device {
 	s.t.Helper()
 	token := b.at.Query().Get("loginToken")
 	if token == "" {
@@ -109,7 +109,7 @@ func TestSSOLogin(t *testing.T) {
 			`{"type":"m.login.sso","identity_providers":[{"id":"cert","name":"Certified & Sons","icon":"mxc://hs.example/icon","brand":"certified"}]}`) {
 			t.Errorf("flows: %s", flows.body)
 		}
-		b := newBrowser(t)
+		b := newVisitor(t)
 		b.gone(s.ssoURL("cert", app)).logInAt("Alice")
 		b.shows(200, "Log in to app.example.org?", "@alice:hs.example")
 		if policy := b.header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' https://app.example.org") {
@@ -132,7 +132,7 @@ func TestSSOLogin(t *testing.T) {
 		// The token was good once, and so was all that led to it.
 		alice.refused("POST", v3+"/login", map[string]any{"type": "m.login.token", "token": b.at.Query().Get("loginToken")}, 403, "M_FORBIDDEN")
 
-		again := newBrowser(t)
+		again := newVisitor(t)
 		again.gone(s.ssoURL("", "element://connect")).logInAt("Alice")
 		again.shows(200, "Log in to the application for element: links?")
 		if policy := again.header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, "form-action 'self' element:") {
@@ -150,7 +150,7 @@ func TestSSOChoice(t *testing.T) {
 		cfg.SSO.TrustedClients = []string{"https://app.example.org/"}
 	})
 	// The server has started though a provider is away; whoever wants it is told.
-	b := newBrowser(t)
+	b := newVisitor(t)
 	b.gone(s.ssoURL("", app)).shows(200, "Continue with Away <b>", "Continue with Certified & Sons")
 	if strings.Contains(b.body, "<b>") {
 		t.Errorf("a name is not escaped: %s", b.body)
@@ -195,7 +195,7 @@ func TestSSONewUser(t *testing.T) {
 			cfg.Registration.HumanIDs = true
 		})
 		s.person("alice")
-		b := newBrowser(t)
+		b := newVisitor(t)
 		b.gone(s.ssoURL("cert", app)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`)
 		here := b.at.String()
 		for name, words := range map[string]string{
@@ -207,7 +207,7 @@ func TestSSONewUser(t *testing.T) {
 				t.Errorf("%.20q: %d", name, b.status)
 			}
 		}
-		other := newBrowser(t)
+		other := newVisitor(t)
 		other.open(here).shows(403, "another browser")
 		b.submit(url.Values{"username": {"Archer"}})
 		if d := s.newLogin(b); d.user != "@archer:hs.example" {
@@ -216,7 +216,7 @@ func TestSSONewUser(t *testing.T) {
 		b.open(here).shows(400, "This login is over")
 
 		// An address is no name; nobody has verified it either.
-		bob := newBrowser(t)
+		bob := newVisitor(t)
 		bob.gone(s.ssoURL("cert", app)).logInAt("bob@id.example").shows(200, `value="bobid.example"`)
 		bob.submit(url.Values{"username": {"bob"}})
 		d := s.newLogin(bob)
@@ -243,7 +243,7 @@ func TestSSOTerms(t *testing.T) {
 			"en": {Name: "Privacy policy", URL: "https://hs.example/privacy"},
 		}}}
 	})
-	b := newBrowser(t)
+	b := newVisitor(t)
 	b.gone(s.ssoURL("cert", app)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`, "https://hs.example/privacy", "I have read them all")
 	b.submit(url.Values{}).shows(403, "You have to agree to go on.", `value="alice"`)
 	b.submit(url.Values{"agree": {"yes"}})
@@ -258,9 +258,9 @@ func TestSSOConfirms(t *testing.T) {
 		s := withCertified(t, database, func(p *config.SSOProvider, cfg *config.Config) {
 			cfg.SSO.TrustedClients = []string{"https://app.example.org"}
 		})
-		b := newBrowser(t)
+		b := newVisitor(t)
 		alice := s.newLogin(b.gone(s.ssoURL("cert", app)).logInAt("Alice"))
-		other := s.newLogin(newBrowser(t).gone(s.ssoURL("cert", app)).logInAt("Alice"))
+		other := s.newLogin(newVisitor(t).gone(s.ssoURL("cert", app)).logInAt("Alice"))
 		remove := func(auth string) reply {
 			return alice.do("DELETE", v3+"/devices/"+other.id, `{"auth":`+auth+`}`)
 		}
@@ -276,7 +276,7 @@ func TestSSOConfirms(t *testing.T) {
 		fallback := s.url + v3 + "/auth/m.login.sso/fallback/web?session=" + session
 		// Somebody else at the provider confirms nothing, with an account here
 		// or without one.
-		bob := newBrowser(t)
+		bob := newVisitor(t)
 		bob.gone(fallback).click("Confirm with Certified").logInAt("bob@id.example").shows(403, "Nobody has an account here who is you")
 		if r := remove(resume); r.status != 401 {
 			t.Fatalf("by a stranger: %d %s", r.status, r.body)

@@ -40,8 +40,8 @@ func frontedServer(t *testing.T, database string, change func(cfg *config.Config
 	return s
 }
 
-// A browser keeps cookies and shows one page.
-type browser struct {
+// A visitor has a browser, which keeps cookies and shows one page.
+type visitor struct {
 	t    *testing.T
 	http *http.Client
 	at   *url.URL // of the page, or of an application that was opened
@@ -51,19 +51,19 @@ type browser struct {
 	body   string
 }
 
-func newBrowser(t *testing.T) *browser {
+func newVisitor(t *testing.T) *visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t: t, http: &http.Client{
+	return &visitor{t: t, http: &http.Client{
 		Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
 // open goes to an address and no further.
-func (b *browser) open(address string) *browser {
+func (b *visitor) open(address string) *visitor {
 	b.t.Helper()
 	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.resolve(address), nil)
 	if err != nil {
@@ -73,7 +73,7 @@ func (b *browser) open(address string) *browser {
 }
 
 // resolve is an address as it stands on the page.
-func (b *browser) resolve(address string) string {
+func (b *visitor) resolve(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		b.t.Fatal(err)
@@ -84,7 +84,7 @@ func (b *browser) resolve(address string) string {
 	return u.String()
 }
 
-func (b *browser) load(r *http.Request) *browser {
+func (b *visitor) load(r *http.Request) *visitor {
 	b.t.Helper()
 	r.Header.Set("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
 	response, err := b.http.Do(r)
@@ -104,7 +104,7 @@ func (b *browser) load(r *http.Request) *browser {
 }
 
 // location is where the page sends the browser, or nothing.
-func (b *browser) location() string {
+func (b *visitor) location() string {
 	if to := b.header.Get("Location"); to != "" {
 		return b.resolve(to)
 	}
@@ -113,7 +113,7 @@ func (b *browser) location() string {
 
 // follow follows redirects, but not those out of this machine: there the
 // browser has arrived.
-func (b *browser) follow() *browser {
+func (b *visitor) follow() *visitor {
 	b.t.Helper()
 	for range 20 {
 		to := b.location()
@@ -135,7 +135,7 @@ func (b *browser) follow() *browser {
 }
 
 // gone follows an address to where it ends.
-func (b *browser) gone(address string) *browser {
+func (b *visitor) gone(address string) *visitor {
 	b.t.Helper()
 	return b.open(address).follow()
 }
@@ -147,7 +147,7 @@ var (
 )
 
 // submit sends the page's form, with what stands in it and what is typed in.
-func (b *browser) submit(typed url.Values) *browser {
+func (b *visitor) submit(typed url.Values) *visitor {
 	b.t.Helper()
 	action := formAction.FindStringSubmatch(b.body)
 	if action == nil {
@@ -181,7 +181,7 @@ func (b *browser) submit(typed url.Values) *browser {
 var links = regexp.MustCompile(`<a [^>]*href="([^"]*)"[^>]*>([^<]*)</a>`)
 
 // click follows the link with a text.
-func (b *browser) click(text string) *browser {
+func (b *visitor) click(text string) *visitor {
 	b.t.Helper()
 	for _, link := range links.FindAllStringSubmatch(b.body, -1) {
 		if strings.Contains(link[2], text) {
@@ -193,7 +193,7 @@ func (b *browser) click(text string) *browser {
 }
 
 // shows checks the page.
-func (b *browser) shows(status int, words ...string) *browser {
+func (b *visitor) shows(status int, words ...string) *visitor {
 	b.t.Helper()
 	text := html.UnescapeString(b.body)
 	for _, word := range words {
