@@ -29,6 +29,15 @@ func (s *Service) LinkSubject(ctx context.Context, tx *database.Tx, issuer, subj
 	return s.options.Store.Subjects.Insert(ctx, tx, Subject{Issuer: issuer, Subject: subject, UserID: user, LinkedAt: s.now()})
 }
 
+// LinkFirst is [Service.LinkSubject] for users whom nobody of the issuer is yet.
+func (s *Service) LinkFirst(ctx context.Context, tx *database.Tx, issuer, subject string, user matrix.UserID) (bool, error) {
+	list, err := s.options.Store.Subjects.List(ctx, tx, user)
+	if err != nil || slices.ContainsFunc(list, func(v Subject) bool { return v.Issuer == issuer }) {
+		return false, err
+	}
+	return s.LinkSubject(ctx, tx, issuer, subject, user)
+}
+
 // GiveEmail gives a user an address that somebody else vouches for, unless it
 // is no address or somebody has it.
 func (s *Service) GiveEmail(ctx context.Context, tx *database.Tx, user matrix.UserID, address string) error {

@@ -186,23 +186,14 @@ func (s *Service) link(ctx context.Context, p *provider, who *person) (matrix.Us
 	if err != nil || user == "" {
 		return "", err
 	}
-	others, err := s.options.Accounts.Subjects(ctx, user)
-	if err != nil {
-		return "", err
-	}
-	for _, other := range others {
-		if other.Issuer == p.options.Issuer {
-			return "", nil
-		}
-	}
 	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		_, err := s.options.Accounts.LinkSubject(ctx, tx, p.options.Issuer, who.Subject, user)
+		_, err := s.options.Accounts.LinkFirst(ctx, tx, p.options.Issuer, who.Subject, user)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	// Somebody may have been faster, with another name.
+	// Who was not linked now may have been so a moment ago, in another window.
 	return s.user(ctx, p, who.Subject)
 }
 

@@ -139,13 +139,30 @@ func TestProcessesShareLogins(t *testing.T) {
 
 func TestLoginsExpire(t *testing.T) {
 	s := newTown(t, testkit.SQLite(t), 1)
-	next, err := s.services[0].BeginLogin(t.Context(), client)
+	begin := func() (*http.Cookie, url.Values) {
+		t.Helper()
+		next, err := s.services[0].BeginLogin(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next.Cookie, s.atProvider(next)
+	}
+	cookie, brought := begin()
+	next, err := s.services[0].Callback(t.Context(), []*http.Cookie{cookie}, "a b", brought)
 	if err != nil {
 		t.Fatal(err)
 	}
-	brought := s.atProvider(next)
+	to, err := url.Parse(next.Redirect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wait(31 * time.Second)
+	if _, err := s.accounts.LoginByToken(t.Context(), to.Query().Get("loginToken"), accounts.NewDevice{}); matrix.Code(err) != "M_FORBIDDEN" {
+		t.Errorf("a login token after 31 seconds: %v", err)
+	}
+	cookie, brought = begin()
 	s.wait(16 * time.Minute)
-	if _, err := s.services[0].Callback(t.Context(), []*http.Cookie{next.Cookie}, "a b", brought); matrix.Code(err) != "M_INVALID_PARAM" {
+	if _, err := s.services[0].Callback(t.Context(), []*http.Cookie{cookie}, "a b", brought); matrix.Code(err) != "M_INVALID_PARAM" {
 		t.Errorf("after 16 minutes: %v", err)
 	}
 }
