@@ -119,24 +119,42 @@ func (s *Service) loadState(ctx context.Context, session string, started int64) 
 	return state, nil
 }
 
-// A session's ID: when it began, chance, which operation it is of, and a MAC.
+// SessionOf reports whether a session is of an operation of that user.
+func (s *Service) SessionOf(session string, user matrix.UserID) bool {
+	_, of, ok := s.openSession(session)
+	return ok && of.user == userHash(user)
+}
+
+// A session's ID: when it began, chance, which operation of whom it is of, and
+// a MAC.
 const (
 	sessionRandom    = 8
 	sessionOperation = 16
-	sessionPayload   = 8 + sessionRandom + sessionOperation
+	sessionUser      = 8
+	sessionPayload   = 8 + sessionRandom + sessionOperation + sessionUser
 )
 
-type opHash [sessionOperation]byte
+// An opHash tells operations apart, and whose they are.
+type opHash struct {
+	operation [sessionOperation]byte
+	user      [sessionUser]byte
+}
 
-// operationHash tells operations apart.
-func operationHash(op Operation) (short opHash) {
+func userHash(user matrix.UserID) (short [sessionUser]byte) {
+	hash := sha256.Sum256([]byte(user))
+	copy(short[:], hash[:])
+	return short
+}
+
+func operationHash(op Operation) opHash {
 	hash := sha256.New()
 	for _, part := range []string{op.Name, string(op.User)} {
 		_ = binary.Write(hash, binary.BigEndian, uint32(len(part)))
 		hash.Write([]byte(part))
 	}
-	copy(short[:], hash.Sum(nil))
-	return short
+	of := opHash{user: userHash(op.User)}
+	copy(of.operation[:], hash.Sum(nil))
+	return of
 }
 
 func (s *Service) newSession(op Operation) string {
@@ -144,7 +162,7 @@ func (s *Service) newSession(op Operation) string {
 	binary.BigEndian.PutUint64(payload, uint64(s.now()))
 	_, _ = rand.Read(payload[8:]) // never fails
 	of := operationHash(op)
-	payload = append(payload, of[:]...)
+	payload = append(append(payload, of.operation[:]...), of.user[:]...)
 	return base64.RawURLEncoding.EncodeToString(append(payload, s.sessionMAC(payload)...))
 }
 
@@ -155,7 +173,8 @@ func (s *Service) openSession(session string) (started int64, of opHash, ok bool
 		return 0, of, false
 	}
 	started = int64(binary.BigEndian.Uint64(raw))
-	copy(of[:], raw[8+sessionRandom:])
+	copy(of.operation[:], raw[8+sessionRandom:])
+	copy(of.user[:], raw[8+sessionRandom+sessionOperation:])
 	return started, of, s.now()-started < sessionLifetime.Milliseconds()
 }
 

@@ -287,8 +287,8 @@ func TestSSOConfirms(t *testing.T) {
 		}
 		s.newLogin(bob.submit(url.Values{"username": {"bob"}}))
 		bob.gone(fallback).click("Confirm with Certified")
-		bob.logInAt("bob@id.example")
-		if r := remove(resume); r.status != 401 || r.field("errcode") != "M_FORBIDDEN" {
+		bob.logInAt("bob@id.example").shows(403, "This is for another account to confirm, and you are logged in as @bob:hs.example")
+		if r := remove(resume); r.status != 401 || r.field("completed") != "" {
 			t.Fatalf("by somebody else: %d %s", r.status, r.body)
 		}
 		b.gone(fallback).shows(200, "If you did not expect this, close this page")

@@ -62,11 +62,14 @@ func (s *Service) BeginConfirmation(ctx context.Context, providerID, session str
 	return s.send(ctx, p, &flow{Session: session}, "login")
 }
 
-// confirmed completes the stage for whoever has logged in. Whether that is the
-// user whose operation it is is seen when the client goes on with it.
+// confirmed completes the stage, if whoever has logged in is the user whose
+// operation it is.
 func (s *Service) confirmed(ctx context.Context, p *provider, f *flow, user matrix.UserID) (*Next, error) {
 	if user == "" {
 		return nil, matrix.Forbidden("Nobody has an account here who is you at %s.", p.options.Name)
+	}
+	if !s.options.Accounts.SessionOf(f.Session, user) {
+		return nil, matrix.Forbidden("This is for another account to confirm, and you are logged in as %s.", user)
 	}
 	if err := s.options.Accounts.CompleteStage(ctx, f.Session, StageName, user); err != nil {
 		return nil, err
