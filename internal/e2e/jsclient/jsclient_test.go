@@ -10,6 +10,7 @@ import (
 
 // TestHomeserver has alice and bob use most of what a client can do.
 func TestHomeserver(t *testing.T) {
+	t.Parallel()
 	library(t)
 	testkit.Databases(t, func(t *testing.T, database string) {
 		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
@@ -31,12 +32,18 @@ func TestOAuth(t *testing.T) {
 			Database: database, Args: []string{"--open-registration"}, Env: []string{"TRESTLE_PUBLIC_BASE_URL=" + public.URL},
 		})
 		begin(t, "oauth.mjs", server.BaseURL).end()
+// TestEncryption has alice and bob set up and use all of end-to-end encryption.
+func TestEncryption(t *testing.T) {
+	t.Parallel()
+		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
+		begin(t, "encryption.mjs", server.BaseURL).end()
 	})
 }
 
 // TestIRC has alice join a channel by its alias and talk with bob, who is on a
 // real IRC server and knows nothing of Matrix.
 func TestIRC(t *testing.T) {
+	t.Parallel()
 	library(t)
 	testkit.IRCServers(t, testkit.IRCOptions{}, func(t *testing.T, irc *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, irc.Addr, "bob")

@@ -3,6 +3,7 @@
 
 import { webcrypto } from "node:crypto";
 import * as sdk from "matrix-js-sdk";
+import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
 
 // Debian 12 has Node 18, which keeps this for modules.
 globalThis.crypto ??= webcrypto;
@@ -18,13 +19,14 @@ export const baseUrl = process.env.HOMESERVER;
 export const password = "correct horse battery";
 
 // client is one that has not logged in, or has, with what login answered.
-export function client(session = {}) {
+export function client(session = {}, cryptoCallbacks = {}) {
     return sdk.createClient({
         baseUrl,
         userId: session.user_id,
         deviceId: session.device_id,
         accessToken: session.access_token,
         timelineSupport: true,
+        cryptoCallbacks,
     });
 }
 
@@ -49,7 +51,7 @@ export function proof(username) {
 
 // online starts the sync loop and waits until it has caught up.
 export async function online(session, options = {}) {
-    const person = client(session);
+    const person = client(session, options.cryptoCallbacks);
     if (options.encryption) {
         await person.initRustCrypto({ useIndexedDB: false });
     }
@@ -65,16 +67,28 @@ const moments = [
     sdk.RoomEvent.Redaction,
     sdk.MatrixEventEvent.Replaced,
     sdk.MatrixEventEvent.Decrypted,
+    CryptoEvent.VerificationRequestReceived,
+    CryptoEvent.KeyBackupSessionsRemaining,
+    CryptoEvent.KeyBackupStatus,
+    CryptoEvent.DevicesUpdated,
+    CryptoEvent.UserTrustStatusChanged,
+    CryptoEvent.KeysChanged,
 ];
 
-// until waits for what a person shall see, and returns it.
+// until waits for what a person shall see, and returns it. The condition may
+// have to ask, too.
 export function until(person, condition, what) {
     return new Promise((resolve, reject) => {
-        const look = () => {
-            const found = condition();
-            if (found) {
+        const look = async () => {
+            try {
+                const found = await condition();
+                if (found) {
+                    stop();
+                    resolve(found);
+                }
+            } catch (error) {
                 stop();
-                resolve(found);
+                reject(error);
             }
         };
         const stop = () => {
@@ -132,13 +146,20 @@ export function equal(got, want, what) {
     }
 }
 
+// giveUp ends a step that waits for something which never comes.
+function giveUp() {
+    return new Promise((_, reject) => {
+        setTimeout(() => reject(new Error("the step does not end")), 2 * patience).unref();
+    });
+}
+
 // tell runs the steps of a story, in their order, and ends the program. A step
 // that cannot be told here returns the reason.
 export async function tell(steps) {
     for (const [name, step] of Object.entries(steps)) {
         let reason;
         try {
-            reason = await step();
+            reason = await Promise.race([step(), giveUp()]);
         } catch (error) {
             console.log(`FAIL  ${name}`);
             console.log(error.stack);
