@@ -67,7 +67,6 @@ type Field struct {
 	Completes   string // the kind of thing, for browsers that fill in forms
 	Value       string // what is there already
 	Optional    bool
-	Value       string // what stands there already
 }
 
 // An Attempt is what a client says to get a stage done.

@@ -45,6 +45,7 @@ type page struct {
 	// Buttons are instead of the one that goes on, After are links.
 	Buttons []button
 	After   []exit
+	Ways    []way  // to go on, instead of a form
 	Next    string // where the answer to the form may lead, or nowhere
 	// Referrer tells this server's own pages where a request comes from.
 	Referrer bool
@@ -62,6 +63,9 @@ type row struct{ Name, URL, Note string }
 // A box can be ticked or left.
 type box struct{ Name, Label string }
 
+// A way is a link that looks like a button.
+type way struct{ Name, URL string }
+
 // An exit is a link to another page. Its address is one of this server's, or one that was
 // checked when it was registered or configured.
 type exit struct {
@@ -77,18 +81,12 @@ const pageStyle = `body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem
 label { display: block; margin: 1rem 0; }
 input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
 button { padding: .6rem 1.4rem; margin: 0 .5rem .5rem 0; font: inherit; }
+a.way { display: block; margin: .8rem 0; padding: .6rem 1.4rem; border: 1px solid; border-radius: .3rem; text-align: center; text-decoration: none; }
 dt { font-weight: bold; }
 dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .error { color: #a00; }
 @media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
 `
-	Next   string // where the answer to the form may lead, or nowhere
-	Ways   []way  // to go on, instead of a form
-	Done   bool   // tells the window that opened this one
-	Nonce  string
-	Script template.URL
-// A way is a link that looks like a button.
-type way struct{ Name, URL string }
 
 var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <html lang="en">
@@ -99,14 +97,6 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <title>{{.Title}}</title>
 <style nonce="{{.Nonce}}">
 ` + pageStyle + `</style>
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #222; background: #fff; }
-label { display: block; margin: 1rem 0; }
-input:not([type=checkbox]) { display: block; width: 100%; box-sizing: border-box; padding: .5rem; font: inherit; }
-button { padding: .6rem 1.4rem; font: inherit; }
-a.way { display: block; margin: .8rem 0; padding: .6rem 1.4rem; border: 1px solid; border-radius: .3rem; text-align: center; text-decoration: none; }
-.error { color: #a00; }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #222; } a { color: #9cf; } .error { color: #f99; } }
-</style>
 </head>
 <body>
 <main>
@@ -116,13 +106,11 @@ a.way { display: block; margin: .8rem 0; padding: .6rem 1.4rem; border: 1px soli
 {{with .Links}}<ul>{{range .}}<li><a href="{{.URL}}" target="_blank" rel="noopener noreferrer">{{.Name}}</a></li>{{end}}</ul>{{end}}
 {{with .Facts}}<dl>{{range .}}<dt>{{.Name}}</dt><dd>{{.Value}}</dd>{{end}}</dl>{{end}}
 {{with .Rows}}<ul>{{range .}}<li><a href="{{.URL}}">{{.Name}}</a>{{with .Note}} – {{.}}{{end}}</li>{{end}}</ul>{{end}}
-{{if .Action}}<form method="post" action="{{.Action}}">
+{{range .Ways}}<a class="way" href="{{.URL}}">{{.Name}}</a>
+{{end}}{{if .Action}}<form method="post" action="{{.Action}}">
 {{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
 {{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}"{{with .Value}} value="{{.}}"{{end}}{{if not .Optional}} required{{end}}></label>
 {{end}}{{range .Boxes}}<label><input type="checkbox" name="{{.Name}}" value="yes"> {{.Label}}</label>
-{{range .Ways}}<a class="way" href="{{.URL}}">{{.Name}}</a>
-{{end}}{{if .Action}}<form method="post" action="{{.Action}}">
-{{end}}{{range .Fields}}<label>{{.Label}}<input name="{{.Name}}" type="{{if .Secret}}password{{else}}text{{end}}" autocomplete="{{.Completes}}"{{with .Value}} value="{{.}}"{{end}} required></label>
 {{end}}{{with .Agree}}<label><input type="checkbox" name="agree" value="yes" required> {{.}}</label>
 {{end}}{{with .Captcha}}<div class="{{.Class}}" data-sitekey="{{.SiteKey}}"></div>
 {{end}}{{range .Buttons}}<button type="submit" name="{{.Name}}" value="{{.Value}}">{{.Label}}</button>
@@ -175,26 +163,17 @@ func (p *page) write(w http.ResponseWriter, status int) error {
 }
 
 // originOf is the origin of an address as a content security policy has it,
-// with a space before it; empty for what is no address. Schemes of applications
-// have no origin, and IPv6 addresses none that can be said there.
-func originOf(address string) string {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || strings.ContainsAny(u.Host, " ;,'\""):
-		return ""
-	case u.Host == "" && strings.Contains(u.Scheme, ".") || strings.HasPrefix(u.Host, "["):
-		return " " + u.Scheme + ":"
-	case u.Host == "":
-// with a space before it: of applications' own links the scheme. It is empty
-// for anything else.
-	if err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
-	}
-	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {
 // with a space before it; empty for what is no address. Of applications' own
 // links it is the scheme, and so it is of IPv6 addresses, which cannot be said
 // there.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	switch {
 	case err != nil || u.Scheme == "" || strings.ContainsAny(u.Host, " ;,'\""):
+		return ""
 	case u.Scheme != "http" && u.Scheme != "https", strings.HasPrefix(u.Host, "["):
+		return " " + u.Scheme + ":"
+	case u.Host == "":
 		return ""
 	}
 	return " " + u.Scheme + "://" + u.Host

@@ -42,7 +42,7 @@ func withProviders(t *testing.T, database string, change func(p *config.SSOProvi
 // far, but not further.
 func (b *visitor) callback(s *wholeServer, provider string) string {
 	b.t.Helper()
-	b.open(s.ssoURL(provider, app))
+	b.open(s.ssoURL(provider, ssoApp))
 	if b.status != http.StatusFound {
 		b.t.Fatalf("no redirect: %d %s", b.status, b.body)
 	}
@@ -109,7 +109,7 @@ func TestSSOLies(t *testing.T) {
 	} {
 		fake.Lie(lies)
 		b := newVisitor(t)
-		b.gone(s.ssoURL("a", app))
+		b.gone(s.ssoURL("a", ssoApp))
 		if b.status != 403 && b.status != 400 || !strings.Contains(b.body, "This did not work") || strings.Contains(b.body, "<b>") || strings.Contains(b.body, "<script>") {
 			t.Errorf("%s: %s %d %s", name, b.at, b.status, b.body)
 		}
@@ -124,7 +124,7 @@ func TestSSOLies(t *testing.T) {
 		}
 		c["aud"], c["azp"] = []string{"somebody", "trestle"}, "trestle"
 	}})
-	if d := s.newLogin(newVisitor(t).gone(s.ssoURL("a", app))); d.user != "@dora:hs.example" {
+	if d := s.newLogin(newVisitor(t).gone(s.ssoURL("a", ssoApp))); d.user != "@dora:hs.example" {
 		t.Errorf("logged in as %s", d.user)
 	}
 }
@@ -150,14 +150,14 @@ func TestSSOProviderFails(t *testing.T) {
 				},
 			})
 			b := newVisitor(t)
-			b.gone(s.ssoURL("a", app))
+			b.gone(s.ssoURL("a", ssoApp))
 			if (b.status != want && b.status != 403) || !strings.Contains(b.body, "This did not work") {
 				t.Errorf("%s %s: %s %d %s", path, what, b.at, b.status, b.body)
 			}
 		}
 	}
 	fake.Lie(fakeprovider.Lies{})
-	s.newLogin(newVisitor(t).gone(s.ssoURL("a", app)))
+	s.newLogin(newVisitor(t).gone(s.ssoURL("a", ssoApp)))
 	if n := fake.Asked("/.well-known/openid-configuration"); n != 1 {
 		t.Errorf("the provider was asked %d times what it is", n)
 	}
@@ -235,24 +235,24 @@ func TestSSOPolicy(t *testing.T) {
 			p.AllowSignUp, p.LinkExistingUsers = false, true
 		}, fake)
 		b := newVisitor(t)
-		b.gone(s.ssoURL("a", app)).shows(403, "You may not log in here with your account at Provider a")
+		b.gone(s.ssoURL("a", ssoApp)).shows(403, "You may not log in here with your account at Provider a")
 		fake.Be(dora)
-		b.gone(s.ssoURL("a", app)).shows(403, "Nobody has an account here who is you at Provider a")
+		b.gone(s.ssoURL("a", ssoApp)).shows(403, "Nobody has an account here who is you at Provider a")
 		d := s.person("dora")
-		if linked := s.newLogin(b.gone(s.ssoURL("a", app))); linked.user != d.user {
+		if linked := s.newLogin(b.gone(s.ssoURL("a", ssoApp))); linked.user != d.user {
 			t.Errorf("logged in as %s", linked.user)
 		}
 		// The account is one person's there; another one of that name gets nothing.
 		second := map[string]any{"sub": "d2", "preferred_username": "Dora", "groups": "chat"}
 		fake.Be(second)
-		b.gone(s.ssoURL("a", app)).shows(403, "Nobody has an account here")
+		b.gone(s.ssoURL("a", ssoApp)).shows(403, "Nobody has an account here")
 		// Both ways to confirm are there for who has both.
 		if r := d.do("DELETE", v3+"/devices/OTHER", `{"auth":{}}`); r.field("flows") != `[{"stages":["m.login.password"]},{"stages":["m.login.sso"]}]` {
 			t.Errorf("flows: %s", r.body)
 		}
 		fake.Be(dora)
 		d.must("POST", v3+"/account/deactivate", `{"auth":`+passwordAuth("dora", password)+`}`)
-		b.gone(s.ssoURL("a", app)).shows(403, "deactivated")
+		b.gone(s.ssoURL("a", ssoApp)).shows(403, "deactivated")
 	})
 }
 
@@ -262,7 +262,7 @@ func TestSSOLinksNobody(t *testing.T) {
 	fake.Be(dora)
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
 	s.person("dora")
-	newVisitor(t).gone(s.ssoURL("a", app)).shows(200, "Choose your user name")
+	newVisitor(t).gone(s.ssoURL("a", ssoApp)).shows(200, "Choose your user name")
 }
 
 // People who register say so to providers that know the difference.
@@ -275,11 +275,11 @@ func TestSSOPrompts(t *testing.T) {
 	}})
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
 	b := newVisitor(t)
-	d := s.newLogin(b.gone(s.ssoURL("a", app) + "&action=register"))
+	d := s.newLogin(b.gone(s.ssoURL("a", ssoApp) + "&action=register"))
 	if prompt := fake.Last().Get("prompt"); prompt != "create" {
 		t.Errorf("prompt %q", prompt)
 	}
-	s.newLogin(b.gone(s.ssoURL("a", app) + "&action=login"))
+	s.newLogin(b.gone(s.ssoURL("a", ssoApp) + "&action=login"))
 	if fake.Last().Has("prompt") {
 		t.Errorf("prompt %q", fake.Last().Get("prompt"))
 	}

@@ -86,7 +86,7 @@ func (s *wholeServer) ssoURL(provider, client string) string {
 	return path + "?" + url.Values{"redirectUrl": {client}}.Encode()
 }
 
-const app = "https://app.example.org/login?from=sso&loginToken=old"
+const ssoApp = "https://app.example.org/login?from=sso&loginToken=old"
 
 func withCertified(t *testing.T, database string, change func(p *config.SSOProvider, cfg *config.Config)) *wholeServer {
 	t.Helper()
@@ -110,7 +110,7 @@ func TestSSOLogin(t *testing.T) {
 			t.Errorf("flows: %s", flows.body)
 		}
 		b := newVisitor(t)
-		b.gone(s.ssoURL("cert", app)).logInAt("Alice")
+		b.gone(s.ssoURL("cert", ssoApp)).logInAt("Alice")
 		b.shows(200, "Log in to app.example.org?", "@alice:hs.example")
 		if policy := b.header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' https://app.example.org") {
 			t.Errorf("policy %s", policy)
@@ -151,12 +151,12 @@ func TestSSOChoice(t *testing.T) {
 	})
 	// The server has started though a provider is away; whoever wants it is told.
 	b := newVisitor(t)
-	b.gone(s.ssoURL("", app)).shows(200, "Continue with Away <b>", "Continue with Certified & Sons")
+	b.gone(s.ssoURL("", ssoApp)).shows(200, "Continue with Away <b>", "Continue with Certified & Sons")
 	if strings.Contains(b.body, "<b>") {
 		t.Errorf("a name is not escaped: %s", b.body)
 	}
 	b.click("Away").shows(502, "Away <b> cannot be reached at the moment")
-	b.gone(s.ssoURL("", app)).click("Certified").logInAt("Alice")
+	b.gone(s.ssoURL("", ssoApp)).click("Certified").logInAt("Alice")
 	if d := s.newLogin(b); d.user != "@alice:hs.example" {
 		t.Errorf("logged in as %s", d.user)
 	}
@@ -196,7 +196,7 @@ func TestSSONewUser(t *testing.T) {
 		})
 		s.person("alice")
 		b := newVisitor(t)
-		b.gone(s.ssoURL("cert", app)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`)
+		b.gone(s.ssoURL("cert", ssoApp)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`)
 		here := b.at.String()
 		for name, words := range map[string]string{
 			"alice": "taken", "": "cannot be empty", "Ä b": "only a-z", strings.Repeat("a", 300): "bytes", "_server": "the server's own", "аlice": "mistaken for another one",
@@ -217,7 +217,7 @@ func TestSSONewUser(t *testing.T) {
 
 		// An address is no name; nobody has verified it either.
 		bob := newVisitor(t)
-		bob.gone(s.ssoURL("cert", app)).logInAt("bob@id.example").shows(200, `value="bobid.example"`)
+		bob.gone(s.ssoURL("cert", ssoApp)).logInAt("bob@id.example").shows(200, `value="bobid.example"`)
 		bob.submit(url.Values{"username": {"bob"}})
 		d := s.newLogin(bob)
 		if mail := d.must("GET", v3+"/account/3pid", nil); d.user != "@bob:hs.example" || strings.Contains(mail.body, "@id.example") {
@@ -225,7 +225,7 @@ func TestSSONewUser(t *testing.T) {
 		}
 		// The name that the provider has comes back.
 		d.must("PUT", v3+"/profile/"+d.user+"/displayname", `{"displayname":"Bobby"}`)
-		bob.gone(s.ssoURL("cert", app))
+		bob.gone(s.ssoURL("cert", ssoApp))
 		if strings.HasPrefix(bob.at.Path, "/login/username") {
 			bob.logInAt("bob@id.example")
 		}
@@ -244,7 +244,7 @@ func TestSSOTerms(t *testing.T) {
 		}}}
 	})
 	b := newVisitor(t)
-	b.gone(s.ssoURL("cert", app)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`, "https://hs.example/privacy", "I have read them all")
+	b.gone(s.ssoURL("cert", ssoApp)).logInAt("Alice").shows(200, "Choose your user name", `value="alice"`, "https://hs.example/privacy", "I have read them all")
 	b.submit(url.Values{}).shows(403, "You have to agree to go on.", `value="alice"`)
 	b.submit(url.Values{"agree": {"yes"}})
 	if d := s.newLogin(b); d.user != "@alice:hs.example" {
@@ -259,8 +259,8 @@ func TestSSOConfirms(t *testing.T) {
 			cfg.SSO.TrustedClients = []string{"https://app.example.org"}
 		})
 		b := newVisitor(t)
-		alice := s.newLogin(b.gone(s.ssoURL("cert", app)).logInAt("Alice"))
-		other := s.newLogin(newVisitor(t).gone(s.ssoURL("cert", app)).logInAt("Alice"))
+		alice := s.newLogin(b.gone(s.ssoURL("cert", ssoApp)).logInAt("Alice"))
+		other := s.newLogin(newVisitor(t).gone(s.ssoURL("cert", ssoApp)).logInAt("Alice"))
 		remove := func(auth string) reply {
 			return alice.do("DELETE", v3+"/devices/"+other.id, `{"auth":`+auth+`}`)
 		}
@@ -281,7 +281,7 @@ func TestSSOConfirms(t *testing.T) {
 		if r := remove(resume); r.status != 401 {
 			t.Fatalf("by a stranger: %d %s", r.status, r.body)
 		}
-		bob.gone(s.ssoURL("cert", app))
+		bob.gone(s.ssoURL("cert", ssoApp))
 		if strings.HasPrefix(bob.at.Path, "/login/username") {
 			bob.logInAt("bob@id.example")
 		}

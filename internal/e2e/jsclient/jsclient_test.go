@@ -18,9 +18,20 @@ func TestHomeserver(t *testing.T) {
 	})
 }
 
+// TestEncryption has alice and bob set up and use all of end-to-end encryption.
+func TestEncryption(t *testing.T) {
+	t.Parallel()
+	library(t)
+	testkit.Databases(t, func(t *testing.T, database string) {
+		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
+		begin(t, "encryption.mjs", server.BaseURL).end()
+	})
+}
+
 // TestOAuth has alice log in on pages of the server, which are at an address
 // that the operator has named.
 func TestOAuth(t *testing.T) {
+	t.Parallel()
 	library(t)
 	testkit.Databases(t, func(t *testing.T, database string) {
 		var server *testkit.Trestle
@@ -32,11 +43,6 @@ func TestOAuth(t *testing.T) {
 			Database: database, Args: []string{"--open-registration"}, Env: []string{"TRESTLE_PUBLIC_BASE_URL=" + public.URL},
 		})
 		begin(t, "oauth.mjs", server.BaseURL).end()
-// TestEncryption has alice and bob set up and use all of end-to-end encryption.
-func TestEncryption(t *testing.T) {
-	t.Parallel()
-		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
-		begin(t, "encryption.mjs", server.BaseURL).end()
 	})
 }
 
