@@ -52,6 +52,16 @@ var corrections = map[string]func(document any){
 			}
 		}
 	},
+	// A redaction has redacts beside its content (m.room.redaction), which the
+	// general form of events leaves out.
+	"api/client-server/definitions/client_event.yaml": func(document any) {
+		parts, _ := field(document, "allOf").([]any)
+		for _, part := range parts {
+			if members, ok := field(part, "properties").(map[string]any); ok && members["redacts"] == nil {
+				members["redacts"] = map[string]any{"type": "string", "pattern": "^\\$"}
+			}
+		}
+	},
 }
 
 // namePatterns turns x-pattern-format, which gives the keys of an object a
