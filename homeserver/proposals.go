@@ -8,9 +8,11 @@ func (s *Server) proposals() map[string]bool {
 		"org.matrix.msc4140":            later > 0, // events that are sent later
 		"org.matrix.msc4140.stable":     later > 0,
 		"org.matrix.msc4143":            true, // transports for calls
+		"org.matrix.msc4151":            true, // reports of rooms
 		"org.matrix.msc4155":            true, // invites that are not wanted
 		"org.matrix.msc4222":            true, // state after the timeline in /sync
 		"org.matrix.simplified_msc3575": true, // sliding sync
+		"org.matrix.msc3030":            true, // the event closest to a time
 		"org.matrix.msc3391":            true, // deleting account data
 		"org.matrix.msc3814":            true, // dehydrated devices
 		"org.matrix.msc3890":            true, // silencing devices from afar

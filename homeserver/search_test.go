@@ -2,6 +2,7 @@ package homeserver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -127,4 +128,35 @@ func talk(t *testing.T, cfg *config.Config, log *slog.Logger, times int) matrix.
 		t.Fatal(err)
 	}
 	return matrix.RoomID(created.RoomID)
+}
+
+// Whoever has reported a lot waits until an operator has looked at it.
+func TestReportsThatWait(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		alice := login(t, start(t, url, nil), "alice")
+		db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		reports := storage.New(db).Reports
+		err = db.Update(t.Context(), func(tx *database.Tx) error {
+			for i := range int64(1000) {
+				r := storage.Report{ID: 1_000_000 + i, Kind: "user", Reporter: "@alice:test", User: matrix.UserID(fmt.Sprintf("@%d:test", i))}
+				if err := reports.Insert(t.Context(), tx, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := alice.BuildClientURL("v3", "users", "@alice:test", "report")
+		_, err = alice.MakeRequest(t.Context(), "POST", path, map[string]string{"reason": "once more"}, nil)
+		var refused mautrix.HTTPError
+		if !errors.As(err, &refused) || refused.RespError == nil || refused.RespError.ErrCode != "M_LIMIT_EXCEEDED" {
+			t.Errorf("error %v", err)
+		}
+	})
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"strings"
 	"sync"
 
 	"trestle/homeserver/accounts"
@@ -110,16 +109,12 @@ type Group struct {
 // Search is a page of the events that have all the words of a term and that
 // the user may see (Client-Server API § Server Side Search).
 func (s *Service) Search(ctx context.Context, req Request) (*Results, error) {
-	term := req.Term
-	if len(term) > maxTerm {
-		term = strings.ToValidUTF8(term[:maxTerm], "")
-	}
 	q := &query{Service: s, ctx: ctx, req: req, filter: *req.Filter, limit: usualLimit, places: map[int64]*place{}}
 	if err := q.begin(); err != nil {
 		return nil, err
 	}
 	var highlights []string
-	q.words, highlights = terms(term)
+	q.words, highlights = terms(cut(req.Term, maxTerm))
 	res := &Results{Highlights: highlights, Results: []Result{}}
 	if highlights == nil {
 		res.Highlights = []string{}

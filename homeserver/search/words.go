@@ -14,7 +14,8 @@ const (
 	// that are searched for at once.
 	maxWords = 5000
 	maxTerms = 32
-	// maxText bounds what is read of a text, in bytes.
+	// maxText bounds what is read of a text, in bytes. It keeps the words of one
+	// event below what a tsvector holds, 1 MiB.
 	maxText = 64 << 10
 )
 
@@ -27,15 +28,21 @@ var unspaced = []*unicode.RangeTable{
 // fold makes what is written in different ways the same: width and form,
 // capital letters, accents.
 func fold(s string) string {
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "")
-	}
+	// A few characters become many.
 	return strings.Map(func(r rune) rune {
 		if 0x300 <= r && r <= 0x36F { // accents
 			return -1
 		}
 		return unicode.ToLower(unicode.ToUpper(r)) // ſ is s, and ς is σ
-	}, norm.NFKD.String(s))
+	}, cut(norm.NFKD.String(cut(s, maxText)), maxText))
+}
+
+// cut is the beginning of a text, up to so many bytes.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
 }
 
 // eachRun calls a function with the runs of letters, digits and marks in a
@@ -116,7 +123,7 @@ func terms(text string) (words, highlights []string) {
 	})
 	words = words[:min(len(words), maxTerms)]
 	shown := map[string]bool{}
-	eachRun(strings.ToLower(norm.NFC.String(text[:min(len(text), maxText)])), func(run []rune, _ bool) bool {
+	eachRun(strings.ToLower(norm.NFC.String(cut(text, maxText))), func(run []rune, _ bool) bool {
 		if word := string(run); !shown[word] {
 			shown[word] = true
 			highlights = append(highlights, word)

@@ -31,6 +31,22 @@ func TestTerms(t *testing.T) {
 	}
 }
 
+// Whatever somebody sends, its words fit into the index.
+func TestWordsAreBounded(t *testing.T) {
+	var b strings.Builder
+	for r := rune(0x4E00); b.Len() < 200_000; r++ {
+		b.WriteRune(r)
+		b.WriteString("\uFDFA") // eighteen letters in one
+	}
+	size := 0
+	for word := range count(b.String()).counts {
+		size += len(word) + 8
+	}
+	if size >= 1<<20 {
+		t.Errorf("%d bytes", size)
+	}
+}
+
 // The more often a word is there the better, and the more else is there the worse.
 func TestScore(t *testing.T) {
 	word := []string{"word"}
