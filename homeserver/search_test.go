@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +160,54 @@ func TestReportsThatWait(t *testing.T) {
 		var refused mautrix.HTTPError
 		if !errors.As(err, &refused) || refused.RespError == nil || refused.RespError.ErrCode != "M_LIMIT_EXCEEDED" {
 			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// A search takes what the reader has not come to, and a metric tells how much
+// that is.
+func TestSearchCatchesUp(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		base := start(t, url, nil)
+		alice := login(t, base, "alice")
+		created, err := alice.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind := func() string {
+			t.Helper()
+			response, err := http.Get(base + "/metrics")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, after, _ := strings.Cut(string(text), "\ntrestle_search_positions_behind ")
+			figure, _, _ := strings.Cut(after, "\n")
+			return figure
+		}
+		if _, err := alice.SendText(t.Context(), created.RoomID, "a needle"); err != nil {
+			t.Fatal(err)
+		}
+		if figure := behind(); figure == "0" || figure == "" {
+			t.Errorf("before anybody searched: %q", figure)
+		}
+		var found struct {
+			Categories struct {
+				RoomEvents struct {
+					Count int `json:"count"`
+				} `json:"room_events"`
+			} `json:"search_categories"`
+		}
+		body := map[string]any{"search_categories": map[string]any{"room_events": map[string]any{"search_term": "needle"}}}
+		if _, err := alice.MakeRequest(t.Context(), "POST", alice.BuildClientURL("v3", "search"), body, &found); err != nil {
+			t.Fatal(err)
+		}
+		if figure := behind(); found.Categories.RoomEvents.Count != 1 || figure != "0" {
+			t.Errorf("%d found, and %q behind", found.Categories.RoomEvents.Count, figure)
 		}
 	})
 }

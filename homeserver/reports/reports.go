@@ -4,6 +4,7 @@ package reports
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"trestle/homeserver/accounts"
@@ -39,6 +40,7 @@ type Options struct {
 	Rooms    *rooms.Service
 	Accounts *accounts.Service
 	Now      func() time.Time // nil: the time
+	Log      *slog.Logger
 }
 
 // A Service is safe for concurrent use.
@@ -48,6 +50,9 @@ type Service struct{ Options }
 func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	return &Service{o}
 }
@@ -131,6 +136,9 @@ func (s *Service) add(ctx context.Context, r Report) error {
 	})
 	if err == nil && full {
 		err = matrix.LimitExceeded(time.Hour)
+	}
+	if err == nil {
+		s.Log.InfoContext(ctx, "a user has reported something", "kind", r.Kind, "reporter", r.Reporter, "room", r.Room, "event", r.Event, "user", r.User)
 	}
 	return err
 }

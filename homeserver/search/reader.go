@@ -153,6 +153,7 @@ func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err err
 			return false, err
 		}
 		s.known = true
+		s.done.Store(s.cursor)
 	}
 	if s.cursor >= upTo {
 		return false, nil
@@ -180,6 +181,7 @@ func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err err
 		s.unnoted = 0
 	}
 	s.cursor = end
+	s.done.Store(end)
 	return end < upTo, nil
 }
 

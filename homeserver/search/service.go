@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/relations"
@@ -34,8 +35,9 @@ type Service struct {
 
 	mu      sync.Mutex // held while the reader takes a batch
 	known   bool
-	cursor  int64 // up to which events have been read
-	unnoted int   // events that were read since the cursor was stored
+	cursor  int64        // up to which events have been read
+	unnoted int          // events that were read since the cursor was stored
+	done    atomic.Int64 // the cursor, for those who only look
 }
 
 // New makes a Service.
@@ -45,6 +47,9 @@ func New(o Options) *Service {
 	}
 	return &Service{Options: o}
 }
+
+// Behind is how many positions of the stream the reader has not come to.
+func (s *Service) Behind() int64 { return max(0, s.Position()-s.done.Load()) }
 
 // What results can be grouped by.
 const (
