@@ -174,7 +174,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	follow := follower{s.accounts, s.rooms, s.store}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption, s.pushers},
-		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed, s.unread, s.pushers},
+		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed, s.unread, s.pushers, s.search},
 		Bindings: s.invites, Addresses: []accounts.AddressObserver{s.pushers},
 	})
 	if s.media, err = s.newMedia(); err != nil {

@@ -211,3 +211,51 @@ func TestSearchCatchesUp(t *testing.T) {
 		}
 	})
 }
+
+// What somebody said who wants to be forgotten is in no index any more.
+func TestWordsOfTheForgotten(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		alice := login(t, start(t, url, nil), "alice")
+		created, err := alice.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Name: "needles"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alice.SendText(t.Context(), created.RoomID, "a needle"); err != nil {
+			t.Fatal(err)
+		}
+		body := map[string]any{"search_categories": map[string]any{"room_events": map[string]any{"search_term": "needle"}}}
+		if _, err := alice.MakeRequest(t.Context(), "POST", alice.BuildClientURL("v3", "search"), body, nil); err != nil {
+			t.Fatal(err)
+		}
+		db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		store := storage.New(db)
+		known, err := store.Users.Lookup(t.Context(), []string{string(alice.UserID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := func() int {
+			t.Helper()
+			list, err := store.Search.OfSender(t.Context(), known[string(alice.UserID)], 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		if n := stored(); n != 2 {
+			t.Errorf("%d events before", n)
+		}
+		_, err = alice.MakeRequest(t.Context(), "POST", alice.BuildClientURL("v3", "account", "deactivate"), map[string]any{"erase": true, "auth": map[string]any{
+			"type": "m.login.password", "identifier": map[string]string{"type": "m.id.user", "user": string(alice.UserID)}, "password": "correct horse",
+		}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := stored(); n != 0 {
+			t.Errorf("%d events are left", n)
+		}
+	})
+}

@@ -242,7 +242,7 @@ func (q *query) visible(positions []int64) ([]hit, error) {
 	var hits []hit
 	for _, e := range events {
 		_, text := textOf(e)
-		if text == "" || !syncer.Wants(&q.filter, e) || q.ignored[e.Sender] && !e.IsState() || q.Rooms.Erased != nil && q.Rooms.Erased(e.Sender) {
+		if text == "" || !syncer.Wants(&q.filter, e) || q.ignored[e.Sender] && !e.IsState() || q.erased(e.Sender) {
 			continue
 		}
 		p, err := q.place(e)

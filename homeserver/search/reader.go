@@ -8,6 +8,7 @@ import (
 
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
+	"trestle/internal/matrix"
 )
 
 const (
@@ -15,6 +16,8 @@ const (
 	// persistEvery after how many without anything to store the place is noted.
 	batchSize    = 200
 	persistEvery = 5000
+	// forgetBatch is how many documents are taken out at once.
+	forgetBatch = 500
 	// interval is how often the reader looks for new events.
 	interval = time.Second
 	// rest is how many times as long as a batch took the reader rests behind it,
@@ -203,7 +206,7 @@ func (s *Service) read(ctx context.Context, events []*storage.Event) (documents 
 			continue
 		}
 		kind, text := textOf(e)
-		if text == "" {
+		if text == "" || s.erased(e.Sender) {
 			continue
 		}
 		sender, err := s.Store.Users.NID(ctx, string(e.Sender))
@@ -219,4 +222,39 @@ func (s *Service) read(ctx context.Context, events []*storage.Event) (documents 
 		}
 	}
 	return documents, gone, nil
+}
+
+// erased reports whether a user wanted to be forgotten.
+func (s *Service) erased(user matrix.UserID) bool {
+	return s.Rooms.Erased != nil && s.Rooms.Erased(user)
+}
+
+// Deactivated takes out what a user has said who wants to be forgotten. Until
+// it is out, and if that breaks off, it is not shown either.
+func (s *Service) Deactivated(ctx context.Context, user matrix.UserID, erase bool) error {
+	if !erase {
+		return nil
+	}
+	known, err := s.Store.Users.Lookup(ctx, []string{string(user)})
+	if err != nil || len(known) == 0 {
+		return err
+	}
+	for {
+		if more, err := s.forget(ctx, known[string(user)]); !more || err != nil {
+			return err
+		}
+	}
+}
+
+// forget takes out a part of what a user has said. The reader rests meanwhile,
+// so that nothing comes in behind it.
+func (s *Service) forget(ctx context.Context, userNID int64) (more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	positions, err := s.Store.Search.OfSender(ctx, userNID, forgetBatch)
+	if err != nil || len(positions) == 0 {
+		return false, err
+	}
+	err = s.Store.DB.Update(ctx, func(tx *database.Tx) error { return s.Store.Search.Delete(ctx, tx, positions) })
+	return len(positions) == forgetBatch, err
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,7 +105,7 @@ func (s *Search) Advance(ctx context.Context, tx *database.Tx, documents []Docum
 		}
 	}
 	if len(gone) > 0 {
-		if err := tx.Queue(ctx, deleteSearchWords, gone); err != nil {
+		if err := s.Delete(ctx, tx, gone); err != nil {
 			return err
 		}
 	}
@@ -137,6 +138,16 @@ func (s *Search) Find(ctx context.Context, q WordQuery) ([]int64, error) {
 		slices.SortFunc(found, func(a, b int64) int { return int(b - a) })
 	}
 	return found[:min(len(found), q.Limit)], nil
+}
+
+// OfSender is positions of documents of a sender, the newest first.
+func (s *Search) OfSender(ctx context.Context, senderNID int64, limit int) ([]int64, error) {
+	return s.find(ctx, s.expression(WordQuery{Senders: []int64{senderNID}}, nil), math.MaxInt64, limit)
+}
+
+// Delete removes the documents at some positions.
+func (s *Search) Delete(ctx context.Context, tx *database.Tx, positions []int64) error {
+	return tx.Queue(ctx, deleteSearchWords, positions)
 }
 
 func (s *Search) find(ctx context.Context, expression string, upTo int64, limit int) ([]int64, error) {
