@@ -147,6 +147,11 @@ func (s *Service) plan(ctx context.Context, req CreateRequest) (*creation, error
 	if len(req.InitialState) > maxInitial || len(req.Invite) > maxInitial {
 		return nil, matrix.InvalidParam("A room begins with at most %d state events and invites.", maxInitial)
 	}
+	for _, st := range req.InitialState {
+		if st.Type == "m.room.create" && st.StateKey == "" {
+			return nil, matrix.NewError(400, "M_INVALID_ROOM_STATE", "A room is created once; creation_content says how.")
+		}
+	}
 	for _, user := range req.Invite {
 		if _, err := matrix.ParseUserID(string(user)); err != nil {
 			return nil, matrix.InvalidParam("%v.", err)

@@ -2,9 +2,6 @@ package rooms
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
-	"slices"
 	"strings"
 
 	"trestle/homeserver/storage"
@@ -65,70 +62,6 @@ func (s *Service) setListed(ctx context.Context, info *storage.RoomInfo, network
 	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
 		return s.store.Published.Set(ctx, tx, info.NID, network, listed)
 	})
-}
-
-// A PublicRoomsQuery asks for a page of the directory.
-type PublicRoomsQuery struct {
-	Search      string
-	Network     string // "", or "appservice|network"
-	AllNetworks bool
-	RoomTypes   []string // "" is a room without a type; nil is any
-	Limit       int
-	Since       string
-}
-
-// A PublicRooms is a page of the directory.
-type PublicRooms struct {
-	Rooms      []storage.Listing
-	Next, Prev string
-	Total      int64
-}
-
-// maxPublicRooms bounds a page.
-const maxPublicRooms = 500
-
-// PublicRooms is a page of the directory, largest rooms first. M_INVALID_PARAM
-// for a token that this server did not make.
-func (s *Service) PublicRooms(ctx context.Context, q PublicRoomsQuery) (*PublicRooms, error) {
-	limit := q.Limit
-	if limit <= 0 || limit > maxPublicRooms {
-		limit = maxPublicRooms
-	}
-	if strings.IndexByte(q.Network, 0) >= 0 {
-		return nil, matrix.InvalidParam("A network's name has no NUL.")
-	}
-	query := storage.DirectoryQuery{
-		Network: q.Network, AllNetworks: q.AllNetworks, Search: strings.ReplaceAll(q.Search, "\x00", ""), Types: withoutNUL(q.RoomTypes),
-		AfterCount: 1<<62 - 1, Limit: limit + 1,
-	}
-	if q.Since != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(q.Since)
-		if err != nil {
-			return nil, matrix.InvalidParam("since is no token of this directory.")
-		}
-		if _, err := fmt.Sscanf(string(raw), "%d.%d", &query.AfterCount, &query.AfterNID); err != nil {
-			return nil, matrix.InvalidParam("since is no token of this directory.")
-		}
-	}
-	page := &PublicRooms{}
-	var err error
-	if page.Total, err = s.store.Published.Count(ctx, q.Network, q.AllNetworks); err != nil {
-		return nil, err
-	}
-	if page.Rooms, err = s.store.Published.Page(ctx, query); err != nil {
-		return nil, err
-	}
-	if len(page.Rooms) > limit {
-		page.Rooms = page.Rooms[:limit]
-		last := page.Rooms[limit-1]
-		page.Next = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d.%d", last.JoinedMembers, last.RoomNID))
-	}
-	return page, nil
-}
-
-// withoutNUL leaves out what no room can be.
-func withoutNUL(types []string) []string {
-	return slices.DeleteFunc(slices.Clone(types), func(typ string) bool { return strings.IndexByte(typ, 0) >= 0 })
 }
 
 // Summary is what directories show of a room.

@@ -34,7 +34,35 @@ func (c *creation) powerLevels() (json.RawMessage, error) {
 	for key, value := range c.req.PowerLevels {
 		levels[key] = value
 	}
-	return json.Marshal(levels)
+	raw, err := json.Marshal(levels)
+	if err != nil || !c.version.PrivilegedCreators {
+		return raw, err
+	}
+	return guardTombstone(raw)
+}
+
+// guardTombstone makes tombstones need more than other state does, whatever the
+// client has overridden: in rooms whose creators stand above all, upgrading is
+// theirs (Client-Server API § POST /createRoom). What is no such content is for
+// the room's rules to refuse.
+func guardTombstone(raw json.RawMessage) (json.RawMessage, error) {
+	var content map[string]json.RawMessage
+	var levels struct {
+		Events  map[string]json.RawMessage `json:"events"`
+		Default int64                      `json:"state_default"`
+	}
+	if json.Unmarshal(raw, &content) != nil || json.Unmarshal(raw, &levels) != nil {
+		return raw, nil
+	}
+	var tombstone int64
+	if json.Unmarshal(levels.Events["m.room.tombstone"], &tombstone) == nil && tombstone > levels.Default {
+		return raw, nil
+	}
+	events, err := merge(levels.Events, map[string]any{"m.room.tombstone": min(max(150, levels.Default+1), matrix.MaxInteger)})
+	if err != nil {
+		return nil, err
+	}
+	return merge(content, map[string]any{"events": events})
 }
 
 // proposals is the room's first events after its create event, in the order

@@ -41,6 +41,36 @@ func (d *draft) authorise(req *SendRequest) error {
 	return err
 }
 
+// checkCreators is M_INVALID_PARAM for power levels that name a creator of the
+// room, which the room's rules would call forbidden: nobody may do that, so that
+// it is the content that is wrong.
+func (d *draft) checkCreators(req *SendRequest) error {
+	if req.Type != "m.room.power_levels" || *req.StateKey != "" || !d.room.info.Version.PrivilegedCreators {
+		return nil
+	}
+	own, err := d.membership(req.Sender)
+	if err != nil || own != "join" {
+		return err
+	}
+	var content struct {
+		Users map[matrix.UserID]json.RawMessage `json:"users"`
+	}
+	if json.Unmarshal(req.Content, &content) != nil {
+		return nil // for the room's rules to refuse
+	}
+	v := d.view()
+	power := v.PowerLevels()
+	if v.err != nil {
+		return v.err
+	}
+	for user := range content.Users {
+		if power.IsCreator(user) {
+			return matrix.InvalidParam("%s is a creator of this room, and can't be given a power level.", user)
+		}
+	}
+	return nil
+}
+
 // voucher is a local member who may let the user into a restricted room, or
 // empty where nobody is needed or nobody can. M_FORBIDDEN if the user meets
 // none of the room's conditions (Client-Server API § Restricted rooms).

@@ -149,6 +149,9 @@ func (s *Service) sendState(ctx context.Context, info *storage.RoomInfo, req Sen
 		if err := d.authorise(&req); err != nil {
 			return err
 		}
+		if err := d.checkCreators(&req); err != nil {
+			return err
+		}
 		before, err := d.state(req.Type, *req.StateKey)
 		if err != nil {
 			return err

@@ -104,6 +104,18 @@ type Published struct {
 	db *database.DB
 }
 
+const selectPublic = `
+		SELECT r.room_nid, r.room_id, r.version, r.creator, COALESCE(r.room_type, ''), COALESCE(r.name, ''), COALESCE(r.topic, ''),
+			COALESCE(r.avatar_url, ''), COALESCE(r.canonical_alias, ''), r.join_rule, r.world_readable, r.guests_can_join,
+			COALESCE(r.encryption, ''), r.joined_members, r.invited_members
+		FROM rooms r
+		WHERE EXISTS (
+				SELECT 1
+				FROM published_rooms p
+				WHERE p.room_nid = r.room_nid AND (p.network = $1 OR $2))
+			AND ($3 = '' OR r.search LIKE $3 ESCAPE '!')
+			AND ($6 OR COALESCE(r.room_type, '') = ANY($7))`
+
 var (
 	insertPublished = database.SQL(`
 		INSERT INTO published_rooms (room_nid, network)
@@ -117,20 +129,13 @@ var (
 		FROM published_rooms
 		WHERE room_nid = $1 AND network = $2`)
 	// Largest rooms first; (joined_members, room_nid) is where the page before ended.
-	selectPublicRooms = database.SQL(`
-		SELECT r.room_nid, r.room_id, r.version, r.creator, COALESCE(r.room_type, ''), COALESCE(r.name, ''), COALESCE(r.topic, ''),
-			COALESCE(r.avatar_url, ''), COALESCE(r.canonical_alias, ''), r.join_rule, r.world_readable, r.guests_can_join,
-			COALESCE(r.encryption, ''), r.joined_members, r.invited_members
-		FROM rooms r
-		WHERE EXISTS (
-				SELECT 1
-				FROM published_rooms p
-				WHERE p.room_nid = r.room_nid AND (p.network = $1 OR $2))
-			AND ($3 = '' OR LOWER(COALESCE(r.name, '')) LIKE $3 ESCAPE '!' OR LOWER(COALESCE(r.topic, '')) LIKE $3 ESCAPE '!'
-				OR LOWER(COALESCE(r.canonical_alias, '')) LIKE $3 ESCAPE '!')
+	selectPublicRooms = database.SQL(selectPublic + `
 			AND (r.joined_members < $4 OR r.joined_members = $4 AND r.room_nid > $5)
-			AND ($6 OR COALESCE(r.room_type, '') = ANY($7))
 		ORDER BY r.joined_members DESC, r.room_nid
+		LIMIT $8`)
+	selectPublicRoomsBefore = database.SQL(selectPublic + `
+			AND (r.joined_members > $4 OR r.joined_members = $4 AND r.room_nid < $5)
+		ORDER BY r.joined_members, r.room_nid DESC
 		LIMIT $8`)
 	countPublicRooms = database.SQL(`
 		SELECT COUNT(DISTINCT room_nid)
@@ -164,8 +169,9 @@ type DirectoryQuery struct {
 	AllNetworks bool
 	Search      string   // part of name, topic or alias, in any case
 	Types       []string // of rooms, "" for those without; nil is any
-	AfterCount  int64    // joined members of the last room of the page before
-	AfterNID    int64
+	Count       int64    // joined members of the room beside which the page is
+	NID         int64    // and its number
+	Backward    bool     // the page before that room, from its end
 	Limit       int
 }
 
@@ -175,14 +181,18 @@ type Listing struct {
 	Summary
 }
 
-// Page is a page of a public directory, largest rooms first.
+// Page is a page of a public directory: largest rooms first, or last if it is
+// read backward.
 func (s *Published) Page(ctx context.Context, q DirectoryQuery) ([]Listing, error) {
 	types := q.Types
 	if types == nil {
 		types = []string{}
 	}
-	rows, err := s.db.Read().Query(ctx, selectPublicRooms,
-		q.Network, q.AllNetworks, likePattern(q.Search), q.AfterCount, q.AfterNID, q.Types == nil, types, q.Limit)
+	stmt := selectPublicRooms
+	if q.Backward {
+		stmt = selectPublicRoomsBefore
+	}
+	rows, err := s.db.Read().Query(ctx, stmt, q.Network, q.AllNetworks, likePattern(q.Search), q.Count, q.NID, q.Types == nil, types, q.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("page of the room directory: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"trestle/internal/database"
@@ -82,7 +83,7 @@ var (
 	updateRoomSummary = database.SQL(`
 		UPDATE rooms
 		SET room_type = $2, name = $3, topic = $4, avatar_url = $5, canonical_alias = $6, join_rule = $7,
-			world_readable = $8, guests_can_join = $9, encryption = $10, joined_members = $11, invited_members = $12
+			world_readable = $8, guests_can_join = $9, encryption = $10, joined_members = $11, invited_members = $12, search = $13
 		WHERE room_nid = $1`)
 	selectSummaries = database.SQL(`
 		SELECT room_nid, room_id, version, creator, COALESCE(room_type, ''), COALESCE(name, ''), COALESCE(topic, ''),
@@ -205,8 +206,9 @@ func (r *Rooms) SetHead(ctx context.Context, tx *database.Tx, nid int64, head Ro
 
 // SetSummary stores what directories show of a room.
 func (r *Rooms) SetSummary(ctx context.Context, tx *database.Tx, nid int64, s Summary) error {
+	search := strings.ToLower(s.Name + "\n" + s.Topic + "\n" + s.CanonicalAlias) // engines differ in what they know of letters
 	return tx.Queue(ctx, updateRoomSummary, nid, optional(s.Type), optional(s.Name), optional(s.Topic), optional(s.AvatarURL),
-		optional(s.CanonicalAlias), s.JoinRule, s.WorldReadable, s.GuestsCanJoin, optional(s.Encryption), s.JoinedMembers, s.InvitedMembers)
+		optional(s.CanonicalAlias), s.JoinRule, s.WorldReadable, s.GuestsCanJoin, optional(s.Encryption), s.JoinedMembers, s.InvitedMembers, search)
 }
 
 // Summaries is what directories show of some rooms, by their numbers.
