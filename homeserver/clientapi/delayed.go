@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"trestle/homeserver/api"
 	"trestle/homeserver/delayed"
@@ -171,12 +173,9 @@ const delayedPage = 100
 func (a *delayedAPI) list(ctx context.Context, who api.Caller, req *listDelayedRequest) (*listDelayedResponse, error) {
 	query := delayed.Query{User: who.UserID, Finalised: req.Status == "finalised", Limit: delayedPage + 1}
 	if req.From != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(req.From)
-		if err != nil {
-			return nil, matrix.InvalidParam("from is no token of this list.")
-		}
-		if _, err := fmt.Sscanf(string(raw), "%d.%s", &query.AfterDue, &query.AfterID); err != nil {
-			return nil, matrix.InvalidParam("from is no token of this list.")
+		var err error
+		if query.AfterDue, query.AfterID, err = parseDelayedToken(req.From); err != nil {
+			return nil, err
 		}
 	}
 	events, err := a.delayed.List(ctx, query)
@@ -186,13 +185,28 @@ func (a *delayedAPI) list(ctx context.Context, who api.Caller, req *listDelayedR
 	res := &listDelayedResponse{Events: []*delayedEvent{}}
 	if len(events) > delayedPage {
 		events = events[:delayedPage]
-		last := events[delayedPage-1]
-		res.Next = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d.%s", last.Since+last.Delay, last.ID))
+		res.Next = delayedToken(events[delayedPage-1])
 	}
 	for _, e := range events {
 		res.Events = append(res.Events, newDelayedEvent(e))
 	}
 	return res, nil
+}
+
+// delayedToken is the place in a list behind an event.
+func delayedToken(e *delayed.Event) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(e.Since+e.Delay, 10) + "." + e.ID))
+}
+
+func parseDelayedToken(token string) (due int64, id string, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	digits, id, found := strings.Cut(string(raw), ".")
+	if err == nil && found && !strings.Contains(id, "\x00") && utf8.ValidString(id) {
+		if due, err = strconv.ParseInt(digits, 10, 64); err == nil {
+			return due, id, nil
+		}
+	}
+	return 0, "", matrix.InvalidParam("from is no token of this list.")
 }
 
 type actRequest struct {

@@ -171,3 +171,61 @@ func TestNoDelayedEvents(t *testing.T) {
 	}
 	alice.refused("PUT", v3+"/rooms/"+room+"/send/m.room.message/x", nil, 400, "M_NOT_JSON")
 }
+
+// Guests and services schedule events, too; what is sent later is held to the
+// same limits and the same standing as what is sent now.
+func TestWhoseDelayedEvents(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newWholeServer(t, database, func(c *config.Config) {
+			c.NoRateLimits = false
+			c.RateLimits = map[string]config.RateLimit{"send": {PerSecond: 0.001, Burst: 3}}
+		}).plain()
+		alice, guest := s.person("alice"), s.guest()
+		room := alice.room()
+		later := func(d *device, txn string, delay int) string {
+			path := fmt.Sprintf("%s/rooms/%s/send/m.room.message/%s?org.matrix.msc4140.delay=%d", v3, room, txn, delay)
+			return d.must("PUT", path, map[string]string{"body": txn, "msgtype": "m.text"}).field("delay_id")
+		}
+		one := func(id string) string { return "/_matrix/client/v1/delayed_events/" + id }
+		alice.setState(room, "m.room.guest_access", "", object{"guest_access": "can_join"}) // the first of three
+		guest.join(room)
+		id := later(guest, "of a guest", 1)
+		guest.until("sent", one(id), func(r reply) bool { return r.at("finalised", "event_id") != nil })
+
+		// Alice's third is for the request, and nothing is left for the event.
+		first, second := later(alice, "first", 600_000), later(alice, "second", 600_000)
+		alice.refused("POST", one(first)+"/send", `{}`, 429, "M_LIMIT_EXCEEDED")
+		if r := alice.must("GET", one(first), nil); r.at("finalised") != nil {
+			t.Errorf("it is not scheduled any more: %s", r.body)
+		}
+		alice.must("POST", one(second)+"/cancel", `{}`)
+		if r := alice.must("GET", one(second), nil); r.at("finalised", "finalised_ts") == nil || r.at("finalised", "event_id") != nil || r.at("finalised", "error") != nil {
+			t.Errorf("%s", r.body)
+		}
+	})
+}
+
+// Who is suspended, or has left, sends nothing later.
+func TestDelayedEventsOfTheBarred(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newWholeServer(t, database).plain()
+		alice, bob, admin := s.person("alice"), s.person("bob"), s.administrator("root")
+		room := alice.room(bob)
+		later := func(d *device) string {
+			path := v3 + "/rooms/" + room + "/send/m.room.message/later?org.matrix.msc4140.delay=600000"
+			return "/_matrix/client/v1/delayed_events/" + d.must("PUT", path, map[string]string{"body": "later", "msgtype": "m.text"}).field("delay_id")
+		}
+		ofAlice, ofBob := later(alice), later(bob)
+		bob.leave(room)
+		bob.refused("POST", ofBob+"/send", `{}`, 403, "M_FORBIDDEN")
+		bob.refused("PUT", v3+"/rooms/"+room+"/send/m.room.message/x?org.matrix.msc4140.delay=1", `{}`, 403, "M_FORBIDDEN")
+		admin.must("PUT", "/_matrix/client/v1/admin/suspend/"+alice.user, object{"suspended": true})
+		alice.refused("POST", ofAlice+"/send", `{}`, 403, "M_USER_SUSPENDED")
+		alice.refused("PUT", "/_matrix/client/v3/rooms/"+room+"/delayed_event/x/y", object{"delay_ms": 1, "content": object{}}, 403, "M_USER_SUSPENDED")
+		admin.must("PUT", "/_matrix/client/v1/admin/suspend/"+alice.user, object{"suspended": false})
+		admin.must("PUT", "/_matrix/client/v1/admin/lock/"+alice.user, object{"locked": true})
+		bob.refused("POST", ofAlice+"/send", `{}`, 403, "M_USER_LOCKED")
+		bob.must("POST", v3+"/account/deactivate", object{"auth": object{"type": "m.login.password", "user": "bob", "password": password}})
+		(&device{wholeServer: s}).refused("POST", ofBob+"/send", `{}`, 404, "M_NOT_FOUND")
+	})
+}
