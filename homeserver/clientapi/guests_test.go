@@ -66,11 +66,8 @@ var guestsMayToo = []string{
 	"POST /_matrix/client/v3/logout/all",
 	"POST /_matrix/client/v3/publicRooms",
 	"POST /_matrix/client/v3/rooms/{roomId}/forget",
-	"POST /_matrix/client/v3/rooms/{roomId}/report",
-	"POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}",
 	"POST /_matrix/client/v3/user/{userId}/filter",
 	"POST /_matrix/client/v3/user/{userId}/openid/request_token",
-	"POST /_matrix/client/v3/users/{userId}/report",
 	"PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}",
 }
 
