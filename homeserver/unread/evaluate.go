@@ -287,8 +287,15 @@ func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error
 			}
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
+		if len(v.step.ops) >= maxStored {
+			v.step.upTo = e.Position
+			break
+		}
 	}
 	for _, r := range receipts {
+		if r.Position > v.step.upTo {
+			break
+		}
 		if err := v.receipt(r); err != nil {
 			return nil, fmt.Errorf("receipt of %s: %w", r.User, err)
 		}

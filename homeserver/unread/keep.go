@@ -12,11 +12,11 @@ const (
 	// maxPending bounds the operations that wait to be stored, and maxStored
 	// those of one transaction, which others wait for.
 	maxPending = 50_000
-	maxStored  = 1_000
+	maxStored  = 300
 	// pace is the shortest time between two transactions, and restShare how
 	// many times as long as one of them nothing is stored: whoever sends
 	// shares the database with this.
-	pace      = 25 * time.Millisecond
+	pace      = 10 * time.Millisecond
 	restShare = 3
 	// maxUnsaved is how many positions may be gone through again after a crash
 	// because nothing notified anybody.

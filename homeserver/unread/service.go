@@ -178,5 +178,6 @@ func (s *Service) Deactivated(ctx context.Context, user matrix.UserID, _ bool) e
 	}
 	s.changes.add()
 	s.subscribers.Clear()
+	s.accounts.Delete(user)
 	return s.Notifications.DeleteUser(ctx, nid)
 }
