@@ -256,6 +256,25 @@ func (v *evaluation) displayName(e *storage.Event, user matrix.UserID) (string, 
 	return name, nil
 }
 
+// maxTries is how often an event is tried that cannot be held against rules.
+const maxTries = 5
+
+// hopeless reports whether an event has to be left out so that others go on:
+// its room was removed meanwhile, or it has failed often though the database works.
+func (s *Service) hopeless(ctx context.Context, e *storage.Event, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if s.failing != e.NID {
+		s.failing, s.failures = e.NID, 0
+	}
+	if s.failures++; s.failures < maxTries && !isMissing(err) || s.Store.Ping(ctx) != nil {
+		return false
+	}
+	s.Log.WarnContext(ctx, "an event notifies nobody", "event", e.ID, "err", err)
+	return true
+}
+
 // evaluate makes a step of a part of the stream: up to a position or, if there
 // is more than fits, less far.
 func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error) {
@@ -282,10 +301,10 @@ func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error
 			break
 		}
 		if err := v.event(e); err != nil {
-			if isMissing(err) && ctx.Err() == nil {
-				continue // its room was removed meanwhile
+			err = fmt.Errorf("event %s: %w", e.ID, err)
+			if !s.hopeless(ctx, e, err) {
+				return nil, err
 			}
-			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
 		if len(v.step.ops) >= maxStored {
 			v.step.upTo = e.Position

@@ -61,6 +61,11 @@ type Service struct {
 	stopped  sync.WaitGroup
 	unstored chan struct{} // capacity 1: there are steps to be stored
 
+	// The event that could not be held against rules, and how often; of whoever
+	// follows the stream.
+	failing  int64
+	failures int
+
 	// table is held for reading while counts are read of the database, and for
 	// writing while what is in memory and what is there do not fit together.
 	table sync.RWMutex

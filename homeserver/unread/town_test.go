@@ -160,3 +160,11 @@ func describe(r unread.Room) string {
 	}
 	return string(text)
 }
+
+// listed is how many notifications a user has.
+func (s *town) listed(user matrix.UserID) int {
+	s.Helper()
+	page, err := s.unread.List(s.Context(), unread.Request{Reader: rooms.Reader{User: user}})
+	s.must(err)
+	return len(page.Notifications)
+}
