@@ -238,7 +238,7 @@ func through(t *testing.T, value, into any) json.RawMessage {
 
 // The rule that decides is the one that the reference finds.
 func FuzzRules(f *testing.F) {
-	for seed := range uint64(500) {
+	for seed := range uint64(200) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {

@@ -138,6 +138,10 @@ func (a *account) replay(st *step, user, room int64) {
 // (Client-Server API § Push Notifications, Server behaviour).
 const patience = 250 * time.Millisecond
 
+// farBehind is how many positions counting can be behind so that an answer still
+// waits for it.
+const farBehind = 200
+
 // Counts is what a user has not read in a room, by its number, with all that
 // happened up to a position. If counting is far behind, it is what was counted
 // so far, and the user's clients are woken later.
@@ -192,6 +196,10 @@ func (s *Service) counted(ctx context.Context, user matrix.UserID, position int6
 		if done {
 			return a, nil
 		}
+		if s.behind(position) {
+			s.owe(user)
+			return a, nil
+		}
 		if timer == nil {
 			timer = time.NewTimer(patience)
 			defer timer.Stop()
@@ -199,13 +207,27 @@ func (s *Service) counted(ctx context.Context, user matrix.UserID, position int6
 		select {
 		case <-moved:
 		case <-timer.C:
-			s.mu.Lock()
-			s.overdue[user] = true
-			s.mu.Unlock()
+			s.owe(user)
 			return a, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// behind reports whether a position is too far away to be waited for.
+func (s *Service) behind(position int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return position-s.position > farBehind || s.weight > maxPending
+}
+
+// owe has a user be told of counts later.
+func (s *Service) owe(user matrix.UserID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.overdue[user] == nil {
+		s.overdue[user] = map[int64]bool{}
 	}
 }
 

@@ -143,7 +143,7 @@ func (v *evaluation) notify(e *storage.Event, users []resident) error {
 	if err != nil {
 		return err
 	}
-	event, err := v.read(e, in)
+	event, err := v.ready(e, in)
 	if event == nil || err != nil {
 		return err
 	}
@@ -171,8 +171,8 @@ func (v *evaluation) invited(e *storage.Event) (*resident, error) {
 	return &resident{user, nid}, err
 }
 
-// read makes an event ready to be held against rules; nil if that cannot be.
-func (v *evaluation) read(e *storage.Event, in thread) (*push.Event, error) {
+// ready makes an event ready to be held against rules; nil if that cannot be.
+func (v *evaluation) ready(e *storage.Event, in thread) (*push.Event, error) {
 	event, err := push.NewEvent(e.AppendClient(nil, matrix.ClientOptions{}))
 	if err != nil {
 		v.Log.ErrorContext(v.ctx, "an event notifies nobody", "event", e.ID, "err", err)
@@ -275,29 +275,54 @@ func (s *Service) hopeless(ctx context.Context, e *storage.Event, err error) boo
 	return true
 }
 
-// evaluate makes a step of a part of the stream: up to a position or, if there
-// is more than fits, less far.
-func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error) {
-	const most = 500
-	events, err := s.Store.Events.Stream(ctx, after, upTo, most)
+// A page is the events of a part of the stream that was read.
+type page struct {
+	events []*storage.Event
+	upTo   int64
+}
+
+// pageSize is how many events, or receipts, are read at once.
+const pageSize = 500
+
+// read brings in what comes after a position, unless that is here already.
+func (s *Service) read(ctx context.Context, after, upTo int64) error {
+	p := &s.page
+	for len(p.events) > 0 && p.events[0].Position <= after {
+		p.events = p.events[1:]
+	}
+	if len(p.events) > 0 {
+		return nil
+	}
+	events, err := s.Store.Events.Stream(ctx, after, upTo, pageSize)
 	if err != nil {
+		return err
+	}
+	*p = page{events, upTo}
+	if len(events) == pageSize {
+		p.upTo = events[pageSize-1].Position
+	}
+	return nil
+}
+
+// evaluate makes a step of what comes after a position: up to another one or, if
+// there is more than fits, less far.
+func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error) {
+	if err := s.read(ctx, after, upTo); err != nil {
 		return nil, err
 	}
-	if len(events) == most {
-		upTo = events[most-1].Position
-	}
+	v := &evaluation{Service: s, ctx: ctx, step: &step{upTo: s.page.upTo}, now: s.Now().UnixMilli(), added: map[place]bool{}}
 	var receipts []storage.Receipt
 	if s.Notifier.LastReceipt() > after {
-		if receipts, err = s.Receipts.Stream(ctx, after, upTo, most); err != nil {
+		var err error
+		if receipts, err = s.Receipts.Stream(ctx, after, v.step.upTo, pageSize); err != nil {
 			return nil, err
 		}
-		if len(receipts) >= most {
-			upTo = receipts[len(receipts)-1].Position
+		if len(receipts) >= pageSize {
+			v.step.upTo = receipts[len(receipts)-1].Position
 		}
 	}
-	v := &evaluation{Service: s, ctx: ctx, step: &step{upTo: upTo}, now: s.Now().UnixMilli(), added: map[place]bool{}}
-	for _, e := range events {
-		if e.Position > upTo {
+	for _, e := range s.page.events {
+		if e.Position > v.step.upTo {
 			break
 		}
 		if err := v.event(e); err != nil {

@@ -2,6 +2,7 @@ package unread
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ func (s *Service) follow(ctx context.Context) {
 			if ctx.Err() == nil {
 				s.Log.ErrorContext(ctx, "count what is unread", "err", err)
 				s.members.Clear() // which may be ahead of what comes again
+				s.page = page{}
 				sleep(ctx, retryAfter)
 			}
 		case !more:
@@ -81,17 +83,15 @@ func (s *Service) advance(ctx context.Context) (more bool, err error) {
 
 // take makes a step count.
 func (s *Service) take(st *step) {
-	late := s.count(st)
-	for user, rooms := range late {
-		s.Notifier.CountsChanged(user, rooms)
-	}
+	s.count(st)
+	s.tell()
 	if s.waiting() {
 		s.poke()
 	}
 }
 
-// count returns the rooms of users who were not waited for.
-func (s *Service) count(st *step) (late map[matrix.UserID][]int64) {
+// count makes a step count in memory.
+func (s *Service) count(st *step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range st.ops {
@@ -99,11 +99,8 @@ func (s *Service) count(st *step) (late map[matrix.UserID][]int64) {
 		if a, ok := s.accounts.Get(o.user.id); ok {
 			a.apply(st, o)
 		}
-		if s.overdue[o.user.id] {
-			if late == nil {
-				late = map[matrix.UserID][]int64{}
-			}
-			late[o.user.id] = append(late[o.user.id], o.room)
+		if rooms := s.overdue[o.user.id]; rooms != nil {
+			rooms[o.room] = true
 		}
 	}
 	s.position = st.upTo
@@ -112,10 +109,39 @@ func (s *Service) count(st *step) (late map[matrix.UserID][]int64) {
 		s.queued = st.upTo
 	}
 	s.weight += st.weight()
-	if len(s.overdue) > 0 && s.position >= s.Notifier.Position() && len(s.pending) == 0 {
-		clear(s.overdue)
-	}
 	s.announce()
+}
+
+// tellEvery is how often users are told of counts while counting is behind.
+const tellEvery = time.Second
+
+// tell wakes those who were not waited for.
+func (s *Service) tell() {
+	for user, rooms := range s.late() {
+		s.Notifier.CountsChanged(user, rooms)
+	}
+}
+
+// late is the rooms of users who are to be told of their counts now.
+func (s *Service) late() map[matrix.UserID][]int64 {
+	head := s.Notifier.Position()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	caughtUp := s.position >= head
+	if len(s.overdue) == 0 || !caughtUp && s.Now().Sub(s.told) < tellEvery {
+		return nil
+	}
+	s.told = s.Now()
+	late := map[matrix.UserID][]int64{}
+	for user, rooms := range s.overdue {
+		if len(rooms) > 0 {
+			late[user] = slices.Collect(maps.Keys(rooms))
+			s.overdue[user] = map[int64]bool{}
+		}
+		if a, ok := s.accounts.Get(user); caughtUp && (!ok || len(a.unsure) == 0) {
+			delete(s.overdue, user)
+		}
+	}
 	return late
 }
 

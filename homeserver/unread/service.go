@@ -65,6 +65,7 @@ type Service struct {
 	// follows the stream.
 	failing  int64
 	failures int
+	page     page // what was read of the stream; of the same
 
 	// table is held for reading while counts are read of the database, and for
 	// writing while what is in memory and what is there do not fit together.
@@ -77,8 +78,11 @@ type Service struct {
 	pending  []*step // that are not stored yet, oldest first
 	weight   int     // of pending, in operations
 	queued   int64   // position of the newest step that was ever pending
-	// overdue is who was answered without waiting for what is counted.
-	overdue map[matrix.UserID]bool
+	// overdue is who was answered without waiting for what is counted, with the
+	// rooms in which something was counted since; told is when such users were
+	// last told of that.
+	overdue map[matrix.UserID]map[int64]bool
+	told    time.Time
 	moved   chan struct{} // closed and replaced at each change of the above
 }
 
@@ -111,7 +115,7 @@ func New(o Options) *Service {
 		subscribers: lru.New[int64, map[int64]bool](keptSubscribers, nil),
 		unwanted:    lru.New[matrix.UserID](keptUnwanted, func(u *unwanted) int { return 1 + u.Size() }),
 		accounts:    lru.New[matrix.UserID](keptCounts, (*account).size),
-		unstored:    make(chan struct{}, 1), overdue: map[matrix.UserID]bool{}, moved: make(chan struct{}),
+		unstored:    make(chan struct{}, 1), overdue: map[matrix.UserID]map[int64]bool{}, moved: make(chan struct{}),
 	}
 }
 

@@ -210,7 +210,7 @@ func (w *write) replace(users map[int64]matrix.UserID, counted map[place]*accoun
 		for _, st := range w.pending {
 			a.replay(st, at.user, at.room)
 		}
-		if w.overdue[user] || len(w.redacted) > 0 {
+		if w.overdue[user] != nil || len(w.redacted) > 0 {
 			late[user] = append(late[user], at.room)
 		}
 	}
