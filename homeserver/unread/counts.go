@@ -62,9 +62,10 @@ type step struct {
 	ops  []op
 	// redacted is the positions of events that notify nobody any more.
 	redacted []int64
+	live     int // operations that are to be stored
 }
 
-func (st *step) weight() int { return len(st.ops) + len(st.redacted) }
+func (st *step) weight() int { return st.live + len(st.redacted) }
 
 // An op is a notification, or a mark: all in a thread up to a position is read.
 type op struct {
@@ -73,7 +74,16 @@ type op struct {
 	thread       thread // for marks also [storage.WholeRoom]
 	position     int64
 	notification *storage.Notification // nil for a mark
-	uncounted    bool                  // of a room that the user is not in
+	uncounted    bool                  // of a room that the user is not in: an invite
+	invited      bool                  // a mark that takes in an invite, which is not counted
+	// void: what notified was read before it was stored. It is not stored.
+	void bool
+}
+
+// A fresh notification is one that is not on its way to the database yet.
+type fresh struct {
+	step *step
+	op   *op
 }
 
 // apply changes the counts as an op of a step says. What it cannot tell without
@@ -110,7 +120,7 @@ func (a *account) change(o *op) (sure bool) {
 	sure = true
 	for nid, t := range threads {
 		switch {
-		case o.thread.nid != storage.WholeRoom && o.thread.nid != nid:
+		case !o.concerns(nid):
 		case t.newest <= o.position:
 			delete(threads, nid)
 		case t.Notifications > 1:
@@ -123,11 +133,33 @@ func (a *account) change(o *op) (sure bool) {
 	return sure
 }
 
+// concerns reports whether a mark is about a thread.
+func (o *op) concerns(root int64) bool {
+	return o.thread.nid == storage.WholeRoom || o.thread.nid == root
+}
+
+// all is how many notifications a mark takes in, if it takes in all of its
+// threads; false if some are left, or if that is not known.
+func (a *account) all(o *op) (n int64, known bool) {
+	if len(a.unsure) > 0 {
+		return 0, false
+	}
+	for nid, t := range a.rooms[o.room] {
+		if o.concerns(nid) {
+			if t.newest > o.position {
+				return 0, false
+			}
+			n += t.Notifications
+		}
+	}
+	return n, true
+}
+
 // replay applies those ops of a step that are the user's, in one room if it is not 0.
 func (a *account) replay(st *step, user, room int64) {
 	for i := range st.ops {
 		o := &st.ops[i]
-		if o.user.nid != user || room != 0 && o.room != room {
+		if o.user.nid != user || room != 0 && o.room != room || o.void {
 			continue
 		}
 		a.apply(st, o)

@@ -64,7 +64,11 @@ func (v *evaluation) sender(e *storage.Event, users []resident) error {
 		if err != nil {
 			return err
 		}
-		return v.mark(resident{user, nid}, e.RoomNID, wholeRoom, e.Position)
+		invited, err := v.answers(e)
+		if err != nil {
+			return err
+		}
+		return v.mark(op{user: resident{user, nid}, room: e.RoomNID, thread: wholeRoom, position: e.Position, invited: invited})
 	}
 	for _, u := range users {
 		if u.id == e.Sender {
@@ -72,23 +76,32 @@ func (v *evaluation) sender(e *storage.Event, users []resident) error {
 			if err != nil {
 				return err
 			}
-			return v.mark(u, e.RoomNID, in, e.Position)
+			return v.mark(op{user: u, room: e.RoomNID, thread: in, position: e.Position})
 		}
 	}
 	return nil
 }
 
+// answers reports whether a member event is the answer to an invite.
+func (v *evaluation) answers(e *storage.Event) (bool, error) {
+	if e.ReplacesNID == 0 {
+		return false, nil
+	}
+	before, err := v.Store.Events.ByNID(v.ctx, e.ReplacesNID)
+	return err == nil && before.Membership() == "invite", err
+}
+
 // mark takes in that a user has read something, if there was something to read.
-func (v *evaluation) mark(user resident, room int64, in thread, position int64) error {
-	a, err := v.account(v.ctx, user.id)
+func (v *evaluation) mark(o op) error {
+	a, err := v.account(v.ctx, o.user.id)
 	if err != nil {
 		return err
 	}
 	v.mu.Lock()
-	unread := len(a.rooms[room]) > 0
+	unread := len(a.rooms[o.room]) > 0
 	v.mu.Unlock()
-	if unread || v.added[place{user.nid, room}] {
-		v.step.ops = append(v.step.ops, op{user: user, room: room, thread: in, position: position})
+	if unread || o.invited || v.added[place{o.user.nid, o.room}] {
+		v.step.ops = append(v.step.ops, o)
 	}
 	return nil
 }
@@ -112,7 +125,7 @@ func (v *evaluation) receipt(r storage.Receipt) error {
 			return err
 		}
 	}
-	return v.mark(resident{r.User, nid}, r.RoomNID, in, r.Ordering)
+	return v.mark(op{user: resident{r.User, nid}, room: r.RoomNID, thread: in, position: r.Ordering})
 }
 
 // mainThread is the thread of receipts for the main timeline.

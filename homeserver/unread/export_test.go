@@ -14,6 +14,7 @@ func (s *Service) Replay(ctx context.Context, after int64) error {
 		}
 		s.count(st)
 		s.pending, s.weight = nil, 0
+		clear(s.fresh)
 		after = st.upTo
 	}
 	return nil

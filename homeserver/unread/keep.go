@@ -12,13 +12,15 @@ import (
 const (
 	// maxPending bounds the operations that wait to be stored, and maxStored
 	// those of one transaction, which others wait for.
-	maxPending = 50_000
+	maxPending = 20_000
 	maxStored  = 300
-	// pace is the shortest time between two transactions, and restShare how
-	// many times as long as one of them nothing is stored: whoever sends
-	// shares the database with this.
-	pace      = 10 * time.Millisecond
-	restShare = 3
+	// pace is the shortest time between two transactions. The longest is so many
+	// times as long as one of them, more if others write at the same time: whoever
+	// sends shares the database with this.
+	pace     = 10 * time.Millisecond
+	rest     = 3
+	longRest = 19
+	maxPause = time.Second
 	// maxUnsaved is how many positions may be gone through again after a crash
 	// because nothing notified anybody.
 	maxUnsaved = 10_000
@@ -96,7 +98,15 @@ func (s *Service) count(st *step) {
 	defer s.mu.Unlock()
 	for i := range st.ops {
 		o := &st.ops[i]
-		if a, ok := s.accounts.Get(o.user.id); ok {
+		at := place{o.user.nid, o.room}
+		a, known := s.accounts.Get(o.user.id)
+		if o.notification != nil {
+			s.fresh[at] = append(s.fresh[at], fresh{st, o})
+			st.live++
+		} else if o.void = s.annul(st, a, o); !o.void {
+			st.live++
+		}
+		if known {
 			a.apply(st, o)
 		}
 		if rooms := s.overdue[o.user.id]; rooms != nil {
@@ -110,6 +120,35 @@ func (s *Service) count(st *step) {
 	}
 	s.weight += st.weight()
 	s.announce()
+}
+
+// annul makes void what a mark takes in and is not stored yet, and reports
+// whether that is all: then nothing is to be marked in the database.
+func (s *Service) annul(current *step, a *account, mark *op) (whole bool) {
+	var unread, found int64
+	at := place{mark.user.nid, mark.room}
+	if a != nil {
+		unread, whole = a.all(mark)
+	}
+	kept := s.fresh[at][:0]
+	for _, f := range s.fresh[at] {
+		if f.op.position > mark.position || !mark.concerns(f.op.thread.nid) {
+			kept = append(kept, f)
+			continue
+		}
+		f.op.void = true
+		f.step.live--
+		if f.step != current { // which does not weigh yet
+			s.weight--
+		}
+		if !f.op.uncounted {
+			found++
+		}
+	}
+	if s.fresh[at] = kept; len(kept) == 0 {
+		delete(s.fresh, at)
+	}
+	return whole && found == unread && !mark.invited
 }
 
 // tellEvery is how often users are told of counts while counting is behind.
@@ -159,17 +198,15 @@ func (s *Service) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		began := time.Now()
-		err := s.store(ctx)
-		rest := max(pace, restShare*time.Since(began))
+		pause, err := s.store(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.Log.ErrorContext(ctx, "store notifications", "err", err)
-			rest = retryAfter
+			pause = retryAfter
 		}
 		if s.waiting() {
 			s.poke()
 		}
-		sleep(ctx, rest)
+		sleep(ctx, min(max(pace, pause), maxPause))
 	}
 }
 
@@ -191,12 +228,23 @@ func (s *Service) poke() {
 func (s *Service) batch() []*step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := 0
-	for i, st := range s.pending {
-		size += st.weight()
-		if size >= maxStored {
-			return slices.Clone(s.pending[:i+1])
+	size, n := 0, 0
+	for n < len(s.pending) && size < maxStored {
+		size += s.pending[n].weight()
+		n++
+	}
+	steps := slices.Clone(s.pending[:n])
+	for _, st := range steps {
+		for i := range st.ops {
+			at := place{st.ops[i].user.nid, st.ops[i].room}
+			list := s.fresh[at]
+			for len(list) > 0 && list[0].op.position <= st.upTo {
+				list = list[1:]
+			}
+			if s.fresh[at] = list; len(list) == 0 {
+				delete(s.fresh, at)
+			}
 		}
 	}
-	return slices.Clone(s.pending)
+	return steps
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
 )
@@ -79,7 +80,7 @@ func TestNotificationsGo(t *testing.T) {
 		s := open(t, url)
 		room := s.create("@a:test")
 		s.join(room, "@b:test")
-		s.send(room, "@a:test", "m.room.message", message("x"), "")
+		s.counts("@b:test", s.send(room, "@a:test", "m.room.message", message("x"), "").RoomNID)
 		s.unread.Close()
 		if got := s.listed("@b:test"); got != 1 {
 			t.Errorf("%d notifications", got)
@@ -91,6 +92,27 @@ func TestNotificationsGo(t *testing.T) {
 		s.must(s.unread.Deactivated(t.Context(), "@b:test", false))
 		if got := s.listed("@b:test"); got != 0 {
 			t.Errorf("%d notifications of somebody who is gone", got)
+		}
+	})
+}
+
+// An invite that is answered is read, and not counted when the room is.
+func TestInvites(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		room := s.create("@a:test")
+		s.must(s.rooms.Invite(t.Context(), rooms.MemberRequest{Room: room, Sender: "@a:test", Target: "@b:test"}))
+		s.counts("@b:test", 1)
+		s.unread.Close()
+		s.start()
+		s.join(room, "@b:test")
+		one := s.send(room, "@a:test", "m.room.message", message("one"), "")
+		s.counts("@b:test", s.send(room, "@a:test", "m.room.message", message("two"), "").RoomNID)
+		s.unread.Close()
+		s.start()
+		s.read("@b:test", "m.read", one, "")
+		if got, want := s.counts("@b:test", one.RoomNID), `{"main":{"notification_count":1,"highlight_count":0},"threads":null}`; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package unread
 
 import (
 	"context"
+	"time"
 
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -24,26 +25,40 @@ type write struct {
 	results map[place][]storage.Count
 }
 
-// store writes the oldest steps that are not in the database yet.
-func (s *Service) store(ctx context.Context) error {
+// store writes the oldest steps that are not in the database yet, and says how
+// long to leave the database to others then.
+func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 	// From here on what is read of the table and what is pending would not fit
 	// together.
 	s.table.Lock()
 	defer s.table.Unlock()
 	w := &write{Service: s, steps: s.batch(), added: map[place]map[int64]*storage.Count{}, recount: map[place]bool{}}
 	if len(w.steps) == 0 {
-		return nil
+		return 0, nil
 	}
 	for _, st := range w.steps {
 		w.add(st)
 	}
 	w.asked = w.unsure()
-	if err := s.Store.DB.Update(ctx, func(tx *database.Tx) error { return w.run(ctx, tx) }); err != nil {
-		return err
+	queued := time.Now()
+	var began time.Time
+	err = s.Store.DB.Update(ctx, func(tx *database.Tx) error {
+		began = time.Now()
+		return w.run(ctx, tx)
+	})
+	if err != nil {
+		return 0, err
+	}
+	pause = rest * time.Since(began)
+	if began.Sub(queued) > busyAfter {
+		pause = longRest * time.Since(began)
 	}
 	w.settle(ctx)
-	return nil
+	return pause, nil
 }
+
+// busyAfter is how long a transaction waits for its turn if others write, too.
+const busyAfter = time.Millisecond
 
 func (w *write) add(st *step) {
 	w.upTo = st.upTo
@@ -51,6 +66,9 @@ func (w *write) add(st *step) {
 	for i := range st.ops {
 		o := &st.ops[i]
 		at := place{o.user.nid, o.room}
+		if o.void {
+			continue
+		}
 		if o.notification == nil {
 			w.marks = append(w.marks, storage.ReadMark{UserNID: o.user.nid, RoomNID: o.room, ThreadNID: o.thread.nid, UpTo: o.position})
 			w.recount[at] = true
@@ -84,7 +102,7 @@ func (w *write) unsure() map[place]bool {
 	for _, st := range w.steps {
 		for i := range st.ops {
 			o := &st.ops[i]
-			if a, ok := w.accounts.Get(o.user.id); ok && o.notification == nil && a.unsure[st] {
+			if a, ok := w.accounts.Get(o.user.id); ok && o.notification == nil && !o.void && a.unsure[st] {
 				asked[place{o.user.nid, o.room}] = true
 			}
 		}
@@ -225,6 +243,7 @@ func (w *write) told(counted map[int64]matrix.UserID) (list []matrix.UserID) {
 	for _, st := range w.steps {
 		for i := range st.ops {
 			if o := &st.ops[i]; !seen[o.user.nid] {
+			if o := &st.ops[i]; o.notification != nil && !o.void && !seen[o.user.nid] {
 				seen[o.user.nid] = true
 				list = append(list, o.user.id)
 			}

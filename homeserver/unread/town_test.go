@@ -41,7 +41,8 @@ func (b *rulebook) PushRulesAt(_ context.Context, user matrix.UserID) (accounts.
 	var set accounts.Ruleset
 	err := json.Unmarshal(fmt.Appendf(nil, `{
 		"override":[{"rule_id":"mention","enabled":true,"actions":["notify",{"set_tweak":"highlight"}],
-			"conditions":[{"kind":"event_property_contains","key":"content.m\\.mentions.user_ids","value":%q}]}],
+			"conditions":[{"kind":"event_property_contains","key":"content.m\\.mentions.user_ids","value":%q}]},
+			{"rule_id":"invite","enabled":true,"actions":["notify"],"conditions":[{"kind":"event_match","key":"content.membership","pattern":"invite"}]}],
 		"underride":[{"rule_id":"message","enabled":true,"actions":["notify"],
 			"conditions":[{"kind":"event_match","key":"type","pattern":"m.room.message"}]}]}`, user), &set)
 	b.sets.Store(user, set)
