@@ -2,9 +2,12 @@ package pushers_test
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,6 +110,38 @@ func TestRetryAndRestart(t *testing.T) {
 			t.Errorf("after a second restart: %v", p)
 		}
 	})
+}
+
+// A gateway whose answer is lost is told again, of the same event.
+func TestLostAnswers(t *testing.T) {
+	w := open(t, testkit.SQLite(t), nil)
+	told := make(chan string, 100)
+	var lost atomic.Bool
+	lost.Store(true)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var p struct {
+			Notification struct {
+				ID string `json:"event_id"`
+			}
+		}
+		_ = json.NewDecoder(r.Body).Decode(&p)
+		told <- p.Notification.ID
+		if lost.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(rw, "fine") // what is no answer rejects nobody
+	}))
+	defer server.Close()
+	room := w.room(rooms.CreateRequest{})
+	w.set(pushers.HTTP, "app", "key", `{"url":"`+server.URL+`/_matrix/push/v1/notify"}`)
+	first, second := w.say(room, "one"), w.say(room, "two")
+	for range 3 {
+		if id := <-told; id != string(first) {
+			t.Errorf("told of %s", id)
+		}
+	}
+	lost.Store(false)
+	until(t, "the second event", func() bool { return <-told == string(second) })
 }
 
 // Nobody is told of what is read, redacted, too old or from a room that was left.
