@@ -16,6 +16,7 @@ look() {
 	need inspircd inspircd
 	need node nodejs
 	need npm npm
+	command -v chromium >/dev/null || need chromium-headless-shell chromium-headless-shell
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 	if [ "${#missing[@]}" -gt 0 ] && ! [ -e /usr/include/stdlib.h ]; then
 		missing+=(libc6-dev)
