@@ -243,7 +243,6 @@ func (w *write) told(counted map[int64]matrix.UserID) (list []matrix.UserID) {
 	for _, st := range w.steps {
 		for i := range st.ops {
 			if o := &st.ops[i]; !seen[o.user.nid] {
-			if o := &st.ops[i]; o.notification != nil && !o.void && !seen[o.user.nid] {
 				seen[o.user.nid] = true
 				list = append(list, o.user.id)
 			}
