@@ -3,6 +3,7 @@ package homeserver
 import (
 	"context"
 	"crypto/sha256"
+	"net/http"
 
 	"trestle/homeserver/oauth"
 	"trestle/homeserver/storage"
@@ -20,11 +21,25 @@ func (s *Server) newOAuth(key matrix.SigningKey) *oauth.Service {
 	service := oauth.New(oauth.Options{
 		Accounts: s.accounts, DB: s.db, Store: storage.NewAccounts(s.db).OAuth,
 		BaseURL: s.cfg.BaseURL(), Secret: secret[:],
+		Elsewhere: oauth.Elsewhere{
+			Providers: s.signInProviders,
+			Result:    func(r *http.Request) (matrix.UserID, error) { return s.sso.Result(r) },
+		},
 	})
 	for _, stage := range service.Stages() {
 		s.accounts.AddStage(stage)
 	}
 	return service
+}
+
+// signInProviders are the providers at which people can sign in on the pages of
+// the OAuth 2.0 API.
+func (s *Server) signInProviders() []oauth.Provider {
+	var list []oauth.Provider
+	for _, offer := range s.sso.Offers() {
+		list = append(list, oauth.Provider{ID: offer.ID, Name: offer.Name, Start: offer.Start})
+	}
+	return list
 }
 
 // tidyOAuth deletes what the OAuth 2.0 API does not need any more.

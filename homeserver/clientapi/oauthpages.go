@@ -135,7 +135,9 @@ func (a *oauthAPI) explain(v *visit, p *page, err error) error {
 func withNext(path, next string, more ...string) string {
 	query := url.Values{"next": {next}}
 	for i := 0; i < len(more); i += 2 {
-		query.Set(more[i], more[i+1])
+		if more[i+1] != "" {
+			query.Set(more[i], more[i+1])
+		}
 	}
 	return path + "?" + query.Encode()
 }
