@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,17 @@ type bridge struct {
 	said    chan string // what the bot could read
 	counts  chan int    // of the bot's one-time keys
 	lists   chan *mautrix.DeviceLists
+	using   sync.Mutex // see locked
+}
+
+// locked has one thing done with a machine at a time: the library's own
+// listener starts a goroutine for each, and they race for the account.
+func locked[V any](mu *sync.Mutex, handle func(context.Context, V)) func(context.Context, V) {
+	return func(ctx context.Context, v V) {
+		mu.Lock()
+		defer mu.Unlock()
+		handle(ctx, v)
+	}
 }
 
 // withBridge runs a homeserver and a bridge.
@@ -105,9 +117,17 @@ func (b *bridge) encrypt() {
 		b.t.Fatal(err)
 	}
 	processor := stock.NewEventProcessor(b.as)
-	b.machine.AddAppserviceListener(processor)
-	processor.OnOTK(func(_ context.Context, count *mautrix.OTKCount) { b.counts <- count.SignedCurve25519 })
-	processor.OnDeviceList(func(_ context.Context, lists *mautrix.DeviceLists, _ string) { b.lists <- lists })
+	processor.On(event.ToDeviceEncrypted, locked(&b.using, b.machine.HandleToDeviceEvent))
+	processor.OnOTK(locked(&b.using, func(ctx context.Context, count *mautrix.OTKCount) {
+		b.machine.HandleOTKCounts(ctx, count)
+		b.counts <- count.SignedCurve25519
+	}))
+	processor.OnDeviceList(func(ctx context.Context, lists *mautrix.DeviceLists, since string) {
+		b.using.Lock()
+		defer b.using.Unlock()
+		b.machine.HandleDeviceLists(ctx, lists, since)
+		b.lists <- lists
+	})
 	processor.On(event.EventEncrypted, func(ctx context.Context, e *event.Event) {
 		if e.Sender != b.bot.UserID {
 			b.said <- decrypted(ctx, b.t, b.machine, e)
@@ -116,6 +136,8 @@ func (b *bridge) encrypt() {
 	processor.Start(ctx)
 	go b.as.Start()
 	b.t.Cleanup(func() { b.as.Stop(); processor.Stop() })
+	b.using.Lock()
+	defer b.using.Unlock()
 	if err := b.machine.ShareKeys(ctx, 0); err != nil {
 		b.t.Fatal(err)
 	}
@@ -137,9 +159,11 @@ func decrypted(ctx context.Context, t *testing.T, machine *crypto.OlmMachine, e 
 	return plain.Content.AsMessage().Body
 }
 
-// say sends an encrypted message to everybody in the room.
-func sayEncrypted(t *testing.T, client *mautrix.Client, machine *crypto.OlmMachine, room id.RoomID, body string, to ...id.UserID) {
+// sayEncrypted sends an encrypted message to everybody in the room.
+func sayEncrypted(t *testing.T, mu *sync.Mutex, machine *crypto.OlmMachine, room id.RoomID, body string, to ...id.UserID) {
 	t.Helper()
+	mu.Lock()
+	defer mu.Unlock()
 	if err := machine.ShareGroupSession(t.Context(), room, to); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +172,7 @@ func sayEncrypted(t *testing.T, client *mautrix.Client, machine *crypto.OlmMachi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.SendMessageEvent(t.Context(), room, event.EventEncrypted, encrypted); err != nil {
+	if _, err := machine.Client.SendMessageEvent(t.Context(), room, event.EventEncrypted, encrypted); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -174,6 +198,7 @@ type reader struct {
 	machine *crypto.OlmMachine
 	states  *mautrix.MemoryStateStore
 	said    chan string
+	using   sync.Mutex
 }
 
 func newReader(t *testing.T, trestle *testkit.Trestle, name string) *reader {
@@ -197,7 +222,11 @@ func newReader(t *testing.T, trestle *testkit.Trestle, name string) *reader {
 		t.Fatal(err)
 	}
 	syncer := mautrix.NewDefaultSyncer()
-	syncer.OnSync(r.machine.ProcessSyncResponse)
+	syncer.OnSync(func(ctx context.Context, res *mautrix.RespSync, since string) bool {
+		r.using.Lock()
+		defer r.using.Unlock()
+		return r.machine.ProcessSyncResponse(ctx, res, since)
+	})
 	syncer.OnEvent(client.StateStoreSyncHandler)
 	syncer.OnEventType(event.EventEncrypted, func(ctx context.Context, e *event.Event) {
 		if e.Sender != client.UserID {
@@ -239,9 +268,9 @@ func TestAStockBridgeReadsAndWritesEncrypted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		sayEncrypted(t, alice.client, alice.machine, room, "hello, bridge", b.bot.UserID, alice.client.UserID)
+		sayEncrypted(t, &alice.using, alice.machine, room, "hello, bridge", b.bot.UserID, alice.client.UserID)
 		receive(t, "the bot to read", b.said, func(body string) bool { return body == "hello, bridge" })
-		sayEncrypted(t, b.bot, b.machine, room, "hello, alice", b.bot.UserID, alice.client.UserID)
+		sayEncrypted(t, &b.using, b.machine, room, "hello, alice", b.bot.UserID, alice.client.UserID)
 		receive(t, "alice to read", alice.said, func(body string) bool { return body == "hello, alice" })
 		receive(t, "the count of the bot's keys", b.counts, func(n int) bool { return n > 0 })
 	})
