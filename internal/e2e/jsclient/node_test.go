@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +69,7 @@ func begin(t *testing.T, name, homeserver string) *story {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	var output bytes.Buffer
 	node := exec.CommandContext(ctx, "node", filepath.Join(folder, name))
-	node.Env = append(os.Environ(), "HOMESERVER="+judged(t, homeserver))
+	node.Env = append(os.Environ(), "HOMESERVER="+testkit.SpecProxy(t, homeserver))
 	node.Stdout, node.Stderr = &output, &output
 	if err := node.Start(); err != nil {
 		t.Fatal(err)
@@ -100,26 +96,4 @@ func (s *story) end() {
 	if err := <-s.ended; err != nil {
 		s.t.Errorf("%s: %v", s.name, err)
 	}
-}
-
-// judged is the URL of a proxy that lets everything through and fails the test
-// at what breaks the specification.
-func judged(t *testing.T, homeserver string) string {
-	t.Helper()
-	target, err := url.Parse(homeserver)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport:    testkit.SpecTransport(t, http.DefaultTransport),
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-	}
-	server := httptest.NewServer(proxy)
-	t.Cleanup(func() {
-		// The library's last long poll may still wait.
-		server.CloseClientConnections()
-		server.Close()
-	})
-	return server.URL
 }
