@@ -249,6 +249,18 @@ func (t *tab) click(selector string) {
 	}
 }
 
+// press clicks what has this text.
+func (t *tab) press(text string) {
+	t.t.Helper()
+	t.until("“"+text+"” to press", `(() => {
+		for (const old of document.querySelectorAll("[data-pressed]")) delete old.dataset.pressed;
+		const e = [...document.querySelectorAll("a, button")].find((e) => e.innerText.trim().toLowerCase() === `+quoted(strings.ToLower(text))+`);
+		if (e) e.dataset.pressed = "yes";
+		return e;
+	})()`)
+	t.click("[data-pressed]")
+}
+
 // fill types into a field in place of what is there.
 func (t *tab) fill(selector, text string) {
 	t.t.Helper()

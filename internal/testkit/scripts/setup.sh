@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests talk to: programs, from Debian, and matrix-js-sdk,
-# from npm, into .cache. Where all is there it does nothing; without root it
-# says what is missing. Without a network the tests with matrix-js-sdk are left
-# out, except where CI is "true".
+# Installs what the tests talk to: programs, from Debian, and the libraries of
+# clients, from npm, into .cache. Where all is there it does nothing; without
+# root it says what is missing. Without a network the tests with these clients
+# are left out, except where CI is "true".
 set -euo pipefail
 exec </dev/null
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -54,9 +54,11 @@ programs() {
 	return 1
 }
 
-# installed.json is written last, so that what was interrupted begins anew.
+# javascript FOLDER NAME installs what the folder's lock file lists, into
+# .cache/NAME. installed.json is written last, so that what was interrupted
+# begins anew.
 javascript() {
-	local from=internal/e2e/jsclient to=.cache/jsclient attempt
+	local from=$1 to=.cache/$2 attempt
 	cmp -s "$from/package-lock.json" "$to/installed.json" && return
 	mkdir -p "$to"
 	rm -f "$to/installed.json"
@@ -66,11 +68,12 @@ javascript() {
 			cp "$to/package-lock.json" "$to/installed.json"
 			return
 		fi
-		echo "Installing matrix-js-sdk from npm did not work (attempt $attempt)." >&2
+		echo "Installing what $from needs from npm did not work (attempt $attempt)." >&2
 	done
-	echo "matrix-js-sdk is missing: the tests in $from cannot run." >&2
+	echo "The tests that need what $from lists cannot run." >&2
 	[ "${CI:-}" != true ]
 }
 
 programs
-javascript
+javascript internal/e2e/jsclient jsclient
+javascript internal/e2e/browser/hydrogen hydrogen
