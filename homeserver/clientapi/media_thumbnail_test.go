@@ -94,13 +94,44 @@ func TestThumbnailsStandStill(t *testing.T) {
 	}
 }
 
-func movingGIF(width, height int) []byte {
+// A thumbnail moves where it may and can.
+func TestThumbnailsMove(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := newMediaServer(t, url)
+		id := s.upload(movingGIF(200, 100), "image/gif", "")
+		first := s.thumbnail(id, "?width=90&height=90&method=crop&animated=true", 96, 96)
+		moving, err := gif.DecodeAll(bytes.NewReader(first.body))
+		if err != nil || len(moving.Image) != 2 {
+			t.Fatalf("%s that moves: %v", first.header.Get("Content-Type"), err)
+		}
+		if again := s.thumbnail(id, "?width=90&height=90&method=crop&animated=true", 96, 96); !bytes.Equal(again.body, first.body) {
+			t.Error("another one the second time")
+		}
+		if still := s.thumbnail(id, "?width=90&height=90&method=crop", 96, 96); still.header.Get("Content-Type") == "image/gif" {
+			t.Error("it moves, though nobody has asked for that")
+		}
+		// Too long to be made small, or cut off.
+		short := newMediaServer(t, t.TempDir()+"/test.db", func(o *media.Options) { o.MaxPixels = 2 * 200 * 100 })
+		long := movingGIF(200, 100, 1, 1, 1)
+		for _, file := range [][]byte{long, long[:len(long)-1]} {
+			r := short.thumbnail(short.upload(file, "image/gif", ""), "?width=90&height=90&method=crop&animated=true", 96, 96)
+			if r.header.Get("Content-Type") == "image/gif" {
+				t.Error("it moves, though it is too long")
+			}
+		}
+	})
+}
+
+// movingGIF has two frames, and some more.
+func movingGIF(width, height int, more ...int) []byte {
 	palette := color.Palette{color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255}}
 	bounds := image.Rect(0, 0, width, height)
 	var b bytes.Buffer
-	err := gif.EncodeAll(&b, &gif.GIF{
-		Image: []*image.Paletted{image.NewPaletted(bounds, palette), image.NewPaletted(bounds, palette)}, Delay: []int{1, 1},
-	})
+	moving := &gif.GIF{}
+	for _, delay := range append([]int{1, 1}, more...) {
+		moving.Image, moving.Delay = append(moving.Image, image.NewPaletted(bounds, palette)), append(moving.Delay, delay)
+	}
+	err := gif.EncodeAll(&b, moving)
 	if err != nil {
 		panic(err)
 	}

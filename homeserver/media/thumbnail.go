@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 
 	"trestle/homeserver/media/picture"
@@ -45,8 +46,16 @@ type Thumbnail struct {
 
 // renderKey is a thumbnail that is being made.
 type renderKey struct {
-	hash Hash
-	size picture.Size
+	hash  Hash
+	size  picture.Size
+	moves bool // if it can
+}
+
+// row is where it is kept.
+func (k renderKey) row() storage.MediaThumbnail {
+	return storage.MediaThumbnail{
+		Hash: k.hash[:], Width: k.size.Width, Height: k.size.Height, Method: string(k.size.Method), Animated: k.moves,
+	}
 }
 
 // Thumbnail is a picture in one of the configured sizes: the one next to what
@@ -64,7 +73,7 @@ func (s *Service) Thumbnail(ctx context.Context, m *Media, w Wish) (Thumbnail, e
 	if size == (picture.Size{}) && (!info.Animated || w.Animated) {
 		return Thumbnail{m.Hash, info.Format}, nil
 	}
-	key := renderKey{m.Hash, size}
+	key := renderKey{m.Hash, size, w.Animated && info.Moves()}
 	t, found, err := s.made(ctx, key)
 	if err != nil || found {
 		return t, err
@@ -118,9 +127,7 @@ func (s *Service) probe(ctx context.Context, hash Hash) (picture.Info, error) {
 
 // made is a thumbnail, if it exists.
 func (s *Service) made(ctx context.Context, key renderKey) (t Thumbnail, found bool, err error) {
-	row := storage.MediaThumbnail{
-		Hash: key.hash[:], Width: key.size.Width, Height: key.size.Height, Method: string(key.size.Method),
-	}
+	row := key.row()
 	found, err = s.options.Store.Thumbnail(ctx, &row)
 	if err == nil && found {
 		t.Format = picture.Format(row.ContentType)
@@ -132,6 +139,9 @@ func (s *Service) made(ctx context.Context, key renderKey) (t Thumbnail, found b
 // render makes a thumbnail and keeps it.
 func (s *Service) render(ctx context.Context, key renderKey, info picture.Info) (t Thumbnail, err error) {
 	weight := s.weight(info)
+	if key.moves {
+		weight = s.options.MaxPixels // one at a time
+	}
 	if err := s.pixels.Acquire(ctx, weight); err != nil {
 		return t, err
 	}
@@ -144,7 +154,7 @@ func (s *Service) render(ctx context.Context, key renderKey, info picture.Info) 
 	var encoded bytes.Buffer
 	limited, cancel := context.WithTimeout(ctx, s.options.ThumbnailTime)
 	defer cancel()
-	t.Format, err = picture.Render(limited, file, info, key.size, &encoded)
+	t.Format, err = draw(limited, file, info, key, s.options.MaxPixels, &encoded)
 	if err != nil {
 		if errors.Is(err, picture.ErrUnsupported) && ctx.Err() == nil {
 			s.pictures.Put(key.hash, verdict{info, err}) // it will not get better
@@ -159,9 +169,22 @@ func (s *Service) render(ctx context.Context, key renderKey, info picture.Info) 
 	defer named()
 	t.Hash = hash
 	return t, s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.AddThumbnail(ctx, tx, storage.MediaThumbnail{
-			Hash: key.hash[:], Width: key.size.Width, Height: key.size.Height, Method: string(key.size.Method),
-			Thumbnail: t.Hash[:], ContentType: string(t.Format), Size: size, CreatedAt: s.options.Now().UnixMilli(),
-		})
+		row := key.row()
+		row.Thumbnail, row.ContentType, row.Size, row.CreatedAt = t.Hash[:], string(t.Format), size, s.options.Now().UnixMilli()
+		return s.options.Store.AddThumbnail(ctx, tx, row)
 	})
+}
+
+// draw writes a thumbnail: one that moves where that is wanted, unless the
+// animation is too long or cannot be read to its end.
+func draw(ctx context.Context, file io.ReadSeeker, info picture.Info, key renderKey, maxPixels int64, w *bytes.Buffer) (picture.Format, error) {
+	if key.moves {
+		// A frame has one byte for a pixel, and not four.
+		format, err := picture.Animate(ctx, file, info, key.size, 2*maxPixels, w)
+		if !errors.Is(err, picture.ErrTooLarge) && (!errors.Is(err, picture.ErrUnsupported) || ctx.Err() != nil) {
+			return format, err
+		}
+		w.Reset()
+	}
+	return picture.Render(ctx, file, info, key.size, w)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"image/gif"
 	"io"
 	"testing"
 
@@ -32,6 +33,16 @@ func FuzzRender(f *testing.F) {
 				t.Fatalf("probe: %v", err)
 			}
 			return
+		}
+		if info.Moves() {
+			var moving bytes.Buffer
+			_, err := picture.Animate(t.Context(), bytes.NewReader(file), info, picture.Size{Width: 5, Height: 3, Method: picture.Scale}, 100_000, &moving)
+			if err == nil {
+				_, err = gif.DecodeAll(&moving)
+			}
+			if err != nil && !errors.Is(err, picture.ErrUnsupported) && !errors.Is(err, picture.ErrTooLarge) {
+				t.Errorf("animate %+v: %v", info, err)
+			}
 		}
 		for _, size := range []picture.Size{{}, {Width: 5, Height: 3, Method: picture.Crop}} {
 			if _, err := picture.Render(t.Context(), bytes.NewReader(file), info, size, io.Discard); err != nil && !errors.Is(err, picture.ErrUnsupported) {
