@@ -183,13 +183,19 @@ var links = regexp.MustCompile(`<a [^>]*href="([^"]*)"[^>]*>([^<]*)</a>`)
 // click follows the link with a text.
 func (b *visitor) click(text string) *visitor {
 	b.t.Helper()
+	return b.gone(b.link(text))
+}
+
+// link is the address of the link with a text.
+func (b *visitor) link(text string) string {
+	b.t.Helper()
 	for _, link := range links.FindAllStringSubmatch(b.body, -1) {
 		if strings.Contains(link[2], text) {
-			return b.gone(html.UnescapeString(link[1]))
+			return html.UnescapeString(link[1])
 		}
 	}
 	b.t.Fatalf("%s has no link %q: %d %s", b.at, text, b.status, b.body)
-	return b
+	return ""
 }
 
 // shows checks the page.

@@ -13,6 +13,10 @@ import (
 // maxTarget bounds an address to which a browser is sent, in bytes.
 const maxTarget = 4096
 
+// maxReturn bounds a path to which this server itself wants browsers back, in
+// bytes: the request of an application may be in its query.
+const maxReturn = 64 << 10
+
 // executed are schemes whose addresses would run or show what the address
 // itself says.
 var executed = []string{"javascript", "data", "vbscript", "blob", "file", "about", "filesystem", "view-source"}
@@ -89,6 +93,6 @@ func below(p, of string) bool {
 func localPath(text string) bool {
 	u, err := url.Parse(text)
 	strange := strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || r == '#' })
-	return err == nil && !strange && utf8.ValidString(text) && len(text) <= maxTarget && u.Scheme == "" && u.Host == "" && u.User == nil &&
+	return err == nil && !strange && utf8.ValidString(text) && len(text) <= maxReturn && u.Scheme == "" && u.Host == "" && u.User == nil &&
 		strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//")
 }
