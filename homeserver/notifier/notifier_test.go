@@ -381,3 +381,33 @@ func TestReadersBesideAWriter(t *testing.T) {
 	})
 	readers.Wait()
 }
+
+// Counts that came late wake their user, in their rooms, and nobody else.
+func TestCountsChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := notifier.New(stored(nobody), 10)
+		look(t, n, alice)
+		n.RoomChanged(member(1, 11, alice, "join", ""))
+		n.RoomChanged(member(2, 12, alice, "join", ""))
+		n.RoomChanged(member(1, 13, bob, "join", ""))
+		before, others := look(t, n, alice), look(t, n, bob)
+		woken := make(chan error, 1)
+		go func() { woken <- n.Wait(t.Context(), nil, alice, before.Position, before.Serial) }()
+		synctest.Wait()
+		n.CountsChanged(alice, []int64{2})
+		if err := <-woken; err != nil {
+			t.Fatal(err)
+		}
+		snap := look(t, n, alice)
+		if snap.Room(2).Counts <= before.Serial || snap.Room(1).Counts != 0 || snap.Position != before.Position {
+			t.Errorf("rooms %+v and %+v", snap.Room(1), snap.Room(2))
+		}
+		if nids := snap.Active(before.Position, before.Serial); len(nids) != 1 || nids[0] != 2 {
+			t.Errorf("active rooms %v", nids)
+		}
+		if after := look(t, n, bob); after.LastSerial != others.LastSerial {
+			t.Error("somebody else is told")
+		}
+		n.CountsChanged("@nobody:test", []int64{1})
+	})
+}

@@ -266,6 +266,9 @@ func (s *Service) owe(user matrix.UserID) {
 func (s *Service) settled(a *account, position int64) (moved <-chan struct{}, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(a.unsure) > 0 {
+		s.hurry()
+	}
 	return s.moved, s.position >= position && len(a.unsure) == 0
 }
 

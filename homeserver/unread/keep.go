@@ -17,10 +17,10 @@ const (
 	// pace is the shortest time between two transactions. The longest is so many
 	// times as long as one of them, more if others write at the same time: whoever
 	// sends shares the database with this.
-	pace     = 10 * time.Millisecond
-	rest     = 3
-	longRest = 19
-	maxPause = time.Second
+	pace      = 10 * time.Millisecond
+	restAlone = 3
+	restBusy  = 19
+	maxPause  = time.Second
 	// maxUnsaved is how many positions may be gone through again after a crash
 	// because nothing notified anybody.
 	maxUnsaved = 10_000
@@ -206,7 +206,26 @@ func (s *Service) keep(ctx context.Context) {
 		if s.waiting() {
 			s.poke()
 		}
-		sleep(ctx, min(max(pace, pause), maxPause))
+		s.rest(ctx, min(max(pace, pause), maxPause))
+	}
+}
+
+// rest waits for a time, or until somebody waits for what is stored next.
+func (s *Service) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.urgent:
+	case <-ctx.Done():
+	}
+}
+
+// hurry ends the rest.
+func (s *Service) hurry() {
+	select {
+	case s.urgent <- struct{}{}:
+	default:
 	}
 }
 

@@ -60,6 +60,7 @@ type Service struct {
 	stop     context.CancelFunc
 	stopped  sync.WaitGroup
 	unstored chan struct{} // capacity 1: there are steps to be stored
+	urgent   chan struct{} // capacity 1: somebody waits for that
 
 	// The event that could not be held against rules, and how often; of whoever
 	// follows the stream.

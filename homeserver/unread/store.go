@@ -49,9 +49,9 @@ func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	pause = rest * time.Since(began)
+	pause = restAlone * time.Since(began)
 	if began.Sub(queued) > busyAfter {
-		pause = longRest * time.Since(began)
+		pause = restBusy * time.Since(began)
 	}
 	w.settle(ctx)
 	return pause, nil
