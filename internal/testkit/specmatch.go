@@ -67,5 +67,6 @@ func canonicalPath(path string) string {
 func covered(path string) bool {
 	return (strings.HasPrefix(path, "/_matrix/") || strings.HasPrefix(path, "/.well-known/matrix/")) &&
 		!strings.Contains(path, "/unstable/") &&
+		!strings.HasPrefix(path, "/_matrix/static/") && // pages, of which only the prose speaks
 		path != "/_matrix/client/v4/sync" // MSC4186, which is not in it yet
 }
