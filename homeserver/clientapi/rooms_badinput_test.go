@@ -14,6 +14,7 @@ import (
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/media"
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/sso"
 	"trestle/homeserver/syncer"
 	"trestle/internal/testkit"
 )
@@ -36,7 +37,7 @@ func TestNonsenseEverywhere(t *testing.T) {
 			"{eventType}", "x.type", "{stateKey}", "k", "{txnId}", "t", "{receiptType}", "m.read", "{networkId}", "n")
 		routes := clientapi.Routes(clientapi.Services{
 			Accounts: new(accounts.Service), Rooms: new(rooms.Service), Keys: new(encryption.Service),
-			Ephemeral: new(ephemeral.Service), Media: new(media.Service), Sync: new(syncer.Service),
+			Ephemeral: new(ephemeral.Service), Media: new(media.Service), Sync: new(syncer.Service), SSO: new(sso.Service),
 		})
 		if len(routes) < 80 {
 			t.Fatalf("%d routes", len(routes))
