@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,22 +22,27 @@ const patience = 30 * time.Second
 
 const password = "correct horse"
 
-// A device is one of a person's clients, with keys of its own.
+// A place is a homeserver, and the devices that are logged in there.
+type place struct {
+	*testkit.Trestle
+	devices []*device
+}
+
+// A device is one of a person's clients, with keys of its own. It syncs while
+// the test waits for something: the library is not made for two goroutines.
 type device struct {
 	*mautrix.Client
 	t       *testing.T
+	place   *place
 	machine *crypto.OlmMachine
 	verify  *verificationhelper.VerificationHelper
-
-	mu      sync.Mutex
-	changed chan struct{}
-	ended   error          // what has ended the sync loop
+	since   string
 	seen    []*event.Event // of rooms, as they came
 	checks  checks
 }
 
 // register makes an account, and its first device.
-func register(t *testing.T, server *testkit.Trestle, name string) *device {
+func register(t *testing.T, server *place, name string) *device {
 	t.Helper()
 	d := connect(t, server)
 	res, err := d.RegisterDummy(t.Context(), &mautrix.ReqRegister{Username: name, Password: password})
@@ -51,7 +55,7 @@ func register(t *testing.T, server *testkit.Trestle, name string) *device {
 }
 
 // login makes another device of an account.
-func login(t *testing.T, server *testkit.Trestle, name string) *device {
+func login(t *testing.T, server *place, name string) *device {
 	t.Helper()
 	d := connect(t, server)
 	_, err := d.Login(t.Context(), &mautrix.ReqLogin{
@@ -67,7 +71,7 @@ func login(t *testing.T, server *testkit.Trestle, name string) *device {
 	return d
 }
 
-func connect(t *testing.T, server *testkit.Trestle) *device {
+func connect(t *testing.T, server *place) *device {
 	t.Helper()
 	client, err := mautrix.NewClient(server.BaseURL, "", "")
 	if err != nil {
@@ -75,10 +79,10 @@ func connect(t *testing.T, server *testkit.Trestle) *device {
 	}
 	client.Client = &http.Client{Transport: testkit.SpecTransport(t, http.DefaultTransport), Timeout: 2 * time.Minute}
 	client.DefaultHTTPRetries = 0
-	return &device{Client: client, t: t, changed: make(chan struct{})}
+	return &device{Client: client, t: t, place: server}
 }
 
-// begin uploads the device's keys, and syncs until the test ends.
+// begin uploads the device's keys, and has it sync from then on.
 func (d *device) begin() {
 	d.t.Helper()
 	state := mautrix.NewMemoryStateStore().(*mautrix.MemoryStateStore)
@@ -89,31 +93,33 @@ func (d *device) begin() {
 	d.Crypto = megolm{d}
 	syncer := d.Syncer.(*mautrix.DefaultSyncer)
 	syncer.OnSync(d.machine.ProcessSyncResponse)
-	syncer.OnSync(func(context.Context, *mautrix.RespSync, string) bool {
-		d.change(func() {}) // lists of devices come without an event
-		return true
-	})
 	syncer.OnEvent(d.StateStoreSyncHandler)
 	syncer.OnEventType(event.StateMember, d.machine.HandleMemberEvent)
 	syncer.OnEvent(d.note)
 	d.verify = verificationhelper.NewVerificationHelper(d.Client, d.machine, nil, d, false, false, true)
 	d.must(d.verify.Init(d.t.Context()))
-	syncer.OnEventType(event.ToDeviceVerificationMAC, func(context.Context, *event.Event) {
-		d.change(func() { d.checks.code = true })
-	})
+	syncer.OnEventType(event.ToDeviceVerificationMAC, func(context.Context, *event.Event) { d.checks.code = true })
 	d.must(d.machine.ShareKeys(d.t.Context(), 0))
+	d.place.devices = append(d.place.devices, d)
+	d.t.Cleanup(d.machine.Destroy)
+}
 
-	ctx, stop := context.WithCancel(context.WithoutCancel(d.t.Context()))
-	var syncing sync.WaitGroup
-	syncing.Go(func() {
-		err := d.SyncWithContext(ctx)
-		d.change(func() { d.ended = err })
-	})
-	d.t.Cleanup(func() {
-		stop()
-		syncing.Wait()
-		d.machine.Destroy()
-	})
+// logout ends the device.
+func (d *device) logout() {
+	d.t.Helper()
+	_, err := d.Logout(d.t.Context())
+	d.must(err)
+	d.place.devices = slices.DeleteFunc(d.place.devices, func(other *device) bool { return other == d })
+}
+
+// sync takes what is new, or waits a moment for it.
+func (d *device) sync() {
+	d.t.Helper()
+	since := d.since
+	res, err := d.FullSyncRequest(d.t.Context(), mautrix.ReqSync{Since: since, Timeout: 10})
+	d.must(err)
+	d.since = res.NextBatch
+	d.must(d.Syncer.ProcessResponse(d.t.Context(), res, since))
 }
 
 func (d *device) must(err error) {
@@ -123,42 +129,22 @@ func (d *device) must(err error) {
 	}
 }
 
-// note keeps what has come; whoever waits looks again.
+// note keeps what has come.
 func (d *device) note(_ context.Context, e *event.Event) {
-	d.change(func() {
-		if e.RoomID != "" {
-			d.seen = append(d.seen, e)
-		}
-	})
+	if e.RoomID != "" {
+		d.seen = append(d.seen, e)
+	}
 }
 
-func (d *device) change(what func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	what()
-	close(d.changed)
-	d.changed = make(chan struct{})
-}
-
-// until waits for what the device shall know.
+// until has all devices sync until this one knows something.
 func (d *device) until(what string, condition func() bool) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
-	defer cancel()
-	for {
-		d.mu.Lock()
-		changed, ended := d.changed, d.ended
-		d.mu.Unlock()
-		if condition() {
-			return
-		}
-		if ended != nil {
-			d.t.Fatalf("%s of %s does not sync any more: %v", d.DeviceID, d.UserID, ended)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+	for deadline := time.Now().Add(patience); !condition(); {
+		if time.Now().After(deadline) {
 			d.t.Fatalf("%s of %s never sees %s", d.DeviceID, d.UserID, what)
+		}
+		for _, device := range slices.Clone(d.place.devices) {
+			device.sync()
 		}
 	}
 }
@@ -194,8 +180,6 @@ func (d *device) event(room id.RoomID, wanted id.EventID) *event.Event {
 	d.t.Helper()
 	var found *event.Event
 	d.until(string(wanted), func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
 		i := slices.IndexFunc(d.seen, func(e *event.Event) bool { return e.RoomID == room && e.ID == wanted })
 		if i >= 0 {
 			found = d.seen[i]

@@ -10,9 +10,9 @@ import (
 	"trestle/internal/testkit"
 )
 
-func start(t *testing.T, database string) *testkit.Trestle {
+func start(t *testing.T, database string) *place {
 	t.Helper()
-	return testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
+	return &place{Trestle: testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})}
 }
 
 // crossSign makes the keys with which a person signs her devices and others,

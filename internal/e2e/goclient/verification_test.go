@@ -22,35 +22,33 @@ type checks struct {
 
 // VerificationRequested implements verificationhelper.RequiredCallbacks.
 func (d *device) VerificationRequested(_ context.Context, check id.VerificationTransactionID, _ id.UserID, _ id.DeviceID) {
-	d.change(func() { d.checks = checks{requested: check} })
+	d.checks = checks{requested: check}
 }
 
 // VerificationReady implements verificationhelper.RequiredCallbacks.
 func (d *device) VerificationReady(_ context.Context, check id.VerificationTransactionID, _ id.DeviceID, _, _ bool, _ *verificationhelper.QRCode) {
-	d.change(func() { d.checks.ready = check })
+	d.checks.ready = check
 }
 
 // VerificationCancelled implements verificationhelper.RequiredCallbacks.
 func (d *device) VerificationCancelled(_ context.Context, _ id.VerificationTransactionID, code event.VerificationCancelCode, reason string) {
-	d.change(func() { d.checks.cancelled = string(code) + ": " + reason })
+	d.checks.cancelled = string(code) + ": " + reason
 }
 
 // VerificationDone implements verificationhelper.RequiredCallbacks.
 func (d *device) VerificationDone(context.Context, id.VerificationTransactionID, event.VerificationMethod) {
-	d.change(func() { d.checks.done = true })
+	d.checks.done = true
 }
 
 // ShowSAS implements verificationhelper.ShowSASCallbacks.
 func (d *device) ShowSAS(_ context.Context, _ id.VerificationTransactionID, emojis []rune, _ []string, _ []int) {
-	d.change(func() { d.checks.emojis = emojis })
+	d.checks.emojis = emojis
 }
 
 // reaches waits until the verification is as far as the condition says.
 func (d *device) reaches(what string, condition func(c checks) bool) {
 	d.t.Helper()
 	d.until(what, func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
 		if d.checks.cancelled != "" {
 			d.t.Fatalf("the verification is cancelled: %s", d.checks.cancelled)
 		}
@@ -62,8 +60,7 @@ func (d *device) reaches(what string, condition func(c checks) bool) {
 func compare(t *testing.T, one, other *device) {
 	t.Helper()
 	ctx := t.Context()
-	one.change(func() { one.checks = checks{} })
-	other.change(func() { other.checks = checks{} })
+	one.checks, other.checks = checks{}, checks{}
 	check, err := one.verify.StartVerification(ctx, other.UserID)
 	one.must(err)
 	other.reaches("the request", func(c checks) bool { return c.requested == check })
