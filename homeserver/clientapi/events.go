@@ -252,9 +252,11 @@ func (a *eventsAPI) members(ctx context.Context, who api.Caller, req *membersReq
 	return &chunkResponse{list}, err
 }
 
+// A joinedMember has null where a member has no name or picture: clients look
+// for the keys.
 type joinedMember struct {
-	DisplayName *string `json:"display_name,omitempty"`
-	AvatarURL   *string `json:"avatar_url,omitempty"`
+	DisplayName *string `json:"display_name"`
+	AvatarURL   *string `json:"avatar_url"`
 }
 
 type joinedMembersResponse struct {
