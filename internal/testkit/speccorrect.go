@@ -45,7 +45,7 @@ var corrections = map[string]func(document any){
 		// community's conformance suite insists on the keys.
 		joined := field(field(field(document, "paths"), "/rooms/{roomId}/joined_members"), "get")
 		answer := field(field(field(field(field(joined, "responses"), "200"), "content"), "application/json"), "schema")
-		member := field(field(field(answer, "properties"), "joined"), "additionalProperties")
+		member := field(field(field(field(answer, "properties"), "joined"), "patternProperties"), "^@")
 		for _, name := range []string{"display_name", "avatar_url"} {
 			if text, ok := field(field(member, "properties"), name).(map[string]any); ok {
 				text["type"] = []any{"string", "null"}
