@@ -178,12 +178,13 @@ func (s *service) untilBody(body string) {
 	s.t.Helper()
 	for n := 1; ; n++ {
 		s.Until(s.t, n)
-		for _, raw := range s.Events() {
+		events := s.Events()
+		for _, raw := range events {
 			if strings.Contains(string(raw), `"body":"`+body+`"`) {
 				return
 			}
 		}
-		n = len(s.Events())
+		n = len(events)
 	}
 }
 
