@@ -134,25 +134,29 @@ func TestSSOProviderFails(t *testing.T) {
 	fake.Be(dora)
 	s := withProviders(t, testkit.SQLite(t), nil, fake)
 	large := []byte(`{"x":"` + strings.Repeat("x", 2<<20) + `"}`)
-	for path, want := range map[string]int{"/token": 502, "/keys": 403, "/userinfo": 502} {
+	// The keys first: once a login has gone well they are known.
+	for _, c := range []struct {
+		path string
+		want int
+	}{{"/keys", 403}, {"/token", 502}, {"/userinfo", 502}} {
 		for what, answer := range map[string]func(w http.ResponseWriter){
 			"fails":      func(w http.ResponseWriter) { w.WriteHeader(500) },
 			"floods":     func(w http.ResponseWriter) { _, _ = w.Write(large) },
 			"leads away": func(w http.ResponseWriter) { w.Header().Set("Location", "http://127.0.0.1:1/"); w.WriteHeader(307) },
 		} {
 			fake.Lie(fakeprovider.Lies{
-				Token: func(c map[string]any) { delete(c, "name") },
+				Token: func(token map[string]any) { delete(token, "name") },
 				Answer: func(asked string, w http.ResponseWriter) bool {
-					if asked == path {
+					if asked == c.path {
 						answer(w)
 					}
-					return asked == path
+					return asked == c.path
 				},
 			})
 			b := newVisitor(t)
 			b.gone(s.ssoURL("a", ssoApp))
-			if (b.status != want && b.status != 403) || !strings.Contains(b.body, "This did not work") {
-				t.Errorf("%s %s: %s %d %s", path, what, b.at, b.status, b.body)
+			if (b.status != c.want && b.status != 403) || !strings.Contains(b.body, "This did not work") {
+				t.Errorf("%s %s: %s %d %s", c.path, what, b.at, b.status, b.body)
 			}
 		}
 	}
