@@ -261,9 +261,16 @@ func (b *run) idle() error {
 		<-arrival.C
 		all.Go(func() {
 			waiting.Add(1)
-			// Ended by stop, which is an error that does not matter.
 			who := i % len(caughtUp)
-			_, _ = b.client.sync(ctx, b.users[1+who].token, caughtUp[who], 4*time.Minute)
+			token := caughtUp[who]
+			for {
+				// Ended by stop, which is an error that does not matter.
+				answer, err := b.client.sync(ctx, b.users[1+who].token, token, 4*time.Minute)
+				if err != nil {
+					break
+				}
+				token = answer.Next
+			}
 			waiting.Add(-1)
 		})
 	}
