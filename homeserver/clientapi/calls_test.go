@@ -41,7 +41,7 @@ func TestCallsOfMany(t *testing.T) {
 		c.PolicyServerKey = key
 	})
 	nobody := &device{wholeServer: s.plain()}
-	if r := nobody.must("GET", "/.well-known/matrix/policy_server", nil); r.at("public_keys", "ed25519") != key {
+	if r := (&device{wholeServer: s}).must("GET", "/.well-known/matrix/policy_server", nil); r.at("public_keys", "ed25519") != key {
 		t.Errorf("%s", r.body)
 	}
 	guest := s.plain().guest()
