@@ -17,6 +17,7 @@ type Options struct {
 	Binary   string        // the server
 	Database string        // a PostgreSQL URL; empty: SQLite
 	Duration time.Duration // of each figure that is a rate
+	Senders  int           // people who talk at once, three at least
 	Idle     int           // clients that wait
 	Rooms    int           // of a large account; 0: none is measured
 	Log      io.Writer     // of the server; nil: nowhere
@@ -28,8 +29,14 @@ type Figure struct {
 	Value string
 }
 
+// minSenders is one who is measured, one who listens and one who talks beside.
+const minSenders = 3
+
 // Run measures everything.
 func Run(ctx context.Context, o Options) ([]Figure, error) {
+	if o.Senders < minSenders {
+		return nil, fmt.Errorf("%d people cannot be measured; %d can", o.Senders, minSenders)
+	}
 	folder, err := os.MkdirTemp("", "trestle-bench-")
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 // TestEveryFigureIsMeasured runs all measurements, too short to mean anything.
 func TestEveryFigureIsMeasured(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
-		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Idle: 20, Rooms: 30, Log: t.Output()}
+		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Senders: 8, Idle: 20, Rooms: 30, Log: t.Output()}
 		if strings.HasPrefix(url, "postgres") {
 			o.Database = url
 		}

@@ -69,7 +69,7 @@ func (b *run) member() (token string, err error) {
 	if err != nil {
 		return "", err
 	}
-	errs := make(chan error, senders)
+	errs := make(chan error, b.options.Senders)
 	var all sync.WaitGroup
 	for i, owner := range b.users {
 		all.Go(func() {

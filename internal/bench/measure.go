@@ -12,10 +12,8 @@ import (
 	"time"
 )
 
-const (
-	senders  = 64  // how many people talk at once
-	arrivals = 400 // clients that come to wait, in a second
-)
+// arrivals is how many clients come to wait in a second.
+const arrivals = 400
 
 // run is one measurement of everything.
 type run struct {
@@ -33,7 +31,7 @@ func (b *run) figure(name, format string, args ...any) {
 }
 
 func (b *run) people() error {
-	for i := range senders {
+	for i := range b.options.Senders {
 		u, err := b.client.register(b.ctx, fmt.Sprint("user", i))
 		if err != nil {
 			return err
@@ -56,8 +54,8 @@ func (b *run) sends() error {
 		room    func(int) string
 	}{
 		{"sends/s, 1 sender", 1, func(int) string { return b.users[0].room }},
-		{"sends/s, 64 senders in 64 rooms", senders, func(i int) string { return b.users[i].room }},
-		{"sends/s, 64 senders in one room", senders, func(int) string { return b.users[0].room }},
+		{fmt.Sprintf("sends/s, %[1]d senders in %[1]d rooms", b.options.Senders), b.options.Senders, func(i int) string { return b.users[i].room }},
+		{fmt.Sprintf("sends/s, %d senders in one room", b.options.Senders), b.options.Senders, func(int) string { return b.users[0].room }},
 	} {
 		rate, err := b.flood(strings.ReplaceAll(kind.name, " ", ""), kind.senders, kind.room)
 		if err != nil {
@@ -136,7 +134,7 @@ func (b *run) latency() error {
 		mu.Unlock()
 		all.Go(func() {
 			// A send that fails leaves the listener waiting until its deadline.
-			_ = b.client.send(b.ctx, b.users[2+n%(senders-2)].token, room, fmt.Sprintf("lat%d", n))
+			_ = b.client.send(b.ctx, b.users[2+n%(b.options.Senders-2)].token, room, fmt.Sprintf("lat%d", n))
 		})
 	}
 	all.Wait()
@@ -193,7 +191,7 @@ func (b *run) delivery() error {
 }
 
 func (b *run) backlog() (float64, error) {
-	return b.flood("backlog", senders, func(int) string { return b.users[0].room })
+	return b.flood("backlog", b.options.Senders, func(int) string { return b.users[0].room })
 }
 
 // mark sends a message and waits until the service has it.
@@ -240,7 +238,7 @@ func (b *run) idle() error {
 	if err := b.server.start(b.ctx); err != nil {
 		return err
 	}
-	caughtUp := make([]string, senders-1) // tokens of the people who will wait
+	caughtUp := make([]string, b.options.Senders-1) // tokens of the people who will wait
 	for i := range caughtUp {
 		first, err := b.client.sync(b.ctx, b.users[1+i].token, "", 0)
 		if err != nil {
