@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 )
 
 // sqliteReaders is the usual number of reading connections.
@@ -39,14 +40,14 @@ func openSQLite(path string, opts Options) (*sqliteDB, error) {
 	if db.count == 0 {
 		db.count = sqliteReaders
 	}
-	conn, err := openSQLiteConn(sqliteURL(path, writerPragmas))
+	conn, err := connectSQLite(path, writerPragmas)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	db.writer = &sqliteWriter{conn: conn}
 	db.readers = make(chan *sqliteConn, db.count)
 	for range db.count {
-		conn, err := openSQLiteConn(sqliteURL(path, readerPragmas))
+		conn, err := connectSQLite(path, readerPragmas)
 		if err != nil {
 			db.count = len(db.readers)
 			db.close()
@@ -55,6 +56,24 @@ func openSQLite(path string, opts Options) (*sqliteDB, error) {
 		db.readers <- conn
 	}
 	return db, nil
+}
+
+const (
+	// connectTime is how long another process may be in the way of a new
+	// connection, and connectPause how long each wait for it is.
+	connectTime  = 10 * time.Second
+	connectPause = 5 * time.Millisecond
+)
+
+// connectSQLite opens a connection. While another process makes the file one
+// with a WAL, SQLite says at once that it is locked, whatever busy_timeout is.
+func connectSQLite(path string, pragmas []string) (*sqliteConn, error) {
+	for deadline := time.Now().Add(connectTime); ; time.Sleep(connectPause) {
+		conn, err := openSQLiteConn(sqliteURL(path, pragmas))
+		if !isBusy(err) || time.Now().After(deadline) {
+			return conn, err
+		}
+	}
 }
 
 // The WAL is copied back only every 16,000 pages, because each copy costs two
