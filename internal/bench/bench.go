@@ -57,8 +57,9 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 		name string
 		do   func() error
 	}{
-		{"register", b.people}, {"sends", b.sends}, {"latency", b.latency}, {"application service", b.delivery},
-		{"page", b.page}, {"idle clients", b.idle}, {"start", b.restart}, {"large account", b.large},
+		// First what readers that catch up with a flood would disturb.
+		{"register", b.people}, {"latency", b.latency}, {"idle clients", b.idle}, {"sends", b.sends},
+		{"application service", b.delivery}, {"page", b.page}, {"start", b.restart}, {"large account", b.large},
 	} {
 		if err := step.do(); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
