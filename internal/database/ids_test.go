@@ -64,6 +64,49 @@ func TestIDsAreUnique(t *testing.T) {
 	})
 }
 
+// A function that is undone among others never gives its block to those who
+// reserve at that moment.
+func TestIDsWhileFunctionsAreUndone(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		db := open(t, url, database.Options{})
+		var mu sync.Mutex
+		seen := map[int64]bool{}
+		// A counter of its own reserves a block with each ID.
+		take := func() {
+			id, err := db.NewIDs("thing").Next(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || seen[id] {
+				t.Errorf("ID %d, seen before: %v, %v", id, seen[id], err)
+			}
+			seen[id] = true
+		}
+		var wg sync.WaitGroup
+		for worker := range 8 {
+			wg.Go(func() {
+				for range 100 {
+					if worker < 2 {
+						take()
+						continue
+					}
+					err := db.Update(ctx, func(tx *database.Tx) error {
+						take()
+						if _, err := tx.Exec(ctx, insertNote, 1, "x", nil, false, nil); err != nil {
+							return err
+						}
+						return errRefused
+					})
+					if !errors.Is(err, errRefused) {
+						t.Errorf("error is %v", err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
 // A block that was reserved in a transaction that failed is not given out
 // again after a restart, for its IDs may have been used.
 func TestIDsSurviveRollback(t *testing.T) {

@@ -33,15 +33,8 @@ func (w *sqliteWriter) locked(fn func(conn *sqliteConn) error) error {
 	return fn(w.conn)
 }
 
-func (w *sqliteWriter) run(texts ...string) error {
-	return w.locked(func(conn *sqliteConn) error {
-		for _, sql := range texts {
-			if err := conn.run(sql); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+func (w *sqliteWriter) run(sql string) error {
+	return w.locked(func(conn *sqliteConn) error { return conn.run(sql) })
 }
 
 func (w *sqliteWriter) close() {
@@ -89,14 +82,20 @@ func (w *sqliteWriter) rollback(context.Context) {
 }
 
 func (w *sqliteWriter) savepoint(context.Context) error { return w.run("SAVEPOINT f") }
+func (w *sqliteWriter) release(context.Context) error   { return w.run("RELEASE f") }
 
-func (w *sqliteWriter) release(context.Context) error { return w.run("RELEASE f") }
-
+// rollbackTo lets nobody reserve between undoing and reserving again: they
+// would get the same IDs.
 func (w *sqliteWriter) rollbackTo(context.Context) error {
-	if err := w.run("ROLLBACK TO f", "RELEASE f"); err != nil {
-		return err
-	}
-	return w.locked(func(*sqliteConn) error { return w.reserveAgain() })
+	return w.locked(func(conn *sqliteConn) error {
+		if err := conn.run("ROLLBACK TO f"); err != nil {
+			return err
+		}
+		if err := conn.run("RELEASE f"); err != nil {
+			return err
+		}
+		return w.reserveAgain()
+	})
 }
 
 // The contexts of statements are not passed on: watching one would cost a
