@@ -3,14 +3,22 @@ package push
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"trestle/homeserver/accounts"
 	"trestle/internal/lru"
 	"trestle/internal/matrix"
 )
 
-// bookRules bounds the rules of all users together that are kept compiled.
-const bookRules = 400_000
+const (
+	// bookRules bounds the rules of all users together that are kept compiled.
+	bookRules = 400_000
+	// bookCommon bounds the rules that users may have in common, and maxCommon
+	// the bytes of such a rule.
+	bookCommon = 20_000
+	maxCommon  = 2_000
+)
 
 // A Source has users' push rules and the position of their last change.
 type Source interface {
@@ -22,6 +30,9 @@ type Source interface {
 type Book struct {
 	source Source
 	pages  *lru.Cache[matrix.UserID, page]
+	// common is the rules of all users once, so that an event is held once
+	// against what they have in common, as most of the predefined rules.
+	common *lru.Cache[string, *rule]
 }
 
 type page struct {
@@ -31,7 +42,11 @@ type page struct {
 
 // NewBook makes a book of what a source has.
 func NewBook(source Source) *Book {
-	return &Book{source, lru.New[matrix.UserID](bookRules, func(p page) int { return 1 + len(p.rules.rules) })}
+	return &Book{
+		source: source,
+		pages:  lru.New[matrix.UserID](bookRules, func(p page) int { return 1 + len(p.rules.rules) }),
+		common: lru.New[string, *rule](bookCommon, nil),
+	}
 }
 
 // Rules is a user's rules as they are now.
@@ -43,7 +58,33 @@ func (b *Book) Rules(ctx context.Context, user matrix.UserID) (*Rules, error) {
 	if p, ok := b.pages.Get(user); ok && p.position == position {
 		return p.rules, nil
 	}
-	rules := Compile(set)
+	rules := compile(set, b.rule)
 	b.pages.Put(user, page{rules, position})
 	return rules, nil
+}
+
+// rule is compileRule, once for all who have the same.
+func (b *Book) rule(kind accounts.PushKind, source accounts.PushRule) *rule {
+	pattern := ""
+	if source.Pattern != nil {
+		pattern = "=" + *source.Pattern
+	}
+	// IDs matter where they are what has to match, and with predefined rules.
+	id := source.ID
+	if !source.Default && kind != "room" && kind != "sender" {
+		id = ""
+	}
+	key := strings.Join([]string{string(kind), id, strconv.FormatBool(source.Default), pattern, string(source.Conditions), string(source.Actions)}, "\x00")
+	if len(key) > maxCommon {
+		return compileRule(kind, source)
+	}
+	if r, ok := b.common.Get(key); ok {
+		r.common.Store(true)
+		return r
+	}
+	r := compileRule(kind, source)
+	if r != nil {
+		b.common.Put(key, r)
+	}
+	return r
 }

@@ -13,10 +13,7 @@ type condition func(*Event, *Reader) bool
 func never(*Event, *Reader) bool { return false }
 
 // unsaid holds for events that do not say whom they mention.
-func unsaid(e *Event, r *Reader) bool {
-	_, said := e.property([]string{"content", "m.mentions"}, r)
-	return !said
-}
+func unsaid(e *Event, _ *Reader) bool { return !e.mentions }
 
 // compileCondition reads one condition of a rule. Those of kinds that are
 // unknown, or that lack what they need, never match.
@@ -48,7 +45,7 @@ func compileCondition(raw json.RawMessage) (c condition, needsName bool) {
 		return containsName, true
 	case "thread_subscription", "io.element.msc4306.thread_subscription":
 		if want := fields.Subscribed; want != nil {
-			return func(e *Event, r *Reader) bool { return e.Subscribed != nil && e.Subscribed(r.User) == *want }, false
+			return func(e *Event, r *Reader) bool { return e.Subscribed != nil && e.Subscribed(r.User) == *want }, true
 		}
 	case "sender_notification_permission":
 		return func(e *Event, _ *Reader) bool { return e.mayNotify(fields.Key) }, false
@@ -140,11 +137,9 @@ func memberCount(is string) condition {
 
 // containsName looks for the reader's name itself: what is in it is no pattern.
 func containsName(e *Event, r *Reader) bool {
-	body := e.text("content.body", []string{"content", "body"}, r)
-	name := newText(r.DisplayName).folded
-	if body == nil || len(name) == 0 || len(name) > maxPattern {
+	if r.Name == nil {
 		return false
 	}
-	g := glob{parts: [][]rune{name}}
-	return g.words(body, &r.budget)
+	body := e.text("content.body", []string{"content", "body"}, r)
+	return body != nil && r.Name.glob.words(body, &r.budget)
 }

@@ -27,11 +27,13 @@ type Event struct {
 	properties map[string]any
 	texts      map[string]*text // of properties that patterns were held against
 	allowed    map[string]bool  // what MayNotify said
+	mentions   bool             // it says whom it mentions
+	decided    map[*rule]bool   // whether rules that several users have match
 }
 
 // NewEvent reads an event in the client format.
 func NewEvent(raw json.RawMessage) (*Event, error) {
-	e := &Event{texts: map[string]*text{}, allowed: map[string]bool{}}
+	e := &Event{texts: map[string]*text{}, allowed: map[string]bool{}, decided: map[*rule]bool{}}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	if err := decoder.Decode(&e.properties); err != nil {
@@ -39,6 +41,8 @@ func NewEvent(raw json.RawMessage) (*Event, error) {
 	}
 	sender, _ := e.properties["sender"].(string)
 	room, _ := e.properties["room_id"].(string)
+	content, _ := e.properties["content"].(map[string]any)
+	_, e.mentions = content["m.mentions"]
 	e.Sender, e.RoomID = matrix.UserID(sender), matrix.RoomID(room)
 	return e, nil
 }

@@ -98,11 +98,15 @@ func (g *glob) match(t *text, b *budget, begins, ends func(int) bool) bool {
 	at := 0
 	for n, part := range g.parts {
 		found := false
+		first := anyRune
+		if len(part) > 0 {
+			first = part[0]
+		}
 		for ; at+len(part) <= len(t.folded); at++ {
 			if !b.spend(1) {
 				return false
 			}
-			if n == 0 && !begins(at) || n == last && !ends(at+len(part)) {
+			if first != anyRune && first != t.folded[at] || n == 0 && !begins(at) || n == last && !ends(at+len(part)) {
 				continue
 			}
 			if found = equal(part, t.folded[at:], b); found {

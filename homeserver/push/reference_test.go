@@ -1,6 +1,7 @@
 package push
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -260,9 +261,63 @@ func FuzzRules(f *testing.F) {
 			slow.subscribed = &subscribed
 			event.Subscribed = func(matrix.UserID) bool { return subscribed }
 		}
-		got := Compile(set).Match(event, &Reader{User: "@me:x", DisplayName: slow.name})
+		got := Compile(set).Match(event, &Reader{User: "@me:x", Name: NewName(slow.name)})
 		if want := slowActions(plain, slow, "@me:x"); got.Sound != want {
 			t.Errorf("rule %q, want %q, of %s for %s", got.Sound, want, rules, raw)
+		}
+	})
+}
+
+// manyUsers have rules of their own.
+type manyUsers map[matrix.UserID]accounts.Ruleset
+
+func (m manyUsers) PushRulesAt(_ context.Context, user matrix.UserID) (accounts.Ruleset, int64, error) {
+	return m[user], 0, nil
+}
+
+// What users have in common decides for each of them as it does alone.
+func FuzzCommonRules(f *testing.F) {
+	for seed := range uint64(100) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		d := dice{rand.New(rand.NewPCG(seed, 2))}
+		all := manyUsers{}
+		var sets [3]accounts.Ruleset
+		for i := range sets {
+			through(t, d.ruleset(), &sets[i])
+		}
+		var readers []Reader
+		for i := range 8 {
+			r := Reader{User: matrix.UserID(fmt.Sprintf("@u%d:x", i)), Name: NewName(pick(d, "", "al.ce", "CAKE"))}
+			set := accounts.Ruleset{}
+			for _, kind := range accounts.PushKinds {
+				set[kind] = pick(d, sets[:]...)[kind]
+			}
+			all[r.User], readers = set, append(readers, r)
+		}
+		var raw any
+		text := through(t, d.event(), &raw)
+		fresh := func() *Event {
+			e, err := NewEvent(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Members = int64(seed % 4)
+			e.Subscribed = func(user matrix.UserID) bool { return user[2]%2 == 0 }
+			return e
+		}
+		book, shared := NewBook(all), fresh()
+		for range 2 { // the second time all know what they have in common
+			for _, reader := range readers {
+				rules, err := book.Rules(t.Context(), reader.User)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, want := rules.Match(shared, &reader), Compile(all[reader.User]).Match(fresh(), &reader); got.Sound != want.Sound {
+					t.Errorf("%s: rule %q, alone %q, for %s", reader.User, got.Sound, want.Sound, text)
+				}
+			}
 		}
 	})
 }

@@ -2,6 +2,8 @@ package push
 
 import (
 	"encoding/json"
+	"sync/atomic"
+	"unicode/utf8"
 
 	"trestle/homeserver/accounts"
 	"trestle/internal/matrix"
@@ -10,11 +12,24 @@ import (
 // A Reader is the user that rules decide for.
 type Reader struct {
 	User matrix.UserID
-	// DisplayName is the reader's in the room. It is looked at only by rules
-	// that report NeedsName.
-	DisplayName string
+	Name *Name // the reader's in the room; nil for none
 
 	budget budget
+}
+
+// A Name is a display name, ready to be looked for.
+type Name struct{ glob glob }
+
+// NewName makes a display name ready; nil if there is nothing to look for.
+func NewName(displayName string) *Name {
+	if displayName == "" || len(displayName) > maxPattern*utf8.UTFMax {
+		return nil
+	}
+	folded := newText(displayName).folded
+	if len(folded) > maxPattern {
+		return nil
+	}
+	return &Name{glob{parts: [][]rune{folded}}}
 }
 
 // Actions are what rules have decided about an event.
@@ -30,30 +45,35 @@ type Actions struct {
 // Rules are a user's enabled rules, ready to be held against events. They may
 // be used by many goroutines.
 type Rules struct {
-	rules     []rule // most important first
-	needsName bool
+	rules []*rule // most important first
 }
 
 type rule struct {
 	conditions []condition
 	actions    Actions
+	// personal rules look at the reader, so that they decide for each one anew.
+	personal bool
+	// common is set once several users have the rule.
+	common atomic.Bool
 }
 
 // Compile makes a user's rules ready.
-func Compile(set accounts.Ruleset) *Rules {
+func Compile(set accounts.Ruleset) *Rules { return compile(set, compileRule) }
+
+func compile(set accounts.Ruleset, one func(accounts.PushKind, accounts.PushRule) *rule) *Rules {
 	compiled := new(Rules)
 	for _, kind := range accounts.PushKinds {
-		for _, r := range set[kind] {
-			if r.Enabled {
-				compiled.add(kind, r)
+		for _, source := range set[kind] {
+			if !source.Enabled {
+				continue
+			}
+			if r := one(kind, source); r != nil {
+				compiled.rules = append(compiled.rules, r)
 			}
 		}
 	}
 	return compiled
 }
-
-// NeedsName reports whether a rule asks for the reader's display name.
-func (r *Rules) NeedsName() bool { return r.needsName }
 
 // Match is what the first rule that matches says, or nothing. Nobody is
 // notified of their own events. It takes a bounded number of steps, whatever
@@ -63,12 +83,27 @@ func (r *Rules) Match(e *Event, reader *Reader) Actions {
 		return Actions{}
 	}
 	reader.budget = maxSteps
-	for i := range r.rules {
-		if r.rules[i].matches(e, reader) {
-			return r.rules[i].actions
+	for _, rule := range r.rules {
+		if rule.decide(e, reader) {
+			return rule.actions
 		}
 	}
 	return Actions{}
+}
+
+// decide is matches, once for all readers where they have the same rule.
+func (r *rule) decide(e *Event, reader *Reader) bool {
+	if r.personal || !r.common.Load() {
+		return r.matches(e, reader)
+	}
+	if decided, ok := e.decided[r]; ok {
+		return reader.budget.spend(1) && decided
+	}
+	decided := r.matches(e, reader)
+	if reader.budget >= 0 { // else nothing matches for this reader only
+		e.decided[r] = decided
+	}
+	return decided
 }
 
 func (r *rule) matches(e *Event, reader *Reader) bool {
@@ -80,12 +115,13 @@ func (r *rule) matches(e *Event, reader *Reader) bool {
 	return reader.budget >= 0
 }
 
-func (r *Rules) add(kind accounts.PushKind, source accounts.PushRule) {
-	compiled := rule{actions: readActions(source.Actions)}
+// compileRule makes a rule ready; nil if it can never match.
+func compileRule(kind accounts.PushKind, source accounts.PushRule) *rule {
+	compiled := &rule{actions: readActions(source.Actions)}
 	switch kind {
 	case "content":
 		if source.Pattern == nil {
-			return
+			return nil
 		}
 		compiled.conditions = []condition{eventMatch("content.body", *source.Pattern)}
 	case "room":
@@ -97,18 +133,18 @@ func (r *Rules) add(kind accounts.PushKind, source accounts.PushRule) {
 	default:
 		var list []json.RawMessage
 		if len(source.Conditions) > 0 && json.Unmarshal(source.Conditions, &list) != nil {
-			return
+			return nil
 		}
 		for _, raw := range list {
-			c, needsName := compileCondition(raw)
+			c, personal := compileCondition(raw)
 			compiled.conditions = append(compiled.conditions, c)
-			r.needsName = r.needsName || needsName
+			compiled.personal = compiled.personal || personal
 		}
 	}
 	if source.Default && accounts.LegacyMention(source.ID) {
 		compiled.conditions = append([]condition{unsaid}, compiled.conditions...)
 	}
-	r.rules = append(r.rules, compiled)
+	return compiled
 }
 
 // readActions leaves out historical actions, which do nothing, and tweaks that

@@ -140,7 +140,7 @@ func TestConditions(t *testing.T) {
 		`{"kind":"event_match","key":"type","pattern":"*"},{"kind":"room_member_count","is":"1"}`: false,
 	} {
 		rules := ruleset(t, `{"override":[{"rule_id":"x","enabled":true,"conditions":[`+condition+`],"actions":["notify"]}]}`)
-		got := rules.Match(event(t, message, 5), &push.Reader{User: "@alice:hs.example", DisplayName: "al.CE"})
+		got := rules.Match(event(t, message, 5), &push.Reader{User: "@alice:hs.example", Name: push.NewName("al.CE")})
 		if got.Notify != want {
 			t.Errorf("%s: %v", condition, got.Notify)
 		}
@@ -150,12 +150,9 @@ func TestConditions(t *testing.T) {
 // A display name is text: its stars and question marks are themselves.
 func TestDisplayNameIsNoPattern(t *testing.T) {
 	rules := ruleset(t, `{"override":[{"rule_id":"x","enabled":true,"conditions":[{"kind":"contains_display_name"}],"actions":["notify"]}]}`)
-	if !rules.NeedsName() || push.Compile(predefined(t)).NeedsName() {
-		t.Error("whether rules need the display name")
-	}
 	for name, want := range map[string]bool{"*": false, "b?b": false, "bob": true, "": false} {
 		e := event(t, `{"sender":"@bob:hs.example","content":{"body":"hello bob"}}`, 2)
-		if got := rules.Match(e, &push.Reader{User: "@alice:hs.example", DisplayName: name}).Notify; got != want {
+		if got := rules.Match(e, &push.Reader{User: "@alice:hs.example", Name: push.NewName(name)}).Notify; got != want {
 			t.Errorf("%q: %v", name, got)
 		}
 	}

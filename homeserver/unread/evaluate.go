@@ -2,9 +2,9 @@ package unread
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/push"
@@ -21,8 +21,13 @@ type evaluation struct {
 	ctx  context.Context
 	step *step
 	now  int64 // Unix ms
-	// added is where the step has something to read for users.
-	added map[place]bool
+}
+
+// added reports whether the step has something to read for a user in a room.
+func (v *evaluation) added(at place) bool {
+	return slices.ContainsFunc(v.step.ops, func(o op) bool {
+		return o.notification != nil && o.user.nid == at.user && o.room == at.room
+	})
 }
 
 // A place is a user in a room.
@@ -68,7 +73,7 @@ func (v *evaluation) sender(e *storage.Event, users []resident) error {
 		if err != nil {
 			return err
 		}
-		return v.mark(op{user: resident{user, nid}, room: e.RoomNID, thread: wholeRoom, position: e.Position, invited: invited})
+		return v.mark(op{user: resident{id: user, nid: nid}, room: e.RoomNID, thread: wholeRoom, position: e.Position, invited: invited})
 	}
 	for _, u := range users {
 		if u.id == e.Sender {
@@ -100,7 +105,7 @@ func (v *evaluation) mark(o op) error {
 	v.mu.Lock()
 	unread := len(a.rooms[o.room]) > 0
 	v.mu.Unlock()
-	if unread || o.invited || v.added[place{o.user.nid, o.room}] {
+	if unread || o.invited || v.added(place{o.user.nid, o.room}) {
 		v.step.ops = append(v.step.ops, o)
 	}
 	return nil
@@ -125,7 +130,7 @@ func (v *evaluation) receipt(r storage.Receipt) error {
 			return err
 		}
 	}
-	return v.mark(op{user: resident{r.User, nid}, room: r.RoomNID, thread: in, position: r.Ordering})
+	return v.mark(op{user: resident{id: r.User, nid: nid}, room: r.RoomNID, thread: in, position: r.Ordering})
 }
 
 // mainThread is the thread of receipts for the main timeline.
@@ -139,6 +144,9 @@ func (v *evaluation) redaction(e *storage.Event) error {
 	}
 	if err == nil && target.RedactedBy == e.NID {
 		v.step.redacted = append(v.step.redacted, target.Position)
+		if target.Type == "m.room.member" {
+			v.members.Delete(e.RoomNID) // a name has gone
+		}
 	}
 	return err
 }
@@ -181,7 +189,7 @@ func (v *evaluation) invited(e *storage.Event) (*resident, error) {
 		return nil, nil
 	}
 	nid, err := v.Store.Users.NID(v.ctx, string(user))
-	return &resident{user, nid}, err
+	return &resident{user, nid, nameIn(e)}, err
 }
 
 // ready makes an event ready to be held against rules; nil if that cannot be.
@@ -223,13 +231,7 @@ func (v *evaluation) hold(event *push.Event, e *storage.Event, in thread, user r
 	if err != nil {
 		return err
 	}
-	reader := push.Reader{User: user.id}
-	if rules.NeedsName() {
-		if reader.DisplayName, err = v.displayName(e, user.id); err != nil {
-			return err
-		}
-	}
-	actions := rules.Match(event, &reader)
+	actions := rules.Match(event, &push.Reader{User: user.id, Name: user.name})
 	if !actions.Notify {
 		return nil
 	}
@@ -237,7 +239,6 @@ func (v *evaluation) hold(event *push.Event, e *storage.Event, in thread, user r
 	if err != nil || whom.Ignores(e.Sender) || invited && whom.Invite(e.Sender) != accounts.Welcome {
 		return err
 	}
-	v.added[place{user.nid, e.RoomNID}] = true
 	v.step.ops = append(v.step.ops, op{
 		user: user, room: e.RoomNID, thread: in, position: e.Position, uncounted: invited,
 		notification: &storage.Notification{
@@ -246,27 +247,6 @@ func (v *evaluation) hold(event *push.Event, e *storage.Event, in thread, user r
 		},
 	})
 	return nil
-}
-
-// displayName is a user's in the room of an event.
-func (v *evaluation) displayName(e *storage.Event, user matrix.UserID) (string, error) {
-	state, err := v.Rooms.At(v.ctx, e.RoomNID, e.Root)
-	if err != nil {
-		return "", err
-	}
-	member, err := state.Event(v.ctx, "m.room.member", string(user))
-	if member == nil || err != nil {
-		return "", err
-	}
-	var content struct {
-		DisplayName json.RawMessage `json:"displayname"`
-	}
-	var name string
-	// What is no text is no name.
-	if json.Unmarshal(member.Content, &content) == nil {
-		_ = json.Unmarshal(content.DisplayName, &name)
-	}
-	return name, nil
 }
 
 // maxTries is how often an event is tried that cannot be held against rules.
@@ -323,7 +303,7 @@ func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error
 	if err := s.read(ctx, after, upTo); err != nil {
 		return nil, err
 	}
-	v := &evaluation{Service: s, ctx: ctx, step: &step{upTo: s.page.upTo}, now: s.Now().UnixMilli(), added: map[place]bool{}}
+	v := &evaluation{Service: s, ctx: ctx, step: &step{upTo: s.page.upTo}, now: s.Now().UnixMilli()}
 	var receipts []storage.Receipt
 	if s.Notifier.LastReceipt() > after {
 		var err error

@@ -7,14 +7,29 @@ import (
 	"sync/atomic"
 
 	"trestle/homeserver/accounts"
+	"trestle/homeserver/push"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
 )
 
 // A resident is a user of this server who may be in a room.
 type resident struct {
-	id  matrix.UserID
-	nid int64
+	id   matrix.UserID
+	nid  int64
+	name *push.Name // in the room; nil for none, and where nobody looks at it
+}
+
+// nameIn is the display name that a member event gives.
+func nameIn(e *storage.Event) *push.Name {
+	var content struct {
+		DisplayName json.RawMessage `json:"displayname"`
+	}
+	var name string
+	// What is no text is no name.
+	if json.Unmarshal(e.Content, &content) == nil {
+		_ = json.Unmarshal(content.DisplayName, &name)
+	}
+	return push.NewName(name)
 }
 
 // residents is those in one room, as of the event that was looked at last.
@@ -49,7 +64,7 @@ func (s *Service) residentsAt(ctx context.Context, e *storage.Event) ([]resident
 		if err != nil {
 			return nil, err
 		}
-		without = append(without, resident{user, nid})
+		without = append(without, resident{user, nid, nameIn(e)})
 	}
 	s.members.Put(e.RoomNID, &residents{without})
 	return without, nil
@@ -69,19 +84,18 @@ func (s *Service) loadResidents(ctx context.Context, e *storage.Event) ([]reside
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, m := range members {
-		if m.Membership() == "join" {
-			names = append(names, *m.StateKey)
-		}
+	members = slices.DeleteFunc(members, func(m *storage.Event) bool { return m.Membership() != "join" })
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = *m.StateKey
 	}
 	nids, err := s.Store.Users.Lookup(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	found := new(residents)
-	for _, name := range names {
-		found.users = append(found.users, resident{matrix.UserID(name), nids[name]})
+	for _, m := range members {
+		found.users = append(found.users, resident{matrix.UserID(*m.StateKey), nids[*m.StateKey], nameIn(m)})
 	}
 	if s.changes.now() == before {
 		s.members.Put(e.RoomNID, found)
