@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// batchSize is how many events are read for one transaction, and
-	// persistEvery after how many without anything to store the place is noted.
-	batchSize    = 200
+	// leastBatch and maxBatch are the bounds of how many events are read for one
+	// transaction, and persistEvery is after how many without anything to store
+	// the place is noted.
+	leastBatch   = 10
+	maxBatch     = 200
 	persistEvery = 5000
 	// forgetBatch is how many documents are taken out at once.
 	forgetBatch = 500
@@ -161,12 +163,13 @@ func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err err
 	if s.cursor >= upTo {
 		return false, nil
 	}
-	events, err := s.Store.Events.Stream(ctx, s.cursor, upTo, batchSize)
+	batch := s.portion.Size()
+	events, err := s.Store.Events.Stream(ctx, s.cursor, upTo, batch)
 	if err != nil {
 		return false, err
 	}
 	end := upTo
-	if len(events) == batchSize {
+	if len(events) == batch {
 		end = events[len(events)-1].Position
 	}
 	documents, gone, err := s.read(ctx, events)
@@ -175,12 +178,15 @@ func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err err
 	}
 	s.unnoted += len(events)
 	if len(documents)+len(gone) > 0 || s.unnoted >= persistEvery {
+		var began time.Time
 		err := s.Store.DB.Update(ctx, func(tx *database.Tx) error {
+			began = time.Now()
 			return s.Store.Search.Advance(ctx, tx, documents, gone, end)
 		})
 		if err != nil {
 			return false, err
 		}
+		s.portion.Took(len(events), time.Since(began))
 		s.unnoted = 0
 	}
 	s.cursor = end

@@ -15,6 +15,7 @@ import (
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/homeserver/syncer"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
@@ -35,8 +36,9 @@ type Service struct {
 
 	mu      sync.Mutex // held while the reader takes a batch
 	known   bool
-	cursor  int64        // up to which events have been read
-	unnoted int          // events that were read since the cursor was stored
+	cursor  int64 // up to which events have been read
+	unnoted int   // events that were read since the cursor was stored
+	portion *database.Portion
 	done    atomic.Int64 // the cursor, for those who only look
 }
 
@@ -45,7 +47,7 @@ func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Service{Options: o}
+	return &Service{Options: o, portion: database.NewPortion(leastBatch, maxBatch)}
 }
 
 // Behind is how many positions of the stream the reader has not come to.

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// maxPending bounds the operations that wait to be stored, and maxStored
-	// those of one transaction, which others wait for.
-	maxPending = 20_000
-	maxStored  = 300
+	// maxPending bounds the operations that wait to be stored. leastStored and
+	// maxStored are the bounds of those of one transaction, which others wait for.
+	maxPending  = 20_000
+	leastStored = 25
+	maxStored   = 300
 	// pace is the shortest time between two transactions. The longest is so many
 	// times as long as one of them, more if others write at the same time: whoever
 	// sends shares the database with this.
@@ -248,7 +249,7 @@ func (s *Service) batch() []*step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size, n := 0, 0
-	for n < len(s.pending) && size < maxStored {
+	for limit := s.portion.Size(); n < len(s.pending) && size < limit; {
 		size += s.pending[n].weight()
 		n++
 	}

@@ -67,6 +67,7 @@ type Service struct {
 	failing  int64
 	failures int
 	page     page // what was read of the stream; of the same
+	portion  *database.Portion
 
 	// table is held for reading while counts are read of the database, and for
 	// writing while what is in memory and what is there do not fit together.
@@ -112,6 +113,7 @@ func New(o Options) *Service {
 	}
 	return &Service{
 		Options:     o,
+		portion:     database.NewPortion(leastStored, maxStored),
 		members:     lru.New[int64](keptResidents, func(r *residents) int { return 1 + len(r.users) }),
 		threads:     lru.New[matrix.EventID, thread](keptThreads, nil),
 		subscribers: lru.New[int64, map[int64]bool](keptSubscribers, nil),

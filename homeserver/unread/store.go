@@ -49,9 +49,11 @@ func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	pause = restAlone * time.Since(began)
+	took := time.Since(began)
+	s.portion.Took(w.size(), took)
+	pause = restAlone * took
 	if began.Sub(queued) > busyAfter {
-		pause = restBusy * time.Since(began)
+		pause = restBusy * took
 	}
 	w.settle(ctx)
 	return pause, nil
@@ -59,6 +61,13 @@ func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 
 // busyAfter is how long a transaction waits for its turn if others write, too.
 const busyAfter = time.Millisecond
+
+func (w *write) size() (n int) {
+	for _, st := range w.steps {
+		n += st.weight()
+	}
+	return n
+}
 
 func (w *write) add(st *step) {
 	w.upTo = st.upTo
