@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Options struct {
 	Senders  int           // people who talk at once, three at least
 	Idle     int           // clients that wait
 	Rooms    int           // of a large account; 0: none is measured
+	Only     []string      // of the steps; empty: all
 	Log      io.Writer     // of the server; nil: nowhere
 }
 
@@ -53,19 +55,39 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	}
 	defer func() { s.kill() }()
 	b := &run{ctx: ctx, options: o, server: s, service: service, client: newClient(s.url)}
-	for _, step := range []struct {
-		name string
-		do   func() error
-	}{
+	steps := []step{
 		// First what readers that catch up with a flood would disturb.
-		{"register", b.people}, {"latency", b.latency}, {"idle clients", b.idle}, {"sends", b.sends},
-		{"application service", b.delivery}, {"page", b.page}, {"start", b.restart}, {"large account", b.large},
-	} {
+		{"latency", b.latency}, {"waiting", b.idle}, {"sends", b.sends}, {"service", b.delivery},
+		{"page", b.page}, {"start", b.restart}, {"large", b.large},
+	}
+	if steps, err = chosen(steps, o.Only); err != nil {
+		return nil, err
+	}
+	for _, step := range append([]step{{"register", b.people}}, steps...) {
 		if err := step.do(); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	return b.figures, nil
+}
+
+// A step measures one or several figures.
+type step struct {
+	name string
+	do   func() error
+}
+
+// chosen is the steps with these names, or all of them.
+func chosen(steps []step, names []string) ([]step, error) {
+	for _, name := range names {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
+			return nil, fmt.Errorf("there is no %q to measure", name)
+		}
+	}
+	if len(names) == 0 {
+		return steps, nil
+	}
+	return slices.DeleteFunc(steps, func(s step) bool { return !slices.Contains(names, s.name) }), nil
 }
 
 // Table writes figures as Markdown.

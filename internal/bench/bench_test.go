@@ -30,3 +30,16 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 		}
 	})
 }
+
+// TestOnlySomeFigures measures what was asked for.
+func TestOnlySomeFigures(t *testing.T) {
+	o := bench.Options{Binary: testkit.Binary(t), Duration: 100 * time.Millisecond, Senders: 3, Only: []string{"page"}, Log: t.Output()}
+	figures, err := bench.Run(t.Context(), o)
+	if err != nil || len(figures) != 1 {
+		t.Errorf("%v, %v", figures, err)
+	}
+	o.Only = []string{"the weather"}
+	if _, err := bench.Run(t.Context(), o); err == nil {
+		t.Error("nonsense was measured")
+	}
+}
