@@ -9,7 +9,11 @@
 
 # gin without MessagePack, and end-to-end encryption in pure Go. Everything is
 # built with these, so that everything is in Go's cache once.
-export GOFLAGS := -tags=nomsgpack,goolm -buildvcs=false
+#
+# The race detector leaves out what has no goroutines and is mostly loops: SQLite,
+# which was translated from C and is several times slower with it, and bcrypt.
+UNRACED := modernc.org/sqlite/lib modernc.org/libc modernc.org/memory golang.org/x/crypto/blowfish
+export GOFLAGS := -tags=nomsgpack,goolm -buildvcs=false $(UNRACED:%=-gcflags=%=-race=false)
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
