@@ -21,6 +21,9 @@ type AccountConfig struct {
 	// IdentityProviders are where people can log in instead of here; [Routes]
 	// fills them in.
 	IdentityProviders []IdentityProvider
+	// ByOAuth reports whether a token came by OAuth, and so is renewed there
+	// and not by /refresh; nil: none did. [Routes] fills it in.
+	ByOAuth func(ctx context.Context, token string) (bool, error)
 }
 
 // A Contact is somebody who administers the server.

@@ -1,6 +1,7 @@
 package clientapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -89,6 +90,11 @@ type refreshResponse struct {
 }
 
 func (a *accountAPI) refresh(ctx context.Context, _ api.Caller, req *refreshRequest) (*refreshResponse, error) {
+	if a.config.ByOAuth != nil {
+		if foreign, err := a.config.ByOAuth(ctx, req.RefreshToken); foreign || err != nil {
+			return nil, cmp.Or(err, error(matrix.UnknownToken(false)))
+		}
+	}
 	login, err := a.accounts.Refresh(ctx, req.RefreshToken)
 	if err != nil {
 		return nil, err

@@ -159,6 +159,7 @@ func TestOAuth(t *testing.T) {
 			t.Errorf("the device: %s", list.body)
 		}
 		phone.sync()
+		phone.refused("POST", v3+"/refresh", map[string]any{"refresh_token": token.RefreshToken}, 401, "M_UNKNOWN_TOKEN")
 		next, err := a.refresh(token.RefreshToken)
 		if err != nil || next.AccessToken == token.AccessToken || next.RefreshToken == token.RefreshToken {
 			t.Fatalf("refresh: %+v, %v", next, err)

@@ -55,6 +55,9 @@ type Services struct {
 // Routes is the whole Client-Server API.
 func Routes(s Services) []api.Route {
 	s.Account.IdentityProviders = IdentityProviders(s.SSO)
+	if s.OAuth != nil {
+		s.Account.ByOAuth = s.OAuth.Issued
+	}
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, invites: s.Invites, forgot: s.Forgot}).routes(),

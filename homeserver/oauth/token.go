@@ -222,6 +222,12 @@ func (s *Service) sessionOf(ctx context.Context, token string) (*storage.OAuthSe
 	return s.options.Store.Session(ctx, user, device)
 }
 
+// Issued reports whether a token came by OAuth.
+func (s *Service) Issued(ctx context.Context, token string) (bool, error) {
+	session, err := s.sessionOf(ctx, token)
+	return session != nil, err
+}
+
 // Revoke ends the session of an access or a refresh token (RFC 7009). Whoever
 // has the token may do so: those who find leaked ones need not be its client.
 // Tokens of other logins are not this API's; they, and what is no token, count
