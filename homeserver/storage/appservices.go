@@ -13,9 +13,12 @@ import (
 // same application service.
 var ErrCursorMoved = errors.New("the cursor of the application service has moved")
 
-// AppServices holds the delivery to application services: a cursor for each,
-// and the transactions that they have not accepted yet.
-type AppServices struct{ db *database.DB }
+// AppServices holds the delivery to application services: a cursor for each, the
+// transactions that they have not accepted yet, and what operators have decided.
+type AppServices struct {
+	db      *database.DB
+	letters *database.IDs
+}
 
 var (
 	insertCursor = database.SQL(`
@@ -64,7 +67,7 @@ var (
 )
 
 // NewAppServices prepares the subject.
-func NewAppServices(db *database.DB) *AppServices { return &AppServices{db} }
+func NewAppServices(db *database.DB) *AppServices { return &AppServices{db, db.NewIDs("dead_letter")} }
 
 // Begin returns the cursor of a service. If there is none, it stores the given
 // one and returns that.
