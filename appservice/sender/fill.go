@@ -48,7 +48,7 @@ func (q *queue) fill(ctx context.Context) {
 // restart reads from storage what is frozen, and goes on behind the cursor.
 func (q *queue) restart(ctx context.Context) error {
 	q.mu.Lock()
-	acked := q.acked
+	acked, doubts := q.acked, q.doubts
 	known := appservice.Cursor{Service: q.id, Epoch: q.epoch, Position: q.saved, Number: q.number}
 	q.mu.Unlock()
 	cursor, err := q.service.opts.Store.Begin(ctx, known)
@@ -59,12 +59,15 @@ func (q *queue) restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read frozen transactions: %w", err)
 	}
+	if err := q.countLetters(ctx); err != nil {
+		return err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(waiting) > 0 && waiting[0].Number <= q.acked {
 		waiting = waiting[1:]
 	}
-	q.outbox = waiting
+	q.outbox, q.settled = waiting, doubts
 	q.epoch, q.number, q.saved = cursor.Epoch, cursor.Number, cursor.Position
 	q.pending, q.cutting, q.bytes = nil, 0, 0
 	q.live, q.scanned, q.interest = false, cursor.Position, nil
@@ -75,6 +78,9 @@ func (q *queue) restart(ctx context.Context) error {
 // freezeAll works until the context ends or something fails.
 func (q *queue) freezeAll(ctx context.Context) error {
 	for ctx.Err() == nil {
+		if q.doubted() {
+			return errDoubt
+		}
 		if err := q.scan(ctx); err != nil {
 			return err
 		}

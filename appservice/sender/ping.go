@@ -21,13 +21,9 @@ const maxPingBody = 4096
 // it at once. The errors are M_URL_NOT_SET, M_BAD_STATUS, M_CONNECTION_TIMEOUT
 // and M_CONNECTION_FAILED; M_NOT_FOUND if there is no such service.
 func (s *Service) Ping(ctx context.Context, id, transactionID string) (time.Duration, error) {
-	reg := s.opts.Registry.Load().ByID(id)
-	if reg == nil {
-		return 0, matrix.NotFound("There is no application service %q.", id)
-	}
-	q := s.queue(id)
-	if reg.URL == "" || q == nil {
-		return 0, matrix.NewError(http.StatusBadRequest, "M_URL_NOT_SET", "The registration of %s has no URL.", id)
+	q, err := s.operated(id)
+	if err != nil {
+		return 0, err
 	}
 	body := []byte("{}")
 	if transactionID != "" {

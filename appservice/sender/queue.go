@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -31,6 +32,9 @@ type queue struct {
 	frozen signal // there may be something to send
 	retry  signal // do not wait for the next attempt
 
+	turn     turn       // whoever has it may send a transaction, or take one away
+	counting sync.Mutex // one count of letters at a time
+
 	stop func() // ends both goroutines
 	done sync.WaitGroup
 
@@ -51,6 +55,13 @@ type queue struct {
 	acked    int64 // the newest delivered transaction
 	removed  int64 // the newest transaction gone from storage
 	stats    stats
+
+	paused   *appservice.Pause  // nil: it is not
+	skipping int                // operators who want to take the first transaction away
+	breakOff context.CancelFunc // ends the attempt under way
+	doubts   int                // how often storage may know more of the queue than this
+	settled  int                // how many of the doubts have been cleared
+	letters  int                // dead ones in storage
 }
 
 // A signal wakes one goroutine; signals do not add up.
@@ -64,6 +75,21 @@ func (s signal) send() {
 	default:
 	}
 }
+
+// A turn is had by one at a time; who waits for it gets it in order.
+type turn chan struct{}
+
+// take waits for the turn.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) leave() { <-t }
 
 // take accepts changes from the dispatcher, which has handed out everything up
 // to the position before. A live queue that is full becomes a lagging one.

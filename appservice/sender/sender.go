@@ -5,7 +5,8 @@
 // What a service is interested in reaches it at least once, in the order of the
 // stream, for the stream is its queue: a cursor for each service says how far
 // it has been frozen into transactions, and a transaction that has been frozen
-// is sent, with the same ID and the same bytes, until the service accepts it.
+// is sent, with the same ID and the same bytes, until the service accepts it, or
+// until an operator makes a dead letter of it. Nothing else ends it.
 package sender
 
 import (
@@ -19,8 +20,11 @@ import (
 	"trestle/registration"
 )
 
-// A Store keeps cursors and frozen transactions.
+// A Store keeps cursors and frozen transactions, and what operators decide.
 type Store interface {
+	Pauses
+	Letters
+
 	// Begin returns the cursor of a service. If there is none, it stores the
 	// given one and returns that.
 	Begin(ctx context.Context, c appservice.Cursor) (appservice.Cursor, error)
@@ -36,6 +40,34 @@ type Store interface {
 	Acknowledge(ctx context.Context, service string, acked int64) error
 	// Advance moves cursors forward, each unless its number has changed.
 	Advance(ctx context.Context, cursors []appservice.Cursor) error
+}
+
+// Pauses keeps which services are sent nothing.
+type Pauses interface {
+	Pause(ctx context.Context, p appservice.Pause) error
+	Resume(ctx context.Context, service string) error
+	// Paused is the pause of a service, or nil.
+	Paused(ctx context.Context, service string) (*appservice.Pause, error)
+}
+
+// Letters keeps dead letters.
+type Letters interface {
+	// Bury makes a dead letter of the transaction with a number, the first of
+	// the service that waits, and removes it and those before, all in one
+	// transaction of the database. It returns the letter's own number. It
+	// fails, and changes nothing, if there is no such transaction.
+	Bury(ctx context.Context, number int64, l appservice.DeadLetter) (int64, error)
+	// Letters returns letters of a service with numbers above after, in order,
+	// without their bodies.
+	Letters(ctx context.Context, service string, after int64, limit int) ([]appservice.DeadLetter, error)
+	// Letter is a letter with its body, or nil.
+	Letter(ctx context.Context, number int64) (*appservice.DeadLetter, error)
+	// CountLetters is how many letters a service has.
+	CountLetters(ctx context.Context, service string) (int, error)
+	// LetterFailed notes an attempt in vain.
+	LetterFailed(ctx context.Context, number int64, problem string, at int64) error
+	// RemoveLetter removes a letter and says whether it was there.
+	RemoveLetter(ctx context.Context, number int64) (bool, error)
 }
 
 // Options is what a Service needs, and how it behaves where the defaults do

@@ -46,7 +46,7 @@ type Service struct {
 
 	saving signal // cursors should be stored
 
-	reloading sync.Mutex
+	reloading sync.Mutex // one change of what is delivered to whom at a time
 	started   bool
 }
 
@@ -217,13 +217,17 @@ func (s *Service) Reload(ctx context.Context) error {
 func (s *Service) open(ctx context.Context, r *registration.Registration) error {
 	q := &queue{
 		id: r.ID, service: s, log: s.opts.Logger.With("appservice", r.ID),
-		filled: newSignal(), frozen: newSignal(), retry: newSignal(),
+		filled: newSignal(), frozen: newSignal(), retry: newSignal(), turn: make(turn, 1),
 		epoch: strings.ToLower(rand.Text()[:8]),
 	}
 	q.register(r)
 	q.saved = s.head.Load()
 	if err := q.restart(ctx); err != nil {
 		return err
+	}
+	var err error
+	if q.paused, err = s.opts.Store.Paused(ctx, r.ID); err != nil {
+		return fmt.Errorf("read whether it is paused: %w", err)
 	}
 	s.dispatch.mu.Lock()
 	s.dispatch.queues[r.ID] = q

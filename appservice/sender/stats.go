@@ -3,8 +3,6 @@ package sender
 import (
 	"math"
 	"time"
-
-	"trestle/appservice"
 )
 
 // rateSpan is the time over which the rate of delivery is averaged.
@@ -25,14 +23,16 @@ type stats struct {
 	rateAt time.Time
 }
 
-func (s *stats) delivered(f appservice.Frozen, begin, now time.Time) {
+func (s *stats) delivered(events int, begin, now time.Time) {
 	s.transactions++
-	s.events += uint64(f.Events)
-	s.attempts, s.nextAttempt = 0, time.Time{}
+	s.events += uint64(events)
 	s.lastSuccess, s.duration = now, now.Sub(begin)
-	s.rate = s.rateNow(now) + float64(f.Events)/rateSpan.Seconds()
+	s.rate = s.rateNow(now) + float64(events)/rateSpan.Seconds()
 	s.rateAt = now
 }
+
+// another is for when the first transaction is another one than before.
+func (s *stats) another() { s.attempts, s.nextAttempt = 0, time.Time{} }
 
 func (s *stats) failed(err error, now, next time.Time) {
 	s.failures++
@@ -77,9 +77,17 @@ type Status struct {
 	// Attempts is how often it was tried in vain.
 	Current     string
 	Attempts    int
-	NextAttempt time.Time // zero: now
+	NextAttempt time.Time // zero: now, or never while it is paused
 	LastError   string
 	LastErrorAt time.Time
+
+	// Paused says that an operator has ended the delivery for now.
+	Paused       bool
+	PausedReason string
+	PausedAt     time.Time
+	// DeadLetters is how many transactions operators have taken out of the queue
+	// that were neither sent again nor discarded.
+	DeadLetters int
 }
 
 // Backlog is how many events are known to wait.
@@ -94,7 +102,10 @@ func (q *queue) status(now time.Time, dispatched, head int64) Status {
 		Transactions: st.transactions, Events: st.events, Failures: st.failures,
 		Rate: st.rateNow(now), LastSuccess: st.lastSuccess, LastDuration: st.duration,
 		Attempts: st.attempts, NextAttempt: st.nextAttempt, LastError: st.lastError, LastErrorAt: st.lastErrorAt,
-		Frozen: len(q.outbox),
+		Frozen: len(q.outbox), DeadLetters: q.letters,
+	}
+	if p := q.paused; p != nil {
+		s.Paused, s.PausedReason, s.PausedAt, s.NextAttempt = true, p.Reason, time.UnixMilli(p.Since), time.Time{}
 	}
 	seen := q.scanned
 	if q.live {

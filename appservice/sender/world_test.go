@@ -244,10 +244,14 @@ type memory struct {
 	cursors map[string]appservice.Cursor
 	frozen  map[string][]appservice.Frozen
 	writes  int
+
+	pauses  map[string]appservice.Pause
+	letters []appservice.DeadLetter
+	last    int64 // number of a letter
 }
 
 func newMemory() *memory {
-	return &memory{cursors: map[string]appservice.Cursor{}, frozen: map[string][]appservice.Frozen{}}
+	return &memory{cursors: map[string]appservice.Cursor{}, frozen: map[string][]appservice.Frozen{}, pauses: map[string]appservice.Pause{}}
 }
 
 func (m *memory) Begin(_ context.Context, c appservice.Cursor) (appservice.Cursor, error) {

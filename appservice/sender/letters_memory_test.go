@@ -1,0 +1,101 @@
+package sender_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"trestle/appservice"
+)
+
+func (m *memory) Pause(_ context.Context, p appservice.Pause) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pauses[p.Service] = p
+	return nil
+}
+
+func (m *memory) Resume(_ context.Context, service string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pauses, service)
+	return nil
+}
+
+func (m *memory) Paused(_ context.Context, service string) (*appservice.Pause, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p, ok := m.pauses[service]; ok {
+		return &p, nil
+	}
+	return nil, nil
+}
+
+func (m *memory) Bury(ctx context.Context, number int64, l appservice.DeadLetter) (int64, error) {
+	m.mu.Lock()
+	i := slices.IndexFunc(m.frozen[l.Service], func(f appservice.Frozen) bool { return f.Number == number })
+	if i < 0 {
+		m.mu.Unlock()
+		return 0, errors.New("it does not wait")
+	}
+	f := m.frozen[l.Service][i]
+	m.last++
+	l.Number, l.Transaction, l.Position, l.Events, l.Oldest = m.last, f.ID, f.Position, f.Events, f.Oldest
+	l.Size, l.Body = len(f.Body), f.Body
+	m.letters = append(m.letters, l)
+	m.mu.Unlock()
+	return l.Number, m.Acknowledge(ctx, l.Service, number)
+}
+
+func (m *memory) Letters(_ context.Context, service string, after int64, limit int) ([]appservice.DeadLetter, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []appservice.DeadLetter
+	for _, l := range m.letters {
+		if l.Service == service && l.Number > after && len(list) < limit {
+			l.Body = nil
+			list = append(list, l)
+		}
+	}
+	return list, nil
+}
+
+// at is where a letter is.
+func (m *memory) at(number int64) int {
+	return slices.IndexFunc(m.letters, func(l appservice.DeadLetter) bool { return l.Number == number })
+}
+
+func (m *memory) Letter(_ context.Context, number int64) (*appservice.DeadLetter, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.at(number); i >= 0 {
+		l := m.letters[i]
+		return &l, nil
+	}
+	return nil, nil
+}
+
+func (m *memory) CountLetters(ctx context.Context, service string) (int, error) {
+	list, err := m.Letters(ctx, service, 0, 1<<30)
+	return len(list), err
+}
+
+func (m *memory) LetterFailed(_ context.Context, number int64, problem string, at int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.at(number); i >= 0 {
+		l := &m.letters[i]
+		l.Attempts, l.LastError, l.FailedAt = l.Attempts+1, problem, at
+	}
+	return nil
+}
+
+func (m *memory) RemoveLetter(_ context.Context, number int64) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.at(number)
+	if i >= 0 {
+		m.letters = slices.Delete(m.letters, i, i+1)
+	}
+	return i >= 0, nil
+}
