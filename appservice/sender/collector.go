@@ -37,6 +37,19 @@ func (s *Service) Collector() prometheus.Collector {
 		func(s *Status, _ time.Time) float64 { return float64(s.Attempts) })
 	add(gauge, "next_attempt_seconds", "Time until the next attempt.",
 		func(s *Status, now time.Time) float64 { return max(0, -seconds(s.NextAttempt, now)) })
+	add(gauge, "last_error_timestamp_seconds", "When an attempt last failed, or 0.",
+		func(s *Status, _ time.Time) float64 { return timestamp(s.LastErrorAt) })
+	add(gauge, "last_success_timestamp_seconds", "When a transaction was last delivered, or 0.",
+		func(s *Status, _ time.Time) float64 { return timestamp(s.LastSuccess) })
+	add(gauge, "paused", "1 if an operator has paused the delivery.",
+		func(s *Status, _ time.Time) float64 {
+			if s.Paused {
+				return 1
+			}
+			return 0
+		})
+	add(gauge, "dead_letters", "Transactions that operators have skipped, and neither replayed nor discarded.",
+		func(s *Status, _ time.Time) float64 { return float64(s.DeadLetters) })
 	add(gauge, "events_per_second", "Delivered events a second, of the last half minute.",
 		func(s *Status, _ time.Time) float64 { return s.Rate })
 	add(gauge, "last_request_seconds", "Duration of the last successful transaction.",
@@ -48,6 +61,13 @@ func (s *Service) Collector() prometheus.Collector {
 	add(counter, "failures_total", "Failed attempts.",
 		func(s *Status, _ time.Time) float64 { return float64(s.Failures) })
 	return c
+}
+
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func seconds(from, now time.Time) float64 {
