@@ -1,11 +1,13 @@
 // Package adminapi is the operator's API: the operations under /_synapse/admin
-// that scripts and consoles for homeservers know. docs/admin-api.md lists them.
+// that scripts and consoles for homeservers know, and under /_trestle/admin
+// those that only this server has. docs/admin-api.md lists them.
 package adminapi
 
 import (
 	"context"
 	"slices"
 
+	"trestle/appservice/sender"
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/media"
@@ -15,6 +17,7 @@ import (
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/sso"
 	"trestle/internal/matrix"
+	"trestle/registration"
 )
 
 // Services are what the API is a face of.
@@ -28,6 +31,9 @@ type Services struct {
 	Reports    *reports.Service
 	Pushers    *pushers.Service
 	SSO        *sso.Service
+
+	Registry *registration.Registry
+	Sender   *sender.Service
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
@@ -46,6 +52,7 @@ func Routes(s Services) []api.Route {
 		(&noticesAPI{s.Notices}).routes(),
 		(&reportsAPI{s.Reports, s.Rooms}).routes(),
 		(&pushersAPI{s.Accounts, s.Pushers}).routes(),
+		(&appservicesAPI{s.Registry, s.Sender}).routes(),
 	)
 }
 

@@ -1,0 +1,145 @@
+package adminapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"trestle/internal/config"
+	"trestle/internal/testkit"
+	"trestle/registration"
+)
+
+const own = "/_trestle/admin/v1"
+
+// withService runs a homeserver that has the service irc, for @irc_…, and one
+// without a URL.
+func withService(t *testing.T, url string) (*server, *testkit.FakeAS) {
+	t.Helper()
+	as := testkit.NewFakeAS(t, "")
+	reg := registration.Generate("irc", as.URL, "ircbot")
+	as.HSToken = reg.HSToken
+	users, err := registration.NewNamespace("@irc_.*:hs.example", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.Namespaces.Users = []registration.Namespace{users}
+	silent := registration.Generate("silent", "", "silent")
+	return newServer(t, url, func(cfg *config.Config) {
+		cfg.AppServices = []string{t.TempDir()}
+		for _, r := range []*registration.Registration{reg, silent} {
+			if err := r.Write(filepath.Join(cfg.AppServices[0], r.ID+".yaml")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}), as
+}
+
+// invites makes events that concern the service.
+func (p *person) invites(n int) {
+	p.t.Helper()
+	room := p.room("private_chat", "x")
+	for i := range n {
+		p.must("POST", v3+"/rooms/"+room+"/invite", map[string]string{"user_id": fmt.Sprintf("@irc_%d:hs.example", i)})
+	}
+}
+
+func TestAppServices(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s, as := withService(t, url)
+		var status atomic.Int64
+		status.Store(http.StatusTeapot)
+		as.Answer = func(testkit.Attempt) int { return int(status.Load()) }
+		as.Query = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }
+		root, alice := s.admin(), s.person("alice")
+		const irc = own + "/appservices/irc"
+		list, _ := root.must("GET", own+"/appservices", nil).at("appservices").([]any)
+		if len(list) != 2 {
+			t.Errorf("the services are %v", list)
+		}
+		root.refused("GET", irc+"/transaction", nil, 404, "M_NOT_FOUND")
+		alice.invites(1)
+		shown := root.until(irc, func(r reply) bool { return r.at("attempts") != 0.0 })
+		if shown.text("sender") != "@ircbot:hs.example" || shown.at("backlog") != 1.0 || !strings.Contains(shown.text("last_error"), "418") ||
+			shown.at("next_attempt_ts") == nil || shown.at("oldest_ts") == nil || shown.at("paused_ts") != nil {
+			t.Error(shown.body)
+		}
+		head := root.must("GET", irc+"/transaction", nil)
+		id := head.text("transaction_id")
+		if id == "" || id != shown.text("transaction_id") || !strings.Contains(head.text("body"), `"state_key":"@irc_0:hs.example"`) {
+			t.Error(head.body)
+		}
+		root.must("POST", irc+"/pause", map[string]string{"reason": "a stone"})
+		if r := root.must("GET", irc, nil); r.at("paused") != true || r.text("paused_reason") != "a stone" || r.at("paused_ts") == nil {
+			t.Error(r.body)
+		}
+		root.refused("POST", irc+"/retry", nil, 409, "M_UNKNOWN")
+		root.must("POST", irc+"/ping", nil)
+		root.refused("POST", irc+"/skip", map[string]string{}, 400, "M_MISSING_PARAM")
+		root.refused("POST", irc+"/skip", map[string]string{"transaction_id": "x"}, 409, "M_UNKNOWN")
+		root.must("POST", irc+"/skip", map[string]string{"transaction_id": id, "reason": "it chokes"})
+		root.must("POST", irc+"/resume", nil)
+		letters := root.must("GET", irc+"/dead_letters?limit=1", nil)
+		number := letterOf(t, letters)
+		at := fmt.Sprintf("%s/dead_letters/%.0f", own, number)
+		if r := root.must("GET", irc+"/dead_letters?from="+fmt.Sprint(letters.at("next_token")), nil); !strings.Contains(r.body, `"dead_letters":[]`) {
+			t.Error(r.body)
+		}
+		l := root.must("GET", at, nil)
+		if l.text("body") != head.text("body") || l.text("reason") != "it chokes" || l.text("skipped_by") != root.user || l.text("appservice") != "irc" {
+			t.Error(l.body)
+		}
+		root.refused("POST", at+"/replay", nil, 502, "M_BAD_STATUS")
+		status.Store(http.StatusOK)
+		root.must("POST", irc+"/retry", nil)
+		root.must("POST", at+"/replay", nil)
+		root.refused("GET", at, nil, 404, "M_NOT_FOUND")
+		root.refused("DELETE", at, nil, 404, "M_NOT_FOUND")
+		if r := root.must("GET", irc, nil); r.at("dead_letters") != 0.0 || r.at("delivered_events") != 1.0 || r.at("backlog") != 0.0 {
+			t.Error(r.body)
+		}
+		as.Until(t, 1) // and each repeat had the same bytes
+	})
+}
+
+// letterOf is the number of the one letter in a list.
+func letterOf(t *testing.T, r reply) float64 {
+	t.Helper()
+	list, _ := r.at("dead_letters").([]any)
+	if len(list) != 1 {
+		t.Fatalf("the letters are %s", r.body)
+	}
+	l, _ := list[0].(map[string]any)
+	number, _ := l["number"].(float64)
+	return number
+}
+
+func TestAppServicesAreForAdministrators(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s, _ := withService(t, url)
+		root, alice, nobody := s.admin(), s.person("alice"), &person{server: s}
+		for operation, code := range map[string]string{
+			"GET /appservices": "", "GET /appservices/%s": "M_NOT_FOUND", "GET /appservices/%s/transaction": "M_NOT_FOUND", "POST /appservices/%s/pause": "M_NOT_FOUND",
+			"POST /appservices/%s/resume": "M_NOT_FOUND", "POST /appservices/%s/retry": "M_NOT_FOUND", "POST /appservices/%s/ping": "M_NOT_FOUND",
+			"POST /appservices/%s/skip": "M_NOT_FOUND", "GET /appservices/%s/dead_letters": "", "GET /dead_letters/1": "M_NOT_FOUND",
+			"POST /dead_letters/1/replay": "M_NOT_FOUND", "DELETE /dead_letters/1": "M_NOT_FOUND", "GET /dead_letters/x": "M_INVALID_PARAM",
+		} {
+			method, path, _ := strings.Cut(operation, " ")
+			path = own + strings.ReplaceAll(path, "%s", "none")
+			var body any
+			if method == "POST" {
+				body = map[string]string{"transaction_id": "x"}
+			}
+			alice.refused(method, path, body, 403, "M_FORBIDDEN")
+			nobody.refused(method, path, body, 401, "M_MISSING_TOKEN")
+			if r := root.do(method, path, body); r.text("errcode") != code {
+				t.Errorf("%s: %d %s", operation, r.status, r.body)
+			}
+		}
+		root.refused("POST", own+"/appservices/silent/pause", nil, 400, "M_URL_NOT_SET")
+		root.refused("POST", own+"/appservices/irc/pause", map[string]string{"reason": strings.Repeat("x", 1001)}, 400, "M_INVALID_PARAM")
+	})
+}
