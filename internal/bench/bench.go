@@ -57,7 +57,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	b := &run{ctx: ctx, options: o, server: s, service: service, client: newClient(s.url)}
 	steps := []step{
 		// First what readers that catch up with a flood would disturb.
-		{"latency", b.latency}, {"waiting", b.idle}, {"sends", b.sends}, {"service", b.delivery},
+		{"latency", b.latency}, {"waiting", b.idle}, {"sends", b.sends}, {"service", b.delivery}, {"crowd", b.crowd},
 		{"page", b.page}, {"start", b.restart}, {"large", b.large},
 	}
 	if steps, err = chosen(steps, o.Only); err != nil {

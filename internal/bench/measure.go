@@ -182,11 +182,21 @@ func (b *run) delivery() error {
 	}
 	before := b.service.events
 	b.service.mu.Unlock()
+	stop, err := b.server.watchMemory()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := b.mark("mark-after"); err != nil {
 		return err
 	}
-	b.figure("application service, events/s while catching up", "%.0f", float64(b.service.seen()-before)/time.Since(begin).Seconds())
+	took, events := time.Since(begin), b.service.seen()-before
+	more, err := stop()
+	if err != nil {
+		return err
+	}
+	b.figure("application service, events/s while catching up", "%.0f (%d events)", float64(events)/took.Seconds(), events)
+	b.figure("growth of the process meanwhile", "%.1f MB", float64(more)/1e6)
 	return nil
 }
 
