@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -80,12 +81,19 @@ type form struct {
 	DeviceLists      bool       `yaml:"org.matrix.msc3202,omitempty"`
 	DeviceManagement bool       `yaml:"io.element.msc4190,omitempty"`
 	QueryToken       QueryToken `yaml:"trestle.query_token,omitempty"`
+	Previous         *formOld   `yaml:"trestle.previous_tokens,omitempty"`
 	Protocols        []string   `yaml:"protocols,omitempty"`
 	Namespaces       struct {
 		Users   []formSpace `yaml:"users"`
 		Aliases []formSpace `yaml:"aliases"`
 		Rooms   []formSpace `yaml:"rooms"`
 	} `yaml:"namespaces"`
+}
+
+type formOld struct {
+	ASToken string `yaml:"as_token,omitempty"`
+	HSToken string `yaml:"hs_token,omitempty"`
+	Until   string `yaml:"until"`
 }
 
 type formSpace struct {
@@ -106,6 +114,9 @@ func (r *Registration) Marshal() ([]byte, error) {
 	}
 	if r.QueryToken != QueryTokenAuto {
 		f.QueryToken = r.QueryToken
+	}
+	if old := r.Previous; !old.Until.IsZero() {
+		f.Previous = &formOld{old.ASToken, old.HSToken, old.Until.Format(time.RFC3339)}
 	}
 	f.Namespaces.Users = formSpaces(r.Namespaces.Users)
 	f.Namespaces.Aliases = formSpaces(r.Namespaces.Aliases)
@@ -135,6 +146,11 @@ func (r *Registration) Write(path string) error {
 	if err != nil {
 		return err
 	}
+	return WriteFile(path, data)
+}
+
+// WriteFile writes a file whole and at once, for its owner alone.
+func WriteFile(path string, data []byte) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), ".registration-*")
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp/syntax"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -31,6 +32,7 @@ func (p *parser) registration(root *yaml.Node) {
 		"org.matrix.msc3202":  func(n *yaml.Node) { p.boolean(n, "org.matrix.msc3202", &r.DeviceLists) },
 		"io.element.msc4190":  func(n *yaml.Node) { p.boolean(n, "io.element.msc4190", &r.DeviceManagement) },
 		"trestle.query_token": p.queryToken,
+		keyPrevious:           p.previous,
 	}, "id", "url", "as_token", "hs_token", "sender_localpart", "namespaces")
 	if r.ASToken != "" && r.ASToken == r.HSToken {
 		p.warn(root.Line, "as_token and hs_token are the same; whoever learns one can play both roles.")
@@ -132,6 +134,32 @@ func (p *parser) queryToken(n *yaml.Node) {
 	default:
 		p.fail(n.Line, `"trestle.query_token" must be auto, always or never.`)
 	}
+}
+
+// keyPrevious holds the tokens from before a rotation.
+const keyPrevious = "trestle.previous_tokens"
+
+func (p *parser) previous(n *yaml.Node) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		p.fail(n.Line, "%q must be a mapping with the keys as_token, hs_token and until.", keyPrevious)
+		return
+	}
+	old := &p.reg.Previous
+	p.fields(n, `"`+keyPrevious+`"`, map[string]func(*yaml.Node){
+		"as_token": func(n *yaml.Node) { p.checked(n, "as_token", &old.ASToken, checkToken) },
+		"hs_token": func(n *yaml.Node) { p.checked(n, "hs_token", &old.HSToken, checkToken) },
+		"until": func(n *yaml.Node) {
+			until, err := time.Parse(time.RFC3339, n.Value)
+			if n.Kind != yaml.ScalarNode || err != nil {
+				p.fail(n.Line, `"until" must be a time, as in 2026-01-31T12:00:00Z.`)
+				return
+			}
+			old.Until = until.UTC()
+		},
+	}, "until")
 }
 
 func (p *parser) protocols(n *yaml.Node) {

@@ -7,6 +7,7 @@ package registration
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"trestle/internal/matrix"
 )
@@ -29,10 +30,21 @@ type Registration struct {
 	DeviceManagement bool // io.element.msc4190
 
 	QueryToken QueryToken // trestle.query_token
+	Previous   Previous   // trestle.previous_tokens
 
 	File     string    // where it was read, or empty
 	Warnings []Problem // what is odd, but no reason to refuse the file
 }
+
+// Previous are the tokens that a service had before they were changed, and until
+// when they are good. Empty ones were not changed.
+type Previous struct {
+	ASToken, HSToken string
+	Until            time.Time
+}
+
+// Good reports whether the tokens are still to be honoured.
+func (p Previous) Good(now time.Time) bool { return now.Before(p.Until) }
 
 // Namespaces are the names that a service is interested in.
 type Namespaces struct {

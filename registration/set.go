@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"trestle/internal/matrix"
 )
@@ -17,6 +18,7 @@ type Set struct {
 	all     []*Registration
 	byID    map[string]*Registration
 	byToken map[[sha256.Size]byte]*Registration
+	former  map[[sha256.Size]byte]*Registration // by the as_token from before a rotation
 	senders map[matrix.UserID]*Registration
 	users   *index
 	aliases *index
@@ -31,6 +33,7 @@ func NewSet(server matrix.ServerName, regs ...*Registration) (*Set, error) {
 		all:     slices.Clone(regs),
 		byID:    map[string]*Registration{},
 		byToken: map[[sha256.Size]byte]*Registration{},
+		former:  map[[sha256.Size]byte]*Registration{},
 		senders: map[matrix.UserID]*Registration{},
 	}
 	var problems []error
@@ -52,6 +55,14 @@ func NewSet(server matrix.ServerName, regs ...*Registration) (*Set, error) {
 			fail(r, "The sender_localpart of %q makes no user ID: %s.", r.ID, err)
 		}
 		s.byID[r.ID], s.byToken[token], s.senders[sender] = r, r, r
+		if r.Previous.ASToken != "" {
+			s.former[sha256.Sum256([]byte(r.Previous.ASToken))] = r
+		}
+	}
+	for token, r := range s.former {
+		if other := s.byToken[token]; other != nil && other != r {
+			fail(other, "The as_token of %q was the as_token of %s, which may still use it.", other.ID, r.name())
+		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -102,6 +113,18 @@ func (s *Set) ByToken(token string) *Registration {
 		return nil
 	}
 	return s.byToken[sha256.Sum256([]byte(token))]
+}
+
+// Holder returns the registration with this as_token, or with it before a
+// rotation if that is good at the time. nil: there is none.
+func (s *Set) Holder(token string, now time.Time) *Registration {
+	if r := s.ByToken(token); r != nil || token == "" {
+		return r
+	}
+	if r := s.former[sha256.Sum256([]byte(token))]; r != nil && r.Previous.Good(now) {
+		return r
+	}
+	return nil
 }
 
 // UserWatchers returns the services that are interested in the user: those

@@ -47,7 +47,7 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 	found, epoch, ok := s.tokens.get(hash)
 	if !ok {
 		set := s.options.AppServices.Load()
-		if service := set.ByToken(c.Token); service != nil {
+		if service := set.Holder(c.Token, s.options.Now()); service != nil {
 			return s.assert(ctx, set, service, c)
 		}
 		var err error
@@ -180,7 +180,7 @@ func (s *Service) AppService(token string) (*registration.Registration, error) {
 	if token == "" {
 		return nil, matrix.MissingToken()
 	}
-	service := s.options.AppServices.Load().ByToken(token)
+	service := s.options.AppServices.Load().Holder(token, s.options.Now())
 	if service == nil {
 		return nil, matrix.UnknownToken(false)
 	}
