@@ -32,6 +32,7 @@ const (
 type link struct {
 	base       string
 	hsToken    string
+	previous   registration.Previous // its HSToken is tried where the newer one is refused
 	queryToken registration.QueryToken
 	agent      string
 	events     http.RoundTripper
@@ -41,10 +42,11 @@ type link struct {
 	// is believed.
 	legacyPaths atomic.Int64
 	tokenInURL  atomic.Int64
+	oldToken    atomic.Int64
 }
 
 func newLink(opts Options, reg *registration.Registration) *link {
-	l := &link{base: reg.URL, hsToken: reg.HSToken, queryToken: reg.QueryToken, agent: opts.UserAgent}
+	l := &link{base: reg.URL, hsToken: reg.HSToken, previous: reg.Previous, queryToken: reg.QueryToken, agent: opts.UserAgent}
 	if opts.Transport != nil {
 		l.events = opts.Transport(reg)
 		l.queries = l.events
@@ -136,12 +138,43 @@ func (l *link) do(ctx context.Context, r request) (answer, error) {
 	return other, nil
 }
 
+// authorized makes the request with the token that the service knows. After a
+// rotation that is the one from before until the service has read its own file
+// again.
 func (l *link) authorized(ctx context.Context, r request, legacy, inURL bool) (answer, error) {
-	a, err := l.once(ctx, r, legacy, inURL)
+	now := time.Now()
+	if l.previous.HSToken == "" || !l.previous.Good(now) {
+		return l.located(ctx, r, l.hsToken, legacy, inURL)
+	}
+	first, second := l.hsToken, l.previous.HSToken
+	old := l.oldToken.Load() > now.UnixMilli()
+	if old {
+		first, second = second, first
+	}
+	a, err := l.located(ctx, r, first, legacy, inURL)
+	if err != nil || !a.unauthorized() {
+		return a, err
+	}
+	again, err := l.located(ctx, r, second, legacy, inURL)
+	if err != nil || again.unauthorized() {
+		return a, nil
+	}
+	if old {
+		l.oldToken.Store(0)
+	} else {
+		l.oldToken.Store(l.previous.Until.UnixMilli())
+	}
+	return again, nil
+}
+
+// located makes the request with the token in the header and, if the service
+// looks for it there, in the URL as well.
+func (l *link) located(ctx context.Context, r request, token string, legacy, inURL bool) (answer, error) {
+	a, err := l.once(ctx, r, token, legacy, inURL)
 	if err != nil || inURL || !a.unauthorized() || l.queryToken != registration.QueryTokenAuto {
 		return a, err
 	}
-	again, err := l.once(ctx, r, legacy, true)
+	again, err := l.once(ctx, r, token, legacy, true)
 	if err != nil || again.unauthorized() {
 		return a, nil
 	}
@@ -151,7 +184,7 @@ func (l *link) authorized(ctx context.Context, r request, legacy, inURL bool) (a
 
 // once makes one HTTP request and reads a bounded part of its answer. Redirects
 // are not followed: the service is where its registration says.
-func (l *link) once(ctx context.Context, r request, legacy, inURL bool) (answer, error) {
+func (l *link) once(ctx context.Context, r request, token string, legacy, inURL bool) (answer, error) {
 	path := r.path.Stable
 	if legacy {
 		path = r.path.Legacy
@@ -163,7 +196,7 @@ func (l *link) once(ctx context.Context, r request, legacy, inURL bool) (answer,
 		}
 	}
 	if inURL {
-		query.Set("access_token", l.hsToken)
+		query.Set("access_token", token)
 	}
 	target := l.base + path
 	if len(query) > 0 {
@@ -173,7 +206,7 @@ func (l *link) once(ctx context.Context, r request, legacy, inURL bool) (answer,
 	if err != nil {
 		return answer{}, fmt.Errorf("the request cannot be made")
 	}
-	req.Header.Set("Authorization", "Bearer "+l.hsToken)
+	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", l.agent)
 	if r.method != http.MethodGet {
 		req.Header.Set("Content-Type", "application/json")

@@ -189,7 +189,7 @@ func (q *queue) register(reg *registration.Registration) {
 	q.mu.Lock()
 	old := q.reg
 	q.reg = reg
-	if old == nil || old.URL != reg.URL || old.HSToken != reg.HSToken || old.QueryToken != reg.QueryToken {
+	if old == nil || old.URL != reg.URL || old.HSToken != reg.HSToken || old.Previous != reg.Previous || old.QueryToken != reg.QueryToken {
 		if q.link != nil {
 			q.link.close()
 		}
