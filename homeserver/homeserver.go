@@ -26,6 +26,7 @@ import (
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/oauth"
 	"trestle/homeserver/pushers"
+	"trestle/homeserver/registrar"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
@@ -51,6 +52,9 @@ type Server struct {
 	store    *storage.Store
 	registry *registration.Registry
 	watch    *watch
+
+	registrar *registrar.Service
+
 	notifier *notifier.Notifier
 	accounts *accounts.Service
 	mailer   *mail.Relay      // nil: no mails are sent
@@ -119,12 +123,12 @@ func (s *Server) openStorage(ctx context.Context) error {
 
 // connect makes the services, from the lowest up.
 func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
-	set, err := loadRegistrations(s.cfg)
+	set, err := registrar.Load(s.cfg.ServerName, s.cfg.AppServices)
 	if err != nil {
 		return err
 	}
 	s.registry = registration.NewRegistry(set)
-	s.watch = newWatch(s.cfg.AppServices)
+	s.watch, s.registrar = newWatch(s.cfg.AppServices), s.newRegistrar()
 	position, err := s.store.Position(ctx)
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type Operator struct {
 	base  string
 	http  *http.Client
 	close func()
+	alone bool
 }
 
 // NewOperator reads the server's signing key: whoever can do that may do
@@ -66,6 +67,8 @@ func NewOperator(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Op
 	if err != nil {
 		return nil, err
 	}
+	server.registrar.Offline(cfg.AppServices)
+	o.alone = true
 	o.http, o.close = &http.Client{Transport: inProcess{server.Handler()}}, server.Close
 	return o, nil
 }
@@ -138,6 +141,9 @@ func (w *captured) WriteHeader(status int) { w.status = status }
 
 // Write implements http.ResponseWriter.
 func (w *captured) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// Alone reports whether no server runs.
+func (o *Operator) Alone() bool { return o.alone }
 
 // Close ends what NewOperator began.
 func (o *Operator) Close() { o.close() }

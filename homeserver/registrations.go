@@ -2,32 +2,24 @@ package homeserver
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
-	"slices"
+	"syscall"
 	"time"
 
-	"trestle/internal/config"
-	"trestle/registration"
+	"trestle/homeserver/registrar"
+	"trestle/homeserver/storage"
 )
 
-// loadRegistrations reads the registrations of all application services.
-func loadRegistrations(cfg *config.Config) (*registration.Set, error) {
-	var all []*registration.Registration
-	for _, folder := range cfg.AppServices {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return nil, err
-		}
-		regs, err := registration.LoadDir(folder)
-		if err != nil {
-			return nil, err
-		}
-		all = slices.Concat(all, regs)
-	}
-	return registration.NewSet(cfg.ServerName, all...)
+// newRegistrar makes what looks after registrations.
+func (s *Server) newRegistrar() *registrar.Service {
+	return registrar.New(registrar.Options{
+		ServerName: s.cfg.ServerName, Folders: s.cfg.AppServices, Registry: s.registry, Names: storage.NewNames(s.db),
+		InForce: s.registrationsChanged, Log: s.log,
+	})
 }
 
 // A watch tells when registration files come, go or change.
@@ -82,13 +74,36 @@ func (s *Server) followRegistrations(ctx context.Context) error {
 
 // ReloadRegistrations reads all registrations again and goes on with them.
 func (s *Server) ReloadRegistrations(ctx context.Context) error {
-	set, err := loadRegistrations(s.cfg)
-	if err != nil {
-		return fmt.Errorf("the registrations stay as they were: %w", err)
-	}
-	s.registry.Store(set)
+	_, err := s.registrar.Reload(ctx)
+	return err
+}
+
+// registrationsChanged goes on with another set.
+func (s *Server) registrationsChanged(ctx context.Context) error {
 	s.unread.Ghosts()
 	s.asides.unsure(s.notifier.Position())
-	s.log.InfoContext(ctx, "registrations read again", "appservices", len(set.All()))
 	return s.sender.Reload(ctx)
+}
+
+// hangups returns the task of reading registrations again at each SIGHUP,
+// whether files look changed or not. The signal is caught from now on.
+func (s *Server) hangups() func(context.Context) error {
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, syscall.SIGHUP)
+	return func(ctx context.Context) error {
+		defer signal.Stop(received)
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-received:
+			}
+			changes, err := s.registrar.Reload(ctx)
+			if err != nil {
+				s.log.ErrorContext(ctx, "registrations are refused", "err", err)
+				continue
+			}
+			s.log.InfoContext(ctx, "registrations read again", "appservices", len(s.registry.Load().All()), "changes", len(changes))
+		}
+	}
 }

@@ -61,7 +61,7 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	if s.cfg.Metrics.Enabled && s.cfg.Metrics.Listen != "" {
 		tasks = append(tasks, s.serveMetrics)
 	}
-	tasks = append(tasks, s.jobs, s.ephemeral.Run, s.search.Run, func(ctx context.Context) error {
+	tasks = append(tasks, s.jobs, s.hangups(), s.ephemeral.Run, s.search.Run, func(ctx context.Context) error {
 		select {
 		case err := <-s.lost:
 			return fmt.Errorf("the lock on the database is lost: %w", err)

@@ -13,6 +13,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
 	"trestle/homeserver/pushers"
+	"trestle/homeserver/registrar"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/sso"
@@ -32,8 +33,9 @@ type Services struct {
 	Pushers    *pushers.Service
 	SSO        *sso.Service
 
-	Registry *registration.Registry
-	Sender   *sender.Service
+	Registry  *registration.Registry
+	Sender    *sender.Service
+	Registrar *registrar.Service
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
@@ -53,6 +55,7 @@ func Routes(s Services) []api.Route {
 		(&reportsAPI{s.Reports, s.Rooms}).routes(),
 		(&pushersAPI{s.Accounts, s.Pushers}).routes(),
 		(&appservicesAPI{s.Registry, s.Sender}).routes(),
+		(&registrationsAPI{s.Registrar}).routes(),
 	)
 }
 

@@ -88,6 +88,7 @@ var services = []string{
 	"homeserver/unread",
 	"homeserver/unread", "homeserver/pushers",
 	"homeserver/unread", "homeserver/sso",
+	"homeserver/registrar",
 }
 
 var rules = []rule{
