@@ -32,6 +32,8 @@ type Operator interface {
 	// Do makes a request with a body, or nil, and decodes the answer into
 	// something, or nil.
 	Do(ctx context.Context, method, path string, body, into any) error
+	// Alone reports whether no server runs.
+	Alone() bool
 	Close()
 }
 
@@ -58,7 +60,7 @@ func newRoot(c commands) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.room(), c.token(), c.report(), c.bridge(), c.bench(), c.version())
+	root.AddCommand(c.serve(), c.initCommand(), c.checkConfig(), c.user(), c.room(), c.token(), c.report(), c.appservice(), c.bridge(), c.bench(), c.version())
 	return root
 }
 

@@ -25,8 +25,8 @@ func (a *registrationsAPI) routes() []api.Route {
 		api.Endpoint("POST", appservicesPath, api.Admin, a.add),
 		api.Endpoint("POST", appservicesPath+"/check", api.Admin, a.check),
 		api.Endpoint("POST", appservicesPath+"/reload", api.Admin, a.reload),
-		api.Endpoint("POST", appservicesPath+"/{id}/rotate_token", api.Admin, a.rotate),
-		api.Endpoint("DELETE", appservicesPath+"/{id}", api.Admin, a.remove),
+		api.Endpoint("POST", appservicesPath+"/{appserviceId}/rotate_token", api.Admin, a.rotate),
+		api.Endpoint("DELETE", appservicesPath+"/{appserviceId}", api.Admin, a.remove),
 	}
 }
 
@@ -76,7 +76,7 @@ func (a *registrationsAPI) reload(ctx context.Context, _ api.Caller, _ *struct{}
 }
 
 type rotateRequest struct {
-	ID      string `path:"id"`
+	ID      string `path:"appserviceId"`
 	GraceMS *int64 `json:"grace_ms"`
 	HSToken bool   `json:"hs_token"`
 }
@@ -109,7 +109,7 @@ func (a *registrationsAPI) rotate(ctx context.Context, _ api.Caller, req *rotate
 }
 
 type removeRequest struct {
-	ID string `path:"id"`
+	ID string `path:"appserviceId"`
 }
 
 type removeResponse struct {

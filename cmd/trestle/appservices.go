@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"trestle/registration"
+)
+
+// adminOwn is the operator's API that only Trestle has.
+const adminOwn = "/_trestle/admin/v1"
+
+func (c commands) appservice() *cobra.Command {
+	cmd := &cobra.Command{Use: "appservice", Short: "Manage application services and their registrations"}
+	cmd.AddCommand(
+		c.appserviceList(), c.appserviceShow(), c.appserviceCheck(), c.appserviceGenerate(), c.appserviceAdd(), c.appserviceRemove(), c.appserviceRotate(),
+		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceReplay(), c.appserviceDiscard(),
+		c.appservicePost("resume ID", "Go on with the delivery to a service that was paused", "/resume", "%s is delivered to again."),
+		c.appservicePost("retry ID", "Try at once what waits for the next attempt", "/retry", "%s is tried at once."),
+		c.appservicePing(),
+	)
+	return cmd
+}
+
+// A deliveryStatus is an application service as the operator's API has it.
+type deliveryStatus struct {
+	ID           string  `json:"id"`
+	URL          string  `json:"url"`
+	Sender       string  `json:"sender"`
+	Behind       int64   `json:"behind"`
+	Backlog      int     `json:"backlog"`
+	Oldest       int64   `json:"oldest_ts"`
+	Transactions uint64  `json:"delivered_transactions"`
+	Events       uint64  `json:"delivered_events"`
+	Failures     uint64  `json:"failed_attempts"`
+	Rate         float64 `json:"events_per_second"`
+	LastSuccess  int64   `json:"last_success_ts"`
+	Transaction  string  `json:"transaction_id"`
+	Attempts     int     `json:"attempts"`
+	NextAttempt  int64   `json:"next_attempt_ts"`
+	LastError    string  `json:"last_error"`
+	LastErrorAt  int64   `json:"last_error_ts"`
+	Paused       bool    `json:"paused"`
+	PausedReason string  `json:"paused_reason"`
+	PausedAt     int64   `json:"paused_ts"`
+	DeadLetters  int     `json:"dead_letters"`
+}
+
+// state is how the delivery stands, in a few words.
+func (d deliveryStatus) state() string {
+	switch {
+	case d.URL == "":
+		return "silent"
+	case d.Paused:
+		return "paused"
+	case d.Attempts > 0:
+		return fmt.Sprintf("failing, %d %s", d.Attempts, plural(d.Attempts, "attempt"))
+	case d.Backlog > 0 || d.Behind > 0:
+		return "delivering"
+	}
+	return "fine"
+}
+
+func appservicePath(id, rest string) string {
+	return adminOwn + "/appservices/" + url.PathEscape(id) + rest
+}
+
+// running refuses what only a server that runs can do.
+func (s session) running() error {
+	if s.Alone() {
+		return errors.New("the server does not run; this is about what it does while it runs")
+	}
+	return nil
+}
+
+func (c commands) appserviceList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List application services and how the delivery to them stands", Args: cobra.NoArgs}
+	return c.operate(cmd, func(ctx context.Context, s session, _ []string) error {
+		if s.Alone() {
+			return c.listFiles(s)
+		}
+		var list struct {
+			Services []deliveryStatus `json:"appservices"`
+		}
+		if err := s.Do(ctx, "GET", adminOwn+"/appservices", nil, &list); err != nil {
+			return err
+		}
+		rows := [][]string{{"ID", "STATE", "BACKLOG", "OLDEST", "DEAD LETTERS", "URL"}}
+		for _, d := range list.Services {
+			oldest := ""
+			if d.Oldest > 0 {
+				oldest = day(d.Oldest)
+			}
+			rows = append(rows, []string{d.ID, d.state(), strconv.Itoa(d.Backlog), oldest, strconv.Itoa(d.DeadLetters), d.URL})
+		}
+		return c.table(rows)
+	})
+}
+
+// listFiles is what can be told while no server runs.
+func (c commands) listFiles(s session) error {
+	rows := [][]string{{"ID", "STATE", "FILE"}}
+	for _, folder := range s.cfg.AppServices {
+		regs, err := registration.LoadDir(folder)
+		if err != nil {
+			return err
+		}
+		for _, r := range regs {
+			rows = append(rows, []string{r.ID, "the server does not run", r.File})
+		}
+	}
+	return c.table(rows)
+}
+
+func (c commands) appserviceShow() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "Show how the delivery to a service stands", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		var d deliveryStatus
+		if err := s.Do(ctx, "GET", appservicePath(args[0], ""), nil, &d); err != nil {
+			return err
+		}
+		rows := [][]string{
+			{"id", d.ID}, {"url", d.URL}, {"sender", d.Sender}, {"state", d.state()},
+			{"backlog", fmt.Sprintf("%d %s", d.Backlog, plural(d.Backlog, "event"))},
+			{"delivered", fmt.Sprintf("%d events in %d transactions, %.1f a second", d.Events, d.Transactions, d.Rate)},
+			{"failures", strconv.FormatUint(d.Failures, 10)}, {"last success", day(d.LastSuccess)}, {"dead letters", strconv.Itoa(d.DeadLetters)},
+		}
+		if d.Oldest > 0 {
+			rows = append(rows, []string{"oldest event", day(d.Oldest)})
+		}
+		if d.Paused {
+			rows = append(rows, []string{"paused", day(d.PausedAt) + " " + d.PausedReason})
+		}
+		if d.Transaction != "" {
+			rows = append(rows, []string{"transaction", d.Transaction})
+		}
+		if d.NextAttempt > 0 {
+			rows = append(rows, []string{"next attempt", day(d.NextAttempt)})
+		}
+		if d.LastError != "" {
+			rows = append(rows, []string{"last error", day(d.LastErrorAt) + " " + d.LastError})
+		}
+		return c.table(rows)
+	})
+}
+
+// appservicePost makes a command of a request without a body.
+func (c commands) appservicePost(use, short, path, done string) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		if err := s.Do(ctx, "POST", appservicePath(args[0], path), map[string]any{}, nil); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.std.out, done+"\n", args[0])
+		return err
+	})
+}
+
+func (c commands) appservicePause() *cobra.Command {
+	cmd := &cobra.Command{Use: "pause ID", Short: "Stop the delivery to a service, also over restarts; what comes waits", Args: cobra.ExactArgs(1)}
+	reason := cmd.Flags().String("reason", "", "is shown with the status")
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		if err := s.Do(ctx, "POST", appservicePath(args[0], "/pause"), map[string]string{"reason": *reason}, nil); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.std.out, "%s is paused. trestle appservice resume goes on.\n", args[0])
+		return nil
+	})
+}
+
+func (c commands) appservicePing() *cobra.Command {
+	cmd := &cobra.Command{Use: "ping ID", Short: "Ask a service whether it is there and knows our token", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		var pong struct {
+			Duration int64 `json:"duration_ms"`
+		}
+		if err := s.Do(ctx, "POST", appservicePath(args[0], "/ping"), map[string]any{}, &pong); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.std.out, "%s has answered within %d ms.\n", args[0], pong.Duration)
+		return nil
+	})
+}

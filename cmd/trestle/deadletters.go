@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+func (c commands) appserviceSkip() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "skip ID [TRANSACTION]",
+		Short: "Put the transaction that a service cannot take to the dead letters, and go on with the next",
+		Args:  cobra.RangeArgs(1, 2),
+	}
+	reason := cmd.Flags().String("reason", "", "is kept with it")
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		var head struct {
+			ID     string `json:"transaction_id"`
+			Events int    `json:"events"`
+		}
+		if err := s.Do(ctx, "GET", appservicePath(args[0], "/transaction"), nil, &head); err != nil {
+			return err
+		}
+		// With a name it is that one or none: another may be the first by now.
+		if len(args) > 1 {
+			head.ID = args[1]
+		}
+		body := map[string]string{"transaction_id": head.ID, "reason": *reason}
+		if err := s.Do(ctx, "POST", appservicePath(args[0], "/skip"), body, nil); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.std.out, "Transaction %s is a dead letter now. trestle appservice letters %s lists them.\n", head.ID, args[0])
+		return nil
+	})
+}
+
+// A deadLetter is a transaction that was skipped.
+type deadLetter struct {
+	Number      int64  `json:"number"`
+	Transaction string `json:"transaction_id"`
+	Events      int    `json:"events"`
+	Reason      string `json:"reason"`
+	By          string `json:"skipped_by"`
+	SkippedAt   int64  `json:"skipped_ts"`
+}
+
+func (c commands) appserviceLetters() *cobra.Command {
+	cmd := &cobra.Command{Use: "letters ID", Short: "List the transactions that were skipped", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		var rows [][]string
+		for from, first := int64(0), true; first || from > 0; first = false {
+			var page struct {
+				Letters []deadLetter `json:"dead_letters"`
+				Next    int64        `json:"next_token"`
+			}
+			query := url.Values{"limit": {"500"}, "from": {strconv.FormatInt(from, 10)}}
+			if err := s.Do(ctx, "GET", appservicePath(args[0], "/dead_letters?"+query.Encode()), nil, &page); err != nil {
+				return err
+			}
+			for _, l := range page.Letters {
+				rows = append(rows, []string{
+					strconv.FormatInt(l.Number, 10), l.Transaction, fmt.Sprintf("%d %s", l.Events, plural(l.Events, "event")), day(l.SkippedAt), l.By, l.Reason,
+				})
+			}
+			from = page.Next
+		}
+		return c.table(rows)
+	})
+}
+
+func letterPath(number, rest string) string {
+	return adminOwn + "/dead_letters/" + url.PathEscape(number) + rest
+}
+
+func (c commands) appserviceReplay() *cobra.Command {
+	cmd := &cobra.Command{Use: "replay NUMBER", Short: "Send a dead letter again, as it was; it is gone when it is accepted", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		if err := s.Do(ctx, "POST", letterPath(args[0], "/replay"), map[string]any{}, nil); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.std.out, "The service has taken it.")
+		return nil
+	})
+}
+
+func (c commands) appserviceDiscard() *cobra.Command {
+	cmd := &cobra.Command{Use: "discard NUMBER", Short: "Delete a dead letter for good", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.Do(ctx, "DELETE", letterPath(args[0], ""), nil, nil); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.std.out, "The dead letter is deleted.")
+		return nil
+	})
+}
