@@ -215,7 +215,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 		OAuth:   s.oauth,
 		Forgot:  s.forgot,
 		Calls:   s.calls(),
-		SSO:     s.sso,
+		SSO:     s.sso, Registrar: s.registrar,
 	})
 	s.api.Handle(routes)
 	s.api.Handle(s.legacy(routes))

@@ -16,7 +16,12 @@ import (
 
 // newRegistrar makes what looks after registrations.
 func (s *Server) newRegistrar() *registrar.Service {
+	var tokens []string
+	for _, token := range s.cfg.Registration.AppServices {
+		tokens = append(tokens, token.Reveal())
+	}
 	return registrar.New(registrar.Options{
+		Tokens:     tokens,
 		ServerName: s.cfg.ServerName, Folders: s.cfg.AppServices, Registry: s.registry, Names: storage.NewNames(s.db),
 		InForce: s.registrationsChanged, Log: s.log,
 	})

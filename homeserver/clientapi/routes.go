@@ -13,6 +13,7 @@ import (
 	"trestle/homeserver/media"
 	"trestle/homeserver/oauth"
 	"trestle/homeserver/pushers"
+	"trestle/homeserver/registrar"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/reports"
 	"trestle/homeserver/rooms"
@@ -48,6 +49,7 @@ type Services struct {
 	Calls      CallsConfig
 	OAuth      *oauth.Service // nil: off
 	SSO        *sso.Service
+	Registrar  *registrar.Service
 	// Forgot tells /sync that a room is not to be shown any more.
 	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
@@ -78,6 +80,7 @@ func Routes(s Services) []api.Route {
 		(&threadsAPI{s.Unread}).routes(),
 		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
+		(&selfRegistrationAPI{s.Registrar}).routes(),
 		(&callsAPI{s.Calls}).routes(),
 		(&pushersAPI{s.Pushers}).routes(),
 		OAuthRoutes(s.OAuth, s.Accounts),

@@ -59,14 +59,19 @@ func (s *Service) Add(ctx context.Context, file string, data []byte, replace boo
 			return nil, "", err
 		}
 	}
+	return report, path, s.put(ctx, path, data)
+}
+
+// put writes a file and puts it in force, or undoes that.
+func (s *Service) put(ctx context.Context, path string, data []byte) error {
 	undo, err := replaceFile(path, data)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	if _, err := s.reload(ctx); err != nil {
-		return nil, "", errors.Join(err, undo())
+		return errors.Join(err, undo())
 	}
-	return report, path, nil
+	return nil
 }
 
 // fileOf is where a service's registration is, or empty.

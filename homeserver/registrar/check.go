@@ -32,6 +32,8 @@ type Report struct {
 	Findings []Finding `json:"findings"`
 	Matches  []Match   `json:"matches"`
 	Overlaps []Overlap `json:"overlaps"`
+
+	partial bool // not everything was looked at
 }
 
 // A Level says how bad a [Finding] is.
@@ -239,6 +241,7 @@ func (s *Service) overlaps(report *Report, reg *registration.Registration, other
 						continue
 					}
 					if pairs++; pairs > maxPairs || len(report.Overlaps) == maxOverlaps {
+						report.partial = true
 						report.add(Note, 0, "There are more expressions than are compared; overlaps may be missing.")
 						return
 					}

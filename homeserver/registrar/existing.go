@@ -54,6 +54,7 @@ func (s *Service) existing(ctx context.Context, report *Report, reg *registratio
 	for _, k := range s.kinds(reg) {
 		c := newCounter(k)
 		if len(c.spaces) < len(k.spaces) {
+			report.partial = true
 			report.add(Note, 0, "Of %d expressions for %s the first %d are counted.", len(k.spaces), k.name, maxMatches)
 		}
 		all := true
@@ -83,6 +84,7 @@ func (s *Service) existing(ctx context.Context, report *Report, reg *registratio
 			return fmt.Errorf("look at the %s that there are: %w", k.name, err)
 		}
 		if !all {
+			report.partial = true
 			report.add(Note, 0, "There are more %s than were looked at; the numbers are lower bounds.", k.name)
 		}
 		report.Matches = append(report.Matches, c.matches...)

@@ -71,6 +71,9 @@ type Config struct {
 type Registration struct {
 	Tokens []Secret `yaml:"tokens"` // each lets its holder register, any number of times
 	Guests bool     `yaml:"guests"` // accounts that need nothing and may do little
+	// AppServices are as_tokens: who has one registers an application service
+	// over HTTP.
+	AppServices []Secret `yaml:"appservice_tokens"`
 	// Email says whether people give a mail address: off, optional, required.
 	Email    string            `yaml:"email"`
 	Terms    map[string]Policy `yaml:"terms"` // by an ID of A-Z a-z 0-9 _ -

@@ -141,6 +141,7 @@ func TestParseNamesTheLine(t *testing.T) {
 		{"base url", "public_base_url: matrix.org", "trestle.yaml:1: public_base_url: \"matrix.org\" is not a URL"},
 		{"proxy", "trusted_proxies: [10.0.0.0/33]", "trestle.yaml:1: trusted_proxies[0]: \"10.0.0.0/33\" is not an address"},
 		{"small body", "max_body: 1", "trestle.yaml:1: max_body: must be from 128 KiB"},
+		{"token of a service", "registration: {appservice_tokens: [short]}", "trestle.yaml:1: registration.appservice_tokens[0]: must be 32 to 1024"},
 		{"token", "registration: {tokens: [a, 'b c']}", "trestle.yaml:1: registration.tokens[1]: must be 1 to 64"},
 		{"address without mail", "registration: {email: required}", "registration.email: needs mail.relay"},
 		{"relay", "mail: {relay: here, from: a@b.example}", "mail.relay: \"here\" is not host:port"},

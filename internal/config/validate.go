@@ -156,6 +156,11 @@ func (l *loader) validateAccounts() {
 			l.invalidf(item("registration.tokens", i), "must be 1 to 64 of A-Z a-z 0-9 . _ ~ -")
 		}
 	}
+	for i, token := range l.cfg.Registration.AppServices {
+		if text := token.Reveal(); len(text) < 32 || len(text) > 1024 || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			l.invalidf(item("registration.appservice_tokens", i), "must be 32 to 1024 printable characters without spaces")
+		}
+	}
 	if idle := l.cfg.Presence.IdleAfter.Std(); idle < time.Second {
 		l.invalidf("presence.idle_after", "must be one second or more")
 	}
