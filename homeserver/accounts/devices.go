@@ -92,6 +92,9 @@ func (s *Service) deleteOtherDevices(ctx context.Context, tx *database.Tx, user 
 	if err := s.options.Store.OAuth.DeleteOfUser(ctx, tx, user); err != nil {
 		return err
 	}
+	if err := s.options.Store.Console.DeleteOfUser(ctx, tx, user); err != nil {
+		return err
+	}
 	list, err := s.options.Store.Devices.List(ctx, tx, user, maxDevices)
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ type Accounts struct {
 	OAuth       *OAuth
 	Subjects    *Subjects
 	SSOFlows    *SSOFlows
+	Console     *Console
 
 	db *database.DB
 }
@@ -46,6 +47,7 @@ func NewAccounts(db *database.DB) *Accounts {
 		OAuth:       &OAuth{db},
 		Subjects:    &Subjects{db},
 		SSOFlows:    &SSOFlows{db},
+		Console:     &Console{db},
 	}
 }
 
