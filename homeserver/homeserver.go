@@ -15,6 +15,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/console/record"
 	"trestle/homeserver/delayed"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/ephemeral"
@@ -73,6 +74,7 @@ type Server struct {
 	pushers  *pushers.Service
 	asides   *asides
 	sso      *sso.Service
+	record   *record.Service // of the console
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -189,6 +191,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	if s.sso, err = s.newSSO(key); err != nil {
 		return err
 	}
+	s.connectConsole()
 	s.route(limiter)
 	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start} {
 		if err := start(ctx); err != nil {
@@ -220,6 +223,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api.Handle(routes)
 	s.api.Handle(s.legacy(routes))
 	s.api.Handle(s.adminRoutes())
+	s.api.Handle(s.consoleRoutes(limiter))
 }
 
 // forgot takes a room that a user has forgotten out of what /sync knows.

@@ -19,11 +19,13 @@ func (s *Server) jobs(ctx context.Context) error {
 	}{
 		{"@every 2s", "read registrations that have changed", s.followRegistrations},
 		{"@every 1m", "forget idle clients", s.sweep},
+		{"@every 1m", "note how deliveries stand", s.sampleDeliveries},
 		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
 		{"@hourly", "delete what accounts do not need any more", s.accounts.Tidy},
 		{"@hourly", "forget what became of delayed events", s.delayed.Tidy},
 		{"@hourly", "forget applications that nobody uses", s.tidyOAuth},
 		{"@hourly", "forget previews of pages", s.tidyPreviews},
+		{"@hourly", "forget who has signed in to the console", s.record.Tidy},
 		{"10 3 * * *", "delete old notifications", s.unread.Tidy},
 		{"30 3 * * *", "delete media that nobody asks for", s.expireMedia},
 	} {

@@ -48,6 +48,7 @@ type Config struct {
 	Pushers      Pushers              `yaml:"pushers"`
 	Accounts     Accounts             `yaml:"accounts"`
 	OAuth        OAuth                `yaml:"oauth"`
+	Console      Console              `yaml:"console"`
 	SSO          SSO                  `yaml:"sso"`
 	Rooms        Rooms                `yaml:"rooms"`
 	Delayed      DelayedEvents        `yaml:"delayed_events"`
@@ -128,6 +129,11 @@ type Accounts struct {
 // OAuth is the OAuth 2.0 API, with pages at public_base_url; without that there
 // is none.
 type OAuth struct {
+	Enabled bool `yaml:"enabled"`
+}
+
+// Console is the operator's console, pages at /_trestle/console.
+type Console struct {
 	Enabled bool `yaml:"enabled"`
 }
 

@@ -44,6 +44,7 @@ func Default() *Config {
 		},
 		Accounts: Accounts{MaxDevices: 1000, MaxAccountData: 20_000, LegacyMentions: true},
 		OAuth:    OAuth{Enabled: true},
+		Console:  Console{Enabled: true},
 		Presence: Presence{Enabled: true, IdleAfter: Duration(5 * time.Minute)},
 		Rooms:    Rooms{DefaultVersion: roomversion.Default},
 		Delayed:  DelayedEvents{MaxDelay: Duration(24 * time.Hour), MaxPerUser: 100},

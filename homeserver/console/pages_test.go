@@ -1,0 +1,111 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"trestle/appservice"
+	"trestle/internal/testkit"
+)
+
+const service = "irc <u>"
+
+var page = root + "/appservice?" + url.Values{"id": {service}}.Encode()
+
+// TestStory has an operator find out why nothing arrives, and mend it.
+func TestStory(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		var well atomic.Bool
+		w := newWorld(t, database, func(testkit.Attempt) int {
+			if well.Load() {
+				return http.StatusOK
+			}
+			return http.StatusTeapot
+		})
+		w.talk(`<script>alert("hi")</script>`)
+		w.as.UntilAttempt(t, 1)
+		b := w.operator()
+		b.until(root, "Failing").says(200, "irc &lt;u&gt;", "status 418", "in vain")
+		b.open(page).says(200, "Failing", "status 418", "Look inside", "Nothing is known of the last day yet.")
+		b.send(root+"/appservice", "id", service, "action", "pause", "reason", "because <u>I</u> can").says(200, "The delivery is paused", "because &lt;u&gt;I&lt;/u&gt; can", "Resume")
+
+		inside := root + "/transaction?" + url.Values{"id": {service}}.Encode()
+		b.open(inside).says(200, "Skip to the dead letters", "m.room.create")
+		transaction := b.field("transaction")
+		b.send(root+"/transaction", "id", service, "transaction", transaction, "reason", " ").says(400, "Say why")
+		b.send(root+"/transaction", "id", service, "transaction", "another", "reason", "it is bad").says(409, "not the first")
+		b.send(root+"/transaction", "id", service, "transaction", transaction, "reason", "it is <u>bad</u>").says(200, "dead letter now")
+		letters := root + "/letters?" + url.Values{"id": {service}}.Encode()
+		b.open(letters).says(200, transaction, "it is &lt;u&gt;bad", "@root:hs.example")
+
+		letter := root + "/letter?number=1"
+		b.open(letter).says(200, "Send it again", "m.room.create", "status 418")
+		b.send(root+"/letter", "number", "1", "action", "replay").says(409, "paused")
+		b.open(page).send(root+"/appservice", "id", service, "action", "resume").says(200, "The delivery goes on.")
+		b.open(letter).send(root+"/letter", "number", "1", "action", "replay").says(200, "status 418") // the service's fault, not the page's
+		b.open(letter).send(root+"/letter", "number", "1", "action", "discard").says(400, "Tick")
+		well.Store(true)
+		b.open(letter).send(root+"/letter", "number", "1", "action", "replay").says(200, "The service has taken the dead letter.", "There are none")
+		b.open(page).send(root+"/appservice", "id", service, "action", "retry").says(200, "The next attempt begins now.")
+		b.until(page, "Up to date")
+		b.open(inside).says(200, "No transaction waits")
+		w.as.UntilSeen(t, "the message", func(list []*appservice.Transaction) bool {
+			for _, txn := range list {
+				for _, e := range txn.Events {
+					if strings.Contains(string(e), "alert") {
+						return true
+					}
+				}
+			}
+			return false
+		})
+	})
+}
+
+func TestPing(t *testing.T) {
+	var well atomic.Bool
+	w := newWorld(t, "", nil)
+	w.as.Query = func(answer http.ResponseWriter, r *http.Request) {
+		if !well.Load() {
+			answer.WriteHeader(http.StatusUnauthorized)
+			_, _ = answer.Write([]byte("not with hs_token_of_<irc>"))
+			return
+		}
+		_, _ = answer.Write([]byte("{}"))
+	}
+	b := w.operator().open(page)
+	b.send(root+"/appservice", "id", service, "action", "ping").says(200, `role="alert"`, "status 401")
+	well.Store(true)
+	b.open(page).send(root+"/appservice", "id", service, "action", "ping").says(200, "The service has answered a ping after ")
+}
+
+// Errors of services hold what they were sent, sometimes.
+func TestNoSecrets(t *testing.T) {
+	w := newWorld(t, "", nil)
+	w.as.Close()
+	w.talk("hello")
+	b := w.operator()
+	b.until(page, "Failing").says(200, "connection refused")
+	for _, path := range []string{root, page, root + "/transaction?" + url.Values{"id": {service}}.Encode()} {
+		b.open(path) // which looks for tokens
+	}
+}
+
+func TestWhatIsNotThere(t *testing.T) {
+	w := newWorld(t, "", nil)
+	b := w.operator()
+	for _, path := range []string{
+		"/appservice", "/appservice?id=<u>x", "/transaction?id=x", "/letters?id=x", "/letter?number=7", "/letter?number=<u>", "/live?id=x",
+	} {
+		b.open(root+path).says(404, `role="alert"`)
+	}
+	b.open(page).send(root+"/appservice", "id", service, "action", "<u>").says(400)
+	b.open(page).send(root+"/appservice", "id", "x", "action", "retry").says(404)
+	b.open(page).send(root+"/appservice", "id", service, "action", "pause", "reason", strings.Repeat("x", 2000)).says(400)
+	b.open(page).send(root+"/letter", "number", "7", "action", "replay").says(404)
+	b.open(page).send(root+"/appservice", "id", "\x00", "action", "retry").says(400)
+	b.open(root+"/letters?id="+url.QueryEscape(service)+"&from=x").says(200, "There are none")
+}

@@ -1,0 +1,173 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"trestle/homeserver/console/record"
+	"trestle/internal/matrix"
+)
+
+// serviceView is the page of a service.
+type serviceView struct {
+	card
+	Plots       []plot
+	Table       []hour
+	Protocols   string
+	Transaction string // the page of the one that is sent
+}
+
+// service is the view of a service, M_NOT_FOUND if there is none.
+func (a *consoleAPI) service(ctx context.Context, id string) (serviceView, error) {
+	reg := a.Registry.Load().ByID(id)
+	if reg == nil {
+		return serviceView{}, noService(id)
+	}
+	s := serviceView{
+		Protocols: strings.Join(reg.Protocols, ", "), Transaction: pageOf(transactionPath, id),
+	}
+	for _, c := range a.cards() {
+		if c.ID == id {
+			s.card = c
+		}
+	}
+	samples, err := a.Record.Samples(ctx, id)
+	s.draw(samples)
+	return s, err
+}
+
+func (s *serviceView) draw(samples []record.Sample) {
+	const width, height = 720, 130
+	s.Plots = []plot{backlogFigure.draw(samples, s.Now, width, height), eventsFigure.draw(samples, s.Now, width, height)}
+	s.Table = hours(samples)
+}
+
+func (a *consoleAPI) showService(ctx context.Context, v *visit) error {
+	return a.showServiceWith(ctx, v, http.StatusOK, done(v.form), "")
+}
+
+func (a *consoleAPI) showServiceWith(ctx context.Context, v *visit, status int, done, problem string) error {
+	id := v.form.Get("id")
+	s, err := a.service(ctx, id)
+	if err != nil {
+		return err
+	}
+	return a.show(v, status, "service", &view{Title: id, Done: done, Error: problem, Live: pageOf(livePath, id), Data: s})
+}
+
+// An action is what a button on the page of a service does. It adds what there
+// is to tell to the query of the page that comes next.
+type action struct {
+	do   func(a *consoleAPI, ctx context.Context, v *visit, id string, told url.Values) error
+	done string
+}
+
+var actions = map[string]action{
+	"pause":  {do: (*consoleAPI).pause, done: "The delivery is paused. What happens from now on waits."},
+	"resume": {do: (*consoleAPI).resume, done: "The delivery goes on."},
+	"retry":  {do: (*consoleAPI).retry, done: "The next attempt begins now."},
+	"ping":   {do: (*consoleAPI).ping, done: "The service has answered a ping"},
+}
+
+// done says what has been done, from the query of the page.
+func done(query url.Values) string {
+	name := query.Get("done")
+	text := actions[name].done
+	switch name {
+	case "skip":
+		return "The transaction is a dead letter now. The next one is sent."
+	case "replay":
+		return "The service has taken the dead letter."
+	case "discard":
+		return "The dead letter is gone."
+	}
+	if name == "ping" {
+		if ms, err := strconv.ParseInt(query.Get("took"), 10, 32); err == nil && ms >= 0 {
+			text += " after " + strconv.FormatInt(ms, 10) + " ms"
+		}
+		text += "."
+	}
+	return text
+}
+
+func (a *consoleAPI) changeService(ctx context.Context, v *visit) error {
+	id, name := v.form.Get("id"), v.form.Get("action")
+	if a.Registry.Load().ByID(id) == nil {
+		return noService(id)
+	}
+	action, ok := actions[name]
+	if !ok {
+		return matrix.InvalidParam("There is nothing of that name to do.")
+	}
+	told := url.Values{"id": {id}, "done": {name}}
+	err := action.do(a, ctx, v, id, told)
+	if known := forPeople(err); known != nil {
+		return a.showServiceWith(ctx, v, mild(known.Status), "", clip(a.hide(id, known.Message), maxError))
+	}
+	if err != nil {
+		return err
+	}
+	return v.goTo(servicePath + "?" + told.Encode())
+}
+
+func (a *consoleAPI) retry(_ context.Context, _ *visit, id string, _ url.Values) error {
+	a.Deliveries.Retry(id)
+	return nil
+}
+
+func (a *consoleAPI) ping(ctx context.Context, _ *visit, id string, told url.Values) error {
+	took, err := a.Deliveries.Ping(ctx, id, "")
+	told.Set("took", strconv.FormatInt(max(1, took.Round(time.Millisecond).Milliseconds()), 10))
+	return err
+}
+
+func (a *consoleAPI) pause(ctx context.Context, v *visit, id string, _ url.Values) error {
+	return a.Deliveries.Pause(ctx, id, strings.TrimSpace(v.form.Get("reason")))
+}
+
+func (a *consoleAPI) resume(ctx context.Context, _ *visit, id string, _ url.Values) error {
+	return a.Deliveries.Resume(ctx, id)
+}
+
+func noService(id string) error {
+	return matrix.NotFound("There is no application service %q.", clip(id, 200))
+}
+
+// forPeople is an error that a page can show, or nil.
+func forPeople(err error) *matrix.Error {
+	var known *matrix.Error
+	errors.As(err, &known)
+	return known
+}
+
+// mild is the status of a page that tells of an error: if it is the service that
+// has a problem, the page has none.
+func mild(status int) int {
+	if status >= http.StatusInternalServerError {
+		return http.StatusOK
+	}
+	return status
+}
+
+// hide takes the tokens of a service out of a text that the service, or the way
+// to it, has written.
+func (a *consoleAPI) hide(id, text string) string {
+	reg := a.Registry.Load().ByID(id)
+	if reg == nil {
+		return text
+	}
+	for _, token := range []string{reg.HSToken, reg.ASToken} {
+		if token == "" {
+			continue
+		}
+		for _, form := range []string{token, url.QueryEscape(token), url.PathEscape(token)} {
+			text = strings.ReplaceAll(text, form, "•••")
+		}
+	}
+	return text
+}
