@@ -57,7 +57,7 @@ func (a *consoleAPI) card(r *registration.Registration, s sender.Status, deliver
 	c.Error = clip(a.hide(r.ID, s.LastError), maxError)
 	switch {
 	case !delivered:
-		c.State, c.Word = "silent", "Gets nothing: no URL"
+		c.State, c.Word = "silent", "No URL"
 	case s.Paused:
 		c.State, c.Word = "paused", "Paused"
 	case s.Attempts > 0:

@@ -29,7 +29,7 @@ func TestStory(t *testing.T) {
 		w.as.UntilAttempt(t, 1)
 		b := w.operator()
 		b.until(root, "Failing").says(200, "irc &lt;u&gt;", "status 418", "in vain")
-		b.open(page).says(200, "Failing", "status 418", "Look inside", "Nothing is known of the last day yet.")
+		b.open(page).says(200, "Failing", "status 418", "Look inside", "nothing is known yet")
 		b.send(root+"/appservice", "id", service, "action", "pause", "reason", "because <u>I</u> can").says(200, "The delivery is paused", "because &lt;u&gt;I&lt;/u&gt; can", "Resume")
 
 		inside := root + "/transaction?" + url.Values{"id": {service}}.Encode()

@@ -30,32 +30,37 @@ type tick struct {
 type figure struct {
 	name, kind, unit string
 	of               func(record.Sample) int64
-	adds             bool // up within a bucket; otherwise its largest counts
+	mean             bool // of the minutes in a bucket; otherwise the largest
 }
 
 var (
 	backlogFigure = figure{"Waiting", "backlog", "events", func(s record.Sample) int64 { return s.Backlog }, false}
-	eventsFigure  = figure{"Delivered", "events", "events in five minutes", func(s record.Sample) int64 { return s.Events }, true}
+	eventsFigure  = figure{"Delivered", "events", "events a minute", func(s record.Sample) int64 { return s.Events }, true}
 )
 
 const bucket = 5 * time.Minute
 
 // fold sums samples up by bucket; a bucket without any is -1.
 func (f figure) fold(samples []record.Sample, begin time.Time) []int64 {
-	values := make([]int64, int(record.Span/bucket))
-	for i := range values {
-		values[i] = -1
-	}
+	values, minutes := make([]int64, int(record.Span/bucket)), make([]int64, int(record.Span/bucket))
 	for _, s := range samples {
 		i := int(s.At.Sub(begin) / bucket)
 		if s.At.Before(begin) || i >= len(values) {
 			continue
 		}
 		value := max(0, f.of(s))
-		if f.adds {
-			values[i] = max(0, values[i]) + value
+		if minutes[i]++; f.mean {
+			values[i] += value
 		} else {
 			values[i] = max(values[i], value)
+		}
+	}
+	for i, n := range minutes {
+		switch {
+		case n == 0:
+			values[i] = -1
+		case f.mean:
+			values[i] = (values[i] + n - 1) / n // a little is not nothing
 		}
 	}
 	return values
@@ -86,9 +91,9 @@ func (f figure) draw(samples []record.Sample, now time.Time, width, height int) 
 	}
 	top := nice(most)
 	p := plot{Name: f.name, Kind: f.kind, Width: width, Height: height, Top: count(top)}
-	p.Said = "Nothing is known of the last day yet."
+	p.Said = "nothing is known yet"
 	if last >= 0 {
-		p.Said = fmt.Sprintf("%s in the last day: at most %s %s, lately %s.", f.name, count(most), f.unit, count(last))
+		p.Said = fmt.Sprintf("at most %s %s, lately %s", count(most), f.unit, count(last))
 	}
 	p.Area, p.Line = paths(values, top, float64(width), float64(height))
 	for at := begin.Truncate(3 * time.Hour).Add(3 * time.Hour); at.Before(begin.Add(record.Span)); at = at.Add(3 * time.Hour) {

@@ -16,6 +16,12 @@ var words = template.FuncMap{
 	"span":  span,
 	"count": count,
 	"rate":  rate,
+	"plural": func(n any, thing string) string {
+		if fmt.Sprint(n) != "1" {
+			thing += "s"
+		}
+		return count(n) + " " + thing
+	},
 }
 
 // span is a duration in words, to two places at most.

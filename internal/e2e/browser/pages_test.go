@@ -17,12 +17,26 @@ const password = "correct horse battery"
 // A request asks the homeserver as an application does.
 func request(t *testing.T, server *testkit.Trestle, path string, body any) (status int, answer map[string]any) {
 	t.Helper()
+	return requestAs(t, server, "", path, body)
+}
+
+// requestAs is the same with an access token.
+func requestAs(t *testing.T, server *testkit.Trestle, token, path string, body any) (status int, answer map[string]any) {
+	t.Helper()
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := http.Client{Transport: testkit.SpecTransport(t, http.DefaultTransport)}
-	response, err := client.Post(server.BaseURL+"/_matrix/client/v3"+path, "application/json", bytes.NewReader(encoded))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.BaseURL+"/_matrix/client/v3"+path, bytes.NewReader(encoded))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
