@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to: programs, from Debian, and the libraries of
-# clients, from npm, into .cache. Where all is there it does nothing; without
-# root it says what is missing. Without a network the tests with these clients
-# are left out, except where CI is "true".
+# clients and services, from npm, into .cache. Where all is there it does
+# nothing; without root it says what is missing. Without a network the tests with
+# these libraries are left out, except where CI is "true".
 set -euo pipefail
 exec </dev/null
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -75,5 +75,11 @@ javascript() {
 }
 
 programs
-javascript internal/e2e/jsclient jsclient
-javascript internal/e2e/browser/hydrogen hydrogen
+installs=()
+for name in jsclient jsservice browser/hydrogen; do
+	javascript "internal/e2e/$name" "${name##*/}" &
+	installs+=("$!")
+done
+for install in "${installs[@]}"; do
+	wait "$install"
+done
