@@ -7,13 +7,16 @@
 # make fuzz     every fuzz target for FUZZTIME (10s)
 # make build    bin/trestle, one static binary
 
-# gin without MessagePack, and end-to-end encryption in pure Go. Everything is
-# built with these, so that everything is in Go's cache once.
+# gin without MessagePack, and end-to-end encryption in pure Go; a bridge in the
+# tests takes SQLite from the system, which setup brings, instead of compiling it
+# for a minute. Everything is built with these, so that it is in Go's cache once.
 #
 # The race detector leaves out what has no goroutines and is mostly loops: SQLite,
 # which was translated from C and is several times slower with it, and bcrypt.
+comma   := ,
+SQLITE   = $(shell [ -e /usr/include/sqlite3.h ] && echo '$(comma)libsqlite3')
 UNRACED := modernc.org/sqlite/lib modernc.org/libc modernc.org/memory golang.org/x/crypto/blowfish
-export GOFLAGS := -tags=nomsgpack,goolm -buildvcs=false $(UNRACED:%=-gcflags=%=-race=false)
+export GOFLAGS = -tags=nomsgpack,goolm$(SQLITE) -buildvcs=false $(UNRACED:%=-gcflags=%=-race=false)
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
@@ -24,7 +27,7 @@ SOAK     ?= 300
 # What make test runs: TEST='./homeserver/... -run Join', for instance.
 TEST     ?= ./...
 
-.PHONY: build run test check bench microbench soak fuzz clean
+.PHONY: build run setup test check bench microbench soak fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trestle ./cmd/trestle
@@ -32,26 +35,25 @@ build:
 run: build
 	./bin/trestle serve
 
-test:
+setup:
 	$(SCRIPTS)/setup.sh
+
+test: setup
 	$(SCRIPTS)/with-postgres.sh $(SCRIPTS)/test.sh -race -timeout 15m $(TEST)
 
 check:
 	$(SCRIPTS)/check.sh
 
-bench: build
-	$(SCRIPTS)/setup.sh
+bench: setup build
 	@echo "SQLite:"
 	./bin/trestle bench
 	@echo "PostgreSQL:"
 	$(SCRIPTS)/with-postgres.sh --durable sh -c './bin/trestle bench --bench-database "$$TEST_POSTGRES"'
 
-microbench:
-	$(SCRIPTS)/setup.sh
+microbench: setup
 	$(SCRIPTS)/with-postgres.sh --durable go test -run '^$$' -bench . -benchmem ./...
 
-soak:
-	$(SCRIPTS)/setup.sh
+soak: setup
 	TEST_CRASHES=$(SOAK) TEST_KILL_MESSAGES=$$((100 * $(SOAK))) $(SCRIPTS)/with-postgres.sh $(SCRIPTS)/test.sh -timeout 6h -v \
 		-run 'Crash|WhoeverDies|NothingThat' ./appservice/sender ./internal/e2e/...
 

@@ -18,6 +18,7 @@ look() {
 	need npm npm
 	command -v chromium >/dev/null || need chromium-headless-shell chromium-headless-shell
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+	[ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
 	if [ "${#missing[@]}" -gt 0 ] && ! [ -e /usr/include/stdlib.h ]; then
 		missing+=(libc6-dev)
 	fi
