@@ -16,6 +16,7 @@ look() {
 	need inspircd inspircd
 	need node nodejs
 	need npm npm
+	need curl curl
 	command -v chromium >/dev/null || need chromium-headless-shell chromium-headless-shell
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 	[ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
