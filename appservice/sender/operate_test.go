@@ -2,6 +2,7 @@ package sender_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"trestle/appservice"
 	"trestle/appservice/sender"
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
@@ -204,6 +206,54 @@ func TestOperatorsAreRefused(t *testing.T) {
 	for _, reason := range []string{strings.Repeat("x", 1001), "a\x00b", "\xff"} {
 		refused(t, s.Pause(ctx, "irc", reason), "M_INVALID_PARAM")
 		refused(t, s.Skip(ctx, "irc", "x", reason, ""), "M_INVALID_PARAM")
+	}
+}
+
+// unsure is a store whose burying fails, done or not.
+type unsure struct {
+	sender.Store
+	done bool
+}
+
+func (u unsure) Bury(ctx context.Context, number int64, l appservice.DeadLetter) (int64, error) {
+	if u.done {
+		_, _ = u.Store.Bury(ctx, number, l)
+	}
+	return 0, errDead
+}
+
+// When nobody knows whether a transaction was skipped, storage is asked before
+// anything is sent.
+func TestSkippedOrNot(t *testing.T) {
+	for _, done := range []bool{true, false} {
+		w := newWorld()
+		as, reg := fake(t, "irc")
+		open := toll(as, http.StatusTeapot)
+		s := start(t, w, sender.Options{Registry: registry(t, reg), Store: unsure{newMemory(), done}, BackoffMin: time.Hour, BackoffMax: time.Hour})
+		w.say(room, "@irc_x:"+server)
+		as.UntilAttempt(t, 1)
+		w.say(room, "@irc_x:"+server)
+		head, err := s.Frozen(t.Context(), "irc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open()
+		if err := s.Skip(t.Context(), "irc", head.ID, "", "me"); !errors.Is(err, errDead) {
+			t.Fatal(err)
+		}
+		s.Retry("irc")
+		until(t, s, "all is delivered", func(st sender.Status) bool { return st.Live && st.Behind == 0 && st.Backlog() == 0 })
+		sent := map[string]int{}
+		for _, a := range as.Attempts() {
+			sent[a.TxnID]++
+		}
+		want, letters := 2, 0
+		if done {
+			want, letters = 1, 1
+		}
+		if sent[head.ID] != want || len(sent) != 2 || s.Status()[0].DeadLetters != letters {
+			t.Errorf("done %v: attempts %v; %+v", done, sent, s.Status()[0])
+		}
 	}
 }
 
