@@ -111,7 +111,8 @@ func (q *queue) failed(f appservice.Frozen, err error, begin time.Time, delay ti
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	q.stats.failed(err, now, now.Add(delay))
+	text := problem(err.Error())
+	q.stats.failed(text, now, now.Add(delay))
 	q.log.Warn("application service did not take a transaction", "transaction", f.ID, "attempt", q.stats.attempts,
-		"error", err, "after", now.Sub(begin), "retry_in", delay)
+		"error", text, "after", now.Sub(begin), "retry_in", delay)
 }

@@ -16,7 +16,8 @@ import (
 const (
 	// maxReason is how long a reason may be, in bytes.
 	maxReason = 1000
-	// maxProblem is how much of an error is kept with a dead letter.
+	// maxProblem is how much of an error is kept: a part of it may be what a
+	// service has sent.
 	maxProblem = 1000
 )
 
@@ -51,7 +52,7 @@ func checkReason(reason string) error {
 
 func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
-// problem is an error as it is kept with a dead letter.
+// problem is an error as it is kept and shown.
 func problem(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	return strings.ToValidUTF8(text[:min(len(text), maxProblem)], "")

@@ -82,15 +82,20 @@ func TestPauseOutlastsRestarts(t *testing.T) {
 // until waits for the first service's status to be as it should.
 func until(t *testing.T, s *sender.Service, what string, right func(sender.Status) bool) {
 	t.Helper()
+	untilOne(t, s, 0, what, right)
+}
+
+func untilOne(t *testing.T, s *sender.Service, i int, what string, right func(sender.Status) bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for !right(s.Status()[0]) {
+	for !right(s.Status()[i]) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: in vain, %+v", what, s.Status()[0])
+			t.Fatalf("%s: in vain, %+v", what, s.Status()[i])
 		}
 	}
 }

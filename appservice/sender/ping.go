@@ -50,7 +50,7 @@ func unreachable(id string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
 		return matrix.NewError(http.StatusGatewayTimeout, "M_CONNECTION_TIMEOUT", "The application service %s did not answer in time.", id)
 	}
-	return matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The application service %s cannot be reached: %s.", id, err)
+	return matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The application service %s cannot be reached: %s.", id, problem(err.Error()))
 }
 
 func badStatus(id string, a answer) error {

@@ -34,11 +34,11 @@ func (s *stats) delivered(events int, begin, now time.Time) {
 // another is for when the first transaction is another one than before.
 func (s *stats) another() { s.attempts, s.nextAttempt = 0, time.Time{} }
 
-func (s *stats) failed(err error, now, next time.Time) {
+func (s *stats) failed(problem string, now, next time.Time) {
 	s.failures++
 	s.attempts++
 	s.nextAttempt = next
-	s.lastError, s.lastErrorAt = err.Error(), now
+	s.lastError, s.lastErrorAt = problem, now
 }
 
 // rateNow lets the rate decay.
