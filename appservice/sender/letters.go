@@ -12,9 +12,9 @@ import (
 // maxLetters is the longest page of dead letters.
 const maxLetters = 1000
 
-// DeadLetters is the dead letters of a service with numbers above from, in
-// order and without their bodies; at most 1,000. The service need not be
-// registered any more.
+// DeadLetters is the dead letters of a service, or of all if none is named,
+// with numbers above from, in order and without their bodies; at most 1,000.
+// The service need not be registered any more.
 func (s *Service) DeadLetters(ctx context.Context, id string, from int64, limit int) ([]appservice.DeadLetter, error) {
 	if !storable(id) {
 		return nil, matrix.NotFound("There is no application service %q.", id)

@@ -52,7 +52,7 @@ func (m *memory) Letters(_ context.Context, service string, after int64, limit i
 	defer m.mu.Unlock()
 	var list []appservice.DeadLetter
 	for _, l := range m.letters {
-		if l.Service == service && l.Number > after && len(list) < limit {
+		if (service == "" || l.Service == service) && l.Number > after && len(list) < limit {
 			l.Body = nil
 			list = append(list, l)
 		}

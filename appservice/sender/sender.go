@@ -57,8 +57,8 @@ type Letters interface {
 	// transaction of the database. It returns the letter's own number. It
 	// fails, and changes nothing, if there is no such transaction.
 	Bury(ctx context.Context, number int64, l appservice.DeadLetter) (int64, error)
-	// Letters returns letters of a service with numbers above after, in order,
-	// without their bodies.
+	// Letters returns letters of a service, or of all if none is named, with
+	// numbers above after, in order, without their bodies.
 	Letters(ctx context.Context, service string, after int64, limit int) ([]appservice.DeadLetter, error)
 	// Letter is a letter with its body, or nil.
 	Letter(ctx context.Context, number int64) (*appservice.DeadLetter, error)

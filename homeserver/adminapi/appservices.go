@@ -32,6 +32,7 @@ func (a *appservicesAPI) routes() []api.Route {
 		api.Endpoint("POST", one+"/ping", api.Admin, a.ping),
 		api.Endpoint("POST", one+"/skip", api.Admin, a.skip),
 		api.Endpoint("GET", one+"/dead_letters", api.Admin, a.letters),
+		api.Endpoint("GET", own+"/dead_letters", api.Admin, a.allLetters),
 		api.Endpoint("GET", own+"/dead_letters/{number}", api.Admin, a.letter),
 		api.Endpoint("POST", own+"/dead_letters/{number}/replay", api.Admin, a.replay),
 		api.Endpoint("DELETE", own+"/dead_letters/{number}", api.Admin, a.discard),

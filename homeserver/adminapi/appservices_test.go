@@ -88,6 +88,9 @@ func TestAppServices(t *testing.T) {
 		if r := root.must("GET", irc+"/dead_letters?from="+fmt.Sprint(letters.at("next_token")), nil); !strings.Contains(r.body, `"dead_letters":[]`) {
 			t.Error(r.body)
 		}
+		if all := root.must("GET", own+"/dead_letters", nil); letterOf(t, all) != number {
+			t.Error(all.body)
+		}
 		l := root.must("GET", at, nil)
 		if l.text("body") != head.text("body") || l.text("reason") != "it chokes" || l.text("skipped_by") != root.user || l.text("appservice") != "irc" {
 			t.Error(l.body)
@@ -124,7 +127,7 @@ func TestAppServicesAreForAdministrators(t *testing.T) {
 		for operation, code := range map[string]string{
 			"GET /appservices": "", "GET /appservices/%s": "M_NOT_FOUND", "GET /appservices/%s/transaction": "M_NOT_FOUND", "POST /appservices/%s/pause": "M_NOT_FOUND",
 			"POST /appservices/%s/resume": "M_NOT_FOUND", "POST /appservices/%s/retry": "M_NOT_FOUND", "POST /appservices/%s/ping": "M_NOT_FOUND",
-			"POST /appservices/%s/skip": "M_NOT_FOUND", "GET /appservices/%s/dead_letters": "", "GET /dead_letters/1": "M_NOT_FOUND",
+			"POST /appservices/%s/skip": "M_NOT_FOUND", "GET /appservices/%s/dead_letters": "", "GET /dead_letters": "", "GET /dead_letters/1": "M_NOT_FOUND",
 			"POST /dead_letters/1/replay": "M_NOT_FOUND", "DELETE /dead_letters/1": "M_NOT_FOUND", "GET /dead_letters/x": "M_INVALID_PARAM",
 		} {
 			method, path, _ := strings.Cut(operation, " ")

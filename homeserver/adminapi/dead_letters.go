@@ -44,14 +44,23 @@ type listLettersResponse struct {
 	Next    *int64         `json:"next_token,omitempty"`
 }
 
-// letters is a page of a service's letters; from is the number of the last one
-// that was seen.
 func (a *appservicesAPI) letters(ctx context.Context, _ api.Caller, req *listLettersRequest) (*listLettersResponse, error) {
-	from, limit, err := req.bounds()
+	return a.lettersOf(ctx, req.ID, req.page)
+}
+
+// allLetters are those of services that are gone, too.
+func (a *appservicesAPI) allLetters(ctx context.Context, _ api.Caller, req *page) (*listLettersResponse, error) {
+	return a.lettersOf(ctx, "", *req)
+}
+
+// lettersOf is a page of letters; from is the number of the last one that was
+// seen.
+func (a *appservicesAPI) lettersOf(ctx context.Context, service string, p page) (*listLettersResponse, error) {
+	from, limit, err := p.bounds()
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.sender.DeadLetters(ctx, req.ID, from, int(limit))
+	list, err := a.sender.DeadLetters(ctx, service, from, int(limit))
 	if err != nil {
 		return nil, err
 	}

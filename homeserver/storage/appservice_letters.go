@@ -39,6 +39,12 @@ var (
 		WHERE service = $1 AND letter > $2
 		ORDER BY letter
 		LIMIT $3`)
+	selectAllLetters = database.SQL(`
+		SELECT ` + letterColumns + `, LENGTH(body), NULL
+		FROM appservice_dead_letters
+		WHERE letter > $1
+		ORDER BY letter
+		LIMIT $2`)
 	selectLetter = database.SQL(`
 		SELECT ` + letterColumns + `, LENGTH(body), body
 		FROM appservice_dead_letters
@@ -99,10 +105,14 @@ func (s *AppServices) Bury(ctx context.Context, number int64, l appservice.DeadL
 	})
 }
 
-// Letters returns dead letters of a service with numbers above after, in order
-// and without their bodies.
+// Letters returns dead letters of a service, or of all if none is named, with
+// numbers above after, in order and without their bodies.
 func (s *AppServices) Letters(ctx context.Context, service string, after int64, limit int) ([]appservice.DeadLetter, error) {
-	rows, err := s.db.Read().Query(ctx, selectLetters, service, after, limit)
+	stmt, args := selectLetters, []any{service, after, limit}
+	if service == "" {
+		stmt, args = selectAllLetters, args[1:]
+	}
+	rows, err := s.db.Read().Query(ctx, stmt, args...)
 	if err != nil {
 		return nil, err
 	}

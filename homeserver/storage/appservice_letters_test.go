@@ -49,14 +49,16 @@ func TestDeadLetters(t *testing.T) {
 		}
 		want := given
 		want.Number, want.Transaction, want.Position, want.Events, want.Oldest, want.Size = number, "e-2", 20, 3, 1234, len(body)
-		if list, err := s.Letters(ctx, "irc", 0, 10); err != nil || !reflect.DeepEqual(list, []appservice.DeadLetter{want}) {
-			t.Errorf("%+v, %v, want %+v", list, err, want)
+		for _, service := range []string{"irc", ""} {
+			if list, err := s.Letters(ctx, service, 0, 10); err != nil || !reflect.DeepEqual(list, []appservice.DeadLetter{want}) {
+				t.Errorf("%+v, %v, want %+v", list, err, want)
+			}
 		}
 		for _, none := range []struct {
 			service string
 			after   int64
 			limit   int
-		}{{"irc", number, 10}, {"irc", 0, 0}, {"mail", 0, 10}} {
+		}{{"irc", number, 10}, {"irc", 0, 0}, {"mail", 0, 10}, {"", number, 10}} {
 			if list, err := s.Letters(ctx, none.service, none.after, none.limit); err != nil || len(list) > 0 {
 				t.Errorf("%v: %+v, %v", none, list, err)
 			}
