@@ -22,7 +22,7 @@ func (c commands) appservice() *cobra.Command {
 		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceReplay(), c.appserviceDiscard(),
 		c.appservicePost("resume ID", "Go on with the delivery to a service that was paused", "/resume", "%s is delivered to again."),
 		c.appservicePost("retry ID", "Try at once what waits for the next attempt", "/retry", "%s is tried at once."),
-		c.appservicePing(),
+		c.appservicePing(), c.appserviceDev(),
 	)
 	return cmd
 }

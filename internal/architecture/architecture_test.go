@@ -131,7 +131,7 @@ var rules = []rule{
 	},
 	{
 		name:  "an application service sees the homeserver over HTTP only",
-		of:    []string{"appservice/client/...", "bridges/..."},
+		of:    []string{"appservice/client/...", "appservice/dev", "bridges/..."},
 		never: []string{"trestle/homeserver/...", "trestle/appservice/sender/..."},
 	},
 	{
