@@ -162,8 +162,8 @@ func (s *Set) Covers(r *Registration, user matrix.UserID) bool {
 	return slices.Contains(s.UserWatchers(user), r)
 }
 
-// CheckUser decides whether the user may be created, or logged in, by the
-// service, or by a person if it is nil. The error is M_EXCLUSIVE.
+// CheckUser decides whether the user may be created by the service, or by a
+// person if it is nil. The error is M_EXCLUSIVE.
 func (s *Set) CheckUser(r *Registration, user matrix.UserID) error {
 	if r != nil && !s.Covers(r, user) {
 		return matrix.Exclusive("%s is not in the namespace of the application service %s.", user, r.ID)
