@@ -45,15 +45,22 @@ type eventStream struct {
 // Head is the newest committed position.
 func (s eventStream) Head(context.Context) (int64, error) { return s.notifier.Position(), nil }
 
-// Changes is the events in a part of the stream.
+// Changes is the events in a part of the stream, without history that came
+// later than its room: that is news to nobody.
 func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
-	events, err := s.store.Events.Stream(ctx, after, upTo, limit)
-	if err != nil {
-		return nil, err
-	}
+	page := func(after int64) ([]*storage.Event, error) { return s.store.Events.Stream(ctx, after, upTo, limit) }
+	at := func(e *storage.Event) int64 { return e.Position }
+	return collect(after, limit, page, at, func(events []*storage.Event) ([]sender.Change, error) { return s.changes(ctx, events) })
+}
+
+func (s eventStream) changes(ctx context.Context, events []*storage.Event) ([]sender.Change, error) {
 	changes := make([]sender.Change, 0, len(events))
 	devices := s.asides.anyone(wantsDevices)
 	for _, e := range events {
+		if e.Backfilled() {
+			continue
+		}
+		var err error
 		body := clientEvent{event: e}
 		if body.options, err = s.options(ctx, e); err != nil {
 			return nil, err

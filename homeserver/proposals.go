@@ -5,6 +5,7 @@ package homeserver
 func (s *Server) proposals() map[string]bool {
 	later, _ := s.delayed.Limits()
 	return map[string]bool{
+		"com.beeper.batch_sending":      true,      // history that bridges import
 		"org.matrix.msc4140":            later > 0, // events that are sent later
 		"org.matrix.msc4140.stable":     later > 0,
 		"org.matrix.msc4143":            true, // transports for calls

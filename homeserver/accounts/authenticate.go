@@ -147,6 +147,33 @@ func (s *Service) assert(ctx context.Context, set *registration.Set, service *re
 	return who, nil
 }
 
+// ActsAs is an error unless an application service may do something in the name
+// of a user. own tells that the user is in its namespaces.
+func (s *Service) ActsAs(ctx context.Context, serviceID string, user matrix.UserID) (own bool, err error) {
+	set := s.options.AppServices.Load()
+	service := set.ByID(serviceID)
+	if service == nil {
+		return false, matrix.UnknownToken(false)
+	}
+	if own = set.Covers(service, user) || user == service.Sender(s.options.ServerName); !own {
+		return false, matrix.Forbidden("The application service may not act as %s: that user is outside its namespaces.", user)
+	}
+	account, err := s.account(ctx, user)
+	switch {
+	case err != nil:
+		return own, err
+	case account == nil:
+		return own, matrix.Forbidden("The application service has not registered %s yet.", user)
+	case account.Deactivated:
+		return own, deactivated()
+	case account.Locked:
+		return own, matrix.UserLocked()
+	case account.Suspended:
+		return own, matrix.UserSuspended()
+	}
+	return own, nil
+}
+
 // account is the account of a local user, or nil.
 func (s *Service) account(ctx context.Context, user matrix.UserID) (*storage.Account, error) {
 	key := accountKey{user: user}

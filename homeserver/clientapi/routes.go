@@ -65,6 +65,7 @@ func Routes(s Services) []api.Route {
 		(&roomsAPI{rooms: s.Rooms, invites: s.Invites, forgot: s.Forgot}).routes(),
 		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed}).routes(),
 		(&delayedAPI{s.Delayed}).routes(),
+		(&importAPI{s.Rooms, s.Accounts, s.Ephemeral}).routes(),
 		(&relationsAPI{s.Relations}).routes(),
 		(&searchAPI{s.Search, s.Rooms}).routes(),
 		(&reportsAPI{s.Reports}).routes(),

@@ -140,7 +140,9 @@ func (s *Service) RoomChanged(c rooms.Change) {
 	if c.Target != "" && c.Membership == "join" && c.Was != "join" {
 		s.met(c.Target)
 	}
-	s.Active(c.Event.Sender)
+	if !c.Event.Silent() {
+		s.Active(c.Event.Sender)
+	}
 }
 
 // inRoom is the number of a room that a user is in; else M_FORBIDDEN.

@@ -131,6 +131,11 @@ func (n *Notifier) advance(position int64) {
 func (n *Notifier) RoomChanged(c rooms.Change) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if c.Event.Backfilled() {
+		// It is nobody's newest event: only readers of the whole stream wake.
+		n.advance(c.Event.Position)
+		return
+	}
 	r := n.room(c.Event.RoomNID)
 	n.remember(r, c)
 	r.last = c.Event.Position

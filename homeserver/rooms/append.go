@@ -68,6 +68,7 @@ type draft struct {
 	room  *room
 	head  head
 	steps []step
+	place placement
 	// extra is written in the same transaction, after the events.
 	extra func(ctx context.Context, tx *database.Tx) error
 }
@@ -161,6 +162,16 @@ func (d *draft) membership(user matrix.UserID) (string, error) {
 
 // add decides about an event and, if it is allowed, makes it the newest of the draft.
 func (d *draft) add(p proposal) (*storage.Event, error) {
+	event, err := d.decide(p, nil)
+	if err != nil {
+		return nil, err
+	}
+	return d.accept(event, p.TxnKey)
+}
+
+// decide makes an event if it is allowed, by the draft's state, as seen through
+// a judge if there is one.
+func (d *draft) decide(p proposal, judge func(*view, matrix.UserID) (eventauth.State, error)) (*matrix.Event, error) {
 	v := d.view()
 	template := matrix.EventTemplate{
 		RoomID: d.room.info.ID, Sender: p.Sender, Type: p.Type, StateKey: p.StateKey, Content: p.Content, Redacts: p.Redacts,
@@ -178,41 +189,55 @@ func (d *draft) add(p proposal) (*storage.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	refused := eventauth.Allowed(event, v)
+	var state eventauth.State = v
+	if judge != nil {
+		if state, err = judge(v, p.Sender); err != nil {
+			return nil, err
+		}
+	}
+	refused := eventauth.Allowed(event, state)
 	if v.err != nil {
 		return nil, v.err // the rules have not seen the whole state
 	}
-	if refused != nil {
-		return nil, refused
-	}
-	return d.accept(event, p.TxnKey)
+	return event, refused
 }
 
 // accept makes an allowed event the newest of the draft.
 func (d *draft) accept(event *matrix.Event, txnKey string) (*storage.Event, error) {
-	nid, err := d.s.store.Events.NewNID(d.ctx)
+	st, err := d.step(event, txnKey)
 	if err != nil {
 		return nil, err
 	}
-	st := step{event: &storage.Event{Event: event, NID: nid, RoomNID: d.room.info.NID, TxnKey: txnKey}}
-	if st.typeNID, err = d.s.store.Types.NID(d.ctx, event.Type); err != nil {
-		return nil, err
-	}
-	if st.senderNID, err = d.s.store.Users.NID(d.ctx, string(event.Sender)); err != nil {
-		return nil, err
-	}
-	st.relation = event.Relation()
 	if event.IsState() {
 		if err := d.setState(&st); err != nil {
 			return nil, err
 		}
 	}
-	st.event.Root = d.head.tree.Root()
 	d.head.extremities = []matrix.EventID{event.ID}
 	d.head.depth = event.Depth
+	d.push(st)
+	return st.event, nil
+}
+
+// step is an event and what is stored with it, but for what it does to the state.
+func (d *draft) step(event *matrix.Event, txnKey string) (st step, err error) {
+	nid, err := d.s.store.Events.NewNID(d.ctx)
+	if err != nil {
+		return st, err
+	}
+	st = step{event: &storage.Event{Event: event, NID: nid, RoomNID: d.room.info.NID, TxnKey: txnKey}, relation: event.Relation()}
+	if st.typeNID, err = d.s.store.Types.NID(d.ctx, event.Type); err != nil {
+		return st, err
+	}
+	st.senderNID, err = d.s.store.Users.NID(d.ctx, string(event.Sender))
+	return st, err
+}
+
+// push makes a step the draft's last one.
+func (d *draft) push(st step) {
+	st.event.Root = d.head.tree.Root()
 	d.room.fly(st.event)
 	d.steps = append(d.steps, st)
-	return st.event, nil
 }
 
 func (d *draft) setState(st *step) error {
@@ -277,19 +302,23 @@ func (d *draft) write(tx *database.Tx) error {
 	committed := d.head
 	bump := int64(0)
 	for i := range d.steps {
-		position, err := tx.Position(d.ctx)
-		if err != nil {
+		e := d.steps[i].event
+		var err error
+		if e.Ordering, e.Position, err = d.place.of(d.ctx, tx, i); err != nil {
 			return err
 		}
-		if err := d.writeStep(tx, &d.steps[i], position); err != nil {
+		if err := d.writeStep(tx, &d.steps[i]); err != nil {
 			return err
 		}
-		committed.lastPosition = position
-		if Bumps(d.steps[i].event.Type) {
-			bump = position
+		if e.Backfilled() {
+			continue
+		}
+		committed.lastPosition = e.Position
+		if Bumps(e.Type) {
+			bump = e.Position
 		}
 	}
-	if len(d.steps) > 0 {
+	if len(d.steps) > 0 && d.place.before == 0 {
 		stored := committed.stored()
 		stored.Bump = bump
 		if err := d.s.store.Rooms.SetHead(d.ctx, tx, d.room.info.NID, stored); err != nil {
@@ -310,9 +339,8 @@ func (d *draft) write(tx *database.Tx) error {
 	return nil
 }
 
-func (d *draft) writeStep(tx *database.Tx, st *step, position int64) error {
+func (d *draft) writeStep(tx *database.Tx, st *step) error {
 	e := st.event
-	e.Position, e.Ordering = position, position
 	if st.key != nil {
 		if err := d.s.store.State.InsertKey(d.ctx, tx, e.RoomNID, st.keyNID, *st.key); err != nil {
 			return err
@@ -325,7 +353,7 @@ func (d *draft) writeStep(tx *database.Tx, st *step, position int64) error {
 		return err
 	}
 	if st.targetNID != 0 {
-		m := storage.Membership{RoomNID: e.RoomNID, Membership: e.Membership(), EventNID: e.NID, Position: position}
+		m := storage.Membership{RoomNID: e.RoomNID, Membership: e.Membership(), EventNID: e.NID, Position: e.Position}
 		if err := d.s.store.Members.Set(d.ctx, tx, st.targetNID, m); err != nil {
 			return err
 		}
@@ -362,7 +390,7 @@ func (d *draft) publish(committed *head) {
 			d.s.store.Events.Cache(st.redacted)
 		}
 	}
-	if len(d.steps) > 0 {
+	if len(d.steps) > 0 && d.place.before == 0 {
 		h := *committed
 		d.room.committed.Store(&h)
 	}

@@ -182,9 +182,13 @@ func (s *Service) Before(ctx context.Context, info *storage.RoomInfo, place int6
 }
 
 // newest is the newest event of a room at or before a place; before the room's
-// beginning, its second one.
+// beginning, its second one, unless the place is one in history that came later.
 func (s *Service) newest(ctx context.Context, info *storage.RoomInfo, place int64) (*storage.Event, error) {
-	events, err := s.store.Events.Backward(ctx, info.NID, place, math.MinInt64, 1)
+	downTo := storage.Beginning
+	if place < downTo {
+		downTo = math.MinInt64
+	}
+	events, err := s.store.Events.Backward(ctx, info.NID, place, downTo, 1)
 	if err != nil {
 		return nil, err
 	}

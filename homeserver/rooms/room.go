@@ -34,6 +34,8 @@ type room struct {
 	mu sync.Mutex
 	// pending is what the next event builds on: committed, and what is queued.
 	pending head
+	// oldest is the oldest place that is taken by imported history, 0 before it is known.
+	oldest int64
 }
 
 func (r *room) queued(nid int64) *storage.Event {

@@ -123,7 +123,7 @@ func (g *Sight) allows(e *storage.Event, visibility, membership string) bool {
 	case visibility == "world_readable", membership == "join":
 		return true
 	case visibility == "shared":
-		return g.joined || g.left != nil && e.Ordering <= g.left.Ordering
+		return g.joined || g.left != nil && e.Position <= g.left.Position
 	case visibility == "invited":
 		return membership == "invite"
 	}

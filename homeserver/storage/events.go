@@ -29,6 +29,17 @@ type Event struct {
 	TxnKey      string
 }
 
+// Beginning is the place before a room's first event: what an application
+// service has imported as history lies at or before it, the newest at -1.
+const Beginning int64 = 0
+
+// Backfilled reports whether an event is history that came later than its room.
+func (e *Event) Backfilled() bool { return e.Ordering < Beginning }
+
+// Silent reports whether an event was imported without telling anybody: such
+// an event has a place in its room that is not its place in the stream.
+func (e *Event) Silent() bool { return e.Ordering != e.Position }
+
 // Events holds the room events.
 type Events struct {
 	db    *database.DB
@@ -96,6 +107,23 @@ var (
 		WHERE room_nid = $1 AND (origin_server_ts, ordering) < ($2, $3) AND ordering <= $4
 		ORDER BY origin_server_ts DESC, ordering DESC
 		LIMIT $5`)
+	selectEventsByIDs = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE event_id = ANY($1)
+		ORDER BY event_id`)
+	selectOldestOrdering = database.SQL(`
+		SELECT ordering
+		FROM events
+		WHERE room_nid = $1
+		ORDER BY ordering
+		LIMIT 1`)
+	selectFirstMessage = database.SQL(`
+		SELECT event_nid
+		FROM events
+		WHERE room_nid = $1 AND state_key IS NULL
+		ORDER BY ordering
+		LIMIT 1`)
 	redactEvent = database.SQL(`
 		UPDATE events
 		SET redacted_by = $2, json = $3
@@ -210,6 +238,37 @@ func (s *Events) ByID(ctx context.Context, id matrix.EventID) (*Event, error) {
 		return nil, fmt.Errorf("event %s: %w", id, database.ErrNoRows)
 	}
 	return events[0], nil
+}
+
+// ByIDs is those of the events that are known.
+func (s *Events) ByIDs(ctx context.Context, ids []string) (map[matrix.EventID]*Event, error) {
+	found := make(map[matrix.EventID]*Event, len(ids))
+	for chunk := range slices.Chunk(ids, atOnce) {
+		events, err := s.query(ctx, selectEventsByIDs, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			found[e.ID] = e
+		}
+	}
+	return found, nil
+}
+
+// Oldest is the place of a room's oldest event.
+func (s *Events) Oldest(ctx context.Context, roomNID int64) (ordering int64, err error) {
+	err = s.db.Read().QueryRow(ctx, selectOldestOrdering, roomNID).Scan(&ordering)
+	return ordering, err
+}
+
+// AnyMessage reports whether a room has an event that is no state.
+func (s *Events) AnyMessage(ctx context.Context, roomNID int64) (bool, error) {
+	var nid int64
+	err := s.db.Read().QueryRow(ctx, selectFirstMessage, roomNID).Scan(&nid)
+	if errors.Is(err, database.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // ByTxn is the event that a sender made in a room under a transaction key, or empty.

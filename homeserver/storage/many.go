@@ -148,7 +148,7 @@ func (s *State) readNodes(ctx context.Context, ids []int64) ([]*statetree.Node, 
 }
 
 // NewestOf is up to limit events of each of some rooms at or before a place,
-// newest first.
+// newest first, without history that came later than the room.
 func (s *Events) NewestOf(ctx context.Context, rooms []int64, upTo int64, limit int) (map[int64][]*Event, error) {
 	events, err := s.query(ctx, selectNewestOfRooms, rooms, upTo, limit-1, int64(math.MinInt64))
 	if err != nil {
@@ -156,6 +156,9 @@ func (s *Events) NewestOf(ctx context.Context, rooms []int64, upTo int64, limit 
 	}
 	newest := make(map[int64][]*Event, len(rooms))
 	for _, e := range events {
+		if e.Backfilled() {
+			continue
+		}
 		newest[e.RoomNID] = append(newest[e.RoomNID], e)
 	}
 	return newest, nil

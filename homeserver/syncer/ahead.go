@@ -135,8 +135,8 @@ func (a *Ahead) Activity(nid int64, was notifier.Activity) notifier.Activity {
 	events := slices.Clone(a.newest[nid])
 	slices.Reverse(events)
 	for _, e := range events {
-		if e.Position != e.Ordering {
-			return was // history that came later, which a ring does not hold
+		if e.Silent() {
+			return was // a ring goes by positions
 		}
 	}
 	was.Complete = math.MinInt64

@@ -1,8 +1,6 @@
 package syncer
 
 import (
-	"math"
-
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
@@ -34,7 +32,7 @@ func (c *change) load(activity notifier.Activity) error {
 		filter: filter, sight: sight, reader: c.req.User, left: c.left, ring: activity.Ring, inRing: activity.Complete,
 	}
 	if c.newcomer {
-		c.stretch.after = math.MinInt64
+		c.stretch.after = storage.Beginning // what is older is for those who look back
 	}
 	return c.fill(c.ctx, &c.stretch)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"slices"
 
 	"trestle/homeserver/accounts"
@@ -169,7 +168,7 @@ func (b *build) viewed(id matrix.RoomID, limit int) (*RoomOverview, error) {
 
 // newest is the newest messages of a room, oldest first.
 func (b *build) newest(access *rooms.Access, limit int) (*Page, error) {
-	w := walk{Service: b.Service, ctx: b.ctx, access: access, reader: b.reader(), filter: new(accounts.RoomEventFilter), place: access.UpTo, end: math.MinInt64}
+	w := walk{Service: b.Service, ctx: b.ctx, access: access, reader: b.reader(), filter: new(accounts.RoomEventFilter), place: access.UpTo, end: storage.Beginning}
 	var err error
 	if w.sight, err = b.Rooms.Sight(b.ctx, access.Info, b.req.User); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"maps"
-	"math"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/rooms"
@@ -152,9 +151,11 @@ func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err er
 	return false, nil
 }
 
-// rootAt is the root of a room's state at a place: that of the newest event at or before it.
+// rootAt is the root of a room's state at a place: that of the newest event at
+// or before it. History that came later has the state of when it came, and is
+// the beginning of none.
 func (s *Service) rootAt(ctx context.Context, nid, place int64) (int64, error) {
-	list, err := s.Store.Events.Backward(ctx, nid, place, math.MinInt64, 1)
+	list, err := s.Store.Events.Backward(ctx, nid, place, storage.Beginning, 1)
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}

@@ -35,8 +35,8 @@ type place struct{ user, room int64 }
 
 // event takes in one event.
 func (v *evaluation) event(e *storage.Event) error {
-	if e.Position != e.Ordering {
-		return nil // history that came later
+	if e.Silent() {
+		return nil
 	}
 	users, err := v.residentsAt(v.ctx, e)
 	if err != nil {

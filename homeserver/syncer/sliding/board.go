@@ -35,6 +35,9 @@ func NewBoard(store *storage.Rooms) *Board {
 // RoomChanged takes in a committed event, as [rooms.Listener].
 func (b *Board) RoomChanged(c rooms.Change) {
 	e := c.Event
+	if e.Backfilled() {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.loading > 0 {

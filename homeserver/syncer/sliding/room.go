@@ -3,7 +3,6 @@ package sliding
 import (
 	"encoding/json"
 	"maps"
-	"math"
 
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
@@ -69,7 +68,7 @@ func (b *roomBuild) timeline() error {
 	b.expanded = !b.fresh && b.config.limit > b.was.have
 	after := b.since.Position
 	if b.fresh || b.expanded {
-		after = math.MinInt64
+		after = storage.Beginning
 	}
 	activity := syncer.NoActivity()
 	if b.e.kind == joined {
