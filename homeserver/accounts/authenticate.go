@@ -22,6 +22,7 @@ type Caller struct {
 	Locked     bool  // may do nothing but log out
 	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
+	Delegated  bool  // an application service that acts for a person who lets it
 	TokenID    int64 // the access token's number; 0 for application services
 
 	RemoteAddr string
@@ -33,6 +34,7 @@ type Credentials struct {
 	Token          string
 	AssertedUser   matrix.UserID
 	AssertedDevice matrix.DeviceID
+	UserToken      string // of a user who lets an application service act
 	RemoteAddr     string
 	UserAgent      string
 }
@@ -47,7 +49,9 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 	found, epoch, ok := s.tokens.get(hash)
 	if !ok {
 		set := s.options.AppServices.Load()
-		if service := set.Holder(c.Token, s.options.Now()); service != nil {
+		if service := set.Holder(c.Token, s.options.Now()); service != nil && c.UserToken != "" {
+			return s.represent(ctx, service, c)
+		} else if service != nil {
 			return s.assert(ctx, set, service, c)
 		}
 		var err error
@@ -145,33 +149,6 @@ func (s *Service) assert(ctx context.Context, set *registration.Set, service *re
 		}
 	}
 	return who, nil
-}
-
-// ActsAs is an error unless an application service may do something in the name
-// of a user. own tells that the user is in its namespaces.
-func (s *Service) ActsAs(ctx context.Context, serviceID string, user matrix.UserID) (own bool, err error) {
-	set := s.options.AppServices.Load()
-	service := set.ByID(serviceID)
-	if service == nil {
-		return false, matrix.UnknownToken(false)
-	}
-	if own = set.Covers(service, user) || user == service.Sender(s.options.ServerName); !own {
-		return false, matrix.Forbidden("The application service may not act as %s: that user is outside its namespaces.", user)
-	}
-	account, err := s.account(ctx, user)
-	switch {
-	case err != nil:
-		return own, err
-	case account == nil:
-		return own, matrix.Forbidden("The application service has not registered %s yet.", user)
-	case account.Deactivated:
-		return own, deactivated()
-	case account.Locked:
-		return own, matrix.UserLocked()
-	case account.Suspended:
-		return own, matrix.UserSuspended()
-	}
-	return own, nil
 }
 
 // account is the account of a local user, or nil.

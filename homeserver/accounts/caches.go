@@ -122,6 +122,7 @@ func newRulesCache(limit int, age time.Duration) *rulesCache {
 // committed, before anybody is told of it.
 func (s *Service) forget(user matrix.UserID) {
 	s.tokens.forget(user)
+	s.grants.forget(user)
 	s.known.forget(user)
 }
 

@@ -43,6 +43,9 @@ func (s *Service) Tidy(ctx context.Context) error {
 		if err := store.OpenID.DeleteExpired(ctx, tx, now); err != nil {
 			return err
 		}
+		if err := store.Grants.DeleteExpired(ctx, tx, now); err != nil {
+			return err
+		}
 		if err := store.ThreePID.DeleteSessionsBefore(ctx, tx, now-verificationLifetime.Milliseconds()); err != nil {
 			return err
 		}

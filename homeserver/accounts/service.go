@@ -128,6 +128,7 @@ type Service struct {
 	passwords *passwords
 	tokenIDs  *database.IDs
 	tokens    *tokenCache
+	grants    *tokenCache // what people let application services do
 	known     *accountCache
 	rules     *rulesCache
 
@@ -176,6 +177,7 @@ func New(options Options) *Service {
 		age = time.Minute
 	}
 	s.tokens = newTokenCache(100_000, age)
+	s.grants = newTokenCache(10_000, age)
 	s.known = newAccountCache(100_000, age)
 	s.rules = newRulesCache(10_000, age)
 	s.addStages()

@@ -19,6 +19,7 @@ type Caller struct {
 	Locked     bool  // may do nothing but log out
 	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
+	Delegated  bool  // an application service that acts for a person who lets it
 	TokenID    int64 // the access token's number; 0 for application services
 
 	RemoteAddr string // the address, without a port, that the request came from
@@ -30,6 +31,7 @@ type Credentials struct {
 	Token          string
 	AssertedUser   matrix.UserID   // Application Service API § Identity assertion
 	AssertedDevice matrix.DeviceID // the same, device_id
+	UserToken      string          // of a user who lets an application service act
 	RemoteAddr     string
 	UserAgent      string
 }
@@ -72,6 +74,8 @@ func permit(route *Route, who Caller) error {
 		return matrix.UserLocked()
 	case who.Suspended && !route.ForSuspended && route.Method != http.MethodGet:
 		return matrix.UserSuspended()
+	case who.Delegated && !route.ForDelegated:
+		return matrix.Forbidden("An application service cannot do this for a user who lets it act.")
 	case auth == User && who.Guest:
 		return matrix.NewError(http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", "Guests cannot do this.")
 	case auth == AppService && who.AppService == "":
@@ -96,6 +100,8 @@ func (x *exchange) credentials() Credentials {
 			}
 		case "user_id":
 			c.AssertedUser = matrix.UserID(unescapeQuery(value))
+		case "user_token":
+			c.UserToken = unescapeQuery(value)
 		case "device_id", "org.matrix.msc3202.device_id":
 			if c.AssertedDevice == "" {
 				c.AssertedDevice = matrix.DeviceID(unescapeQuery(value))

@@ -144,7 +144,7 @@ func (x *exchange) limit() error {
 	}
 	if x.route.Auth == None && bucket != DefaultBucket {
 		presented := x.credentials()
-		presented.AssertedUser, presented.AssertedDevice = "", ""
+		presented.AssertedUser, presented.AssertedDevice, presented.UserToken = "", "", ""
 		if presented.Token != "" {
 			who, err := x.server.options.Authenticator.Authenticate(x.ctx(), presented)
 			if err == nil && who.AppService != "" {

@@ -38,6 +38,9 @@ type Route struct {
 	// ForSuspended to those whose account is suspended; they may read anyway.
 	ForLocked    bool
 	ForSuspended bool
+	// ForDelegated serves the route to application services that act for a
+	// person who lets them.
+	ForDelegated bool
 
 	aliases   []string
 	onlyV3    bool

@@ -70,6 +70,9 @@ func (a *accountAPI) putAccountData(ctx context.Context, who api.Caller, req *pu
 	if err := checkSelf(who, req.UserID); err != nil {
 		return nil, err
 	}
+	if err := checkDelegated(who, req.Type); err != nil {
+		return nil, err
+	}
 	return nil, a.accounts.PutAccountData(ctx, req.UserID, accounts.Datum{Type: req.Type, Content: req.Content})
 }
 

@@ -94,13 +94,15 @@ func (a *accountAPI) whois(ctx context.Context, who api.Caller, req *targetReque
 	return res, err
 }
 
-// forModerated opens routes to users whose accounts are locked or suspended.
+// forModerated opens routes to users whose accounts are locked or suspended,
+// and to application services that people let act for them.
 // What is not listed here is closed to the locked; the suspended may read.
 func forModerated(routes []api.Route) []api.Route {
 	for i := range routes {
 		r := &routes[i]
 		key := r.Method + " " + r.Path
 		r.ForLocked = r.ForLocked || lockedMay[key]
+		r.ForDelegated = r.ForDelegated || mayBeDelegated(r)
 		r.ForSuspended = r.ForSuspended || lockedMay[key] || suspendedMay[key]
 	}
 	return routes

@@ -27,6 +27,16 @@ type accountAction struct {
 	show  func(*oauthAPI, context.Context, *visit) (*page, error)
 	do    func(*oauthAPI, context.Context, *visit) error
 	done  string
+	// give is instead of do where the answer has a page of its own.
+	give func(*oauthAPI, context.Context, *visit) (*page, error)
+}
+
+// finish does what a form asks for, and is the page that says so.
+func (action accountAction) finish(a *oauthAPI, ctx context.Context, v *visit) (*page, error) {
+	if action.give != nil {
+		return action.give(a, ctx, v)
+	}
+	return &page{Page: accounts.Page{Title: "Done", Text: action.done}}, action.do(a, ctx, v)
 }
 
 var accountActions = map[string]accountAction{
@@ -37,6 +47,9 @@ var accountActions = map[string]accountAction{
 	oauth.ActionReset:      {grave: true, show: (*oauthAPI).resetPage, do: (*oauthAPI).allowReset, done: "Go back to your application now, and go on there within ten minutes."},
 	oauth.ActionDeactivate: {grave: true, show: (*oauthAPI).deactivatePage, do: (*oauthAPI).deactivate, done: "The account is gone."},
 	actionPassword:         {grave: true, show: (*oauthAPI).passwordPage, do: (*oauthAPI).changePassword, done: "You have a new password."},
+	actionServices:         {show: (*oauthAPI).servicesPage},
+	actionGrant:            {grave: true, show: (*oauthAPI).grantPage, give: (*oauthAPI).grant},
+	actionWithdraw:         {show: (*oauthAPI).withdrawPage, do: (*oauthAPI).withdraw, done: "It may not act for you any more."},
 	actionSignOut:          {show: (*oauthAPI).signOutPage, do: (*oauthAPI).signOut, done: "You have signed out here."},
 }
 
@@ -59,6 +72,9 @@ func (a *oauthAPI) accountAction(v *visit) (accountAction, string, bool, error) 
 	}
 	if v.User == "" || action.grave && !v.Recent {
 		next := accountURL(name, matrix.DeviceID(v.form.Get("device_id")))
+		if service := v.form.Get("appservice"); service != "" {
+			next = serviceURL(name, service)
+		}
 		return action, name, false, v.goTo(withNext(oauth.LoginPath, next, "user", v.User.Localpart()))
 	}
 	return action, name, true, nil
@@ -79,10 +95,12 @@ func (a *oauthAPI) showAccount(ctx context.Context, v *visit) error {
 // dress gives a page what all of them have.
 func dress(p *page, v *visit, action accountAction, name string) *page {
 	p.Facts = append([]fact{{"Your account", string(v.User)}}, p.Facts...)
-	if action.do != nil {
+	if action.do != nil || action.give != nil {
 		p.Action, p.Hidden = oauth.AccountPath, map[string]string{"action": name}
-		if device := v.form.Get("device_id"); device != "" {
-			p.Hidden["device_id"] = device
+		for _, subject := range []string{"device_id", "appservice"} {
+			if value := v.form.Get(subject); value != "" {
+				p.Hidden[subject] = value
+			}
 		}
 	}
 	if name != oauth.ActionProfile {
@@ -96,19 +114,19 @@ func (a *oauthAPI) changeAccount(ctx context.Context, v *visit) error {
 	if !ok {
 		return err
 	}
-	if action.do == nil {
+	if action.do == nil && action.give == nil {
 		return matrix.MethodNotAllowed()
 	}
-	if err := action.do(a, ctx, v); err != nil {
+	done, err := action.finish(a, ctx, v)
+	if err != nil {
 		p, failed := action.show(a, ctx, v)
 		if failed != nil {
 			return failed
 		}
 		return a.explain(v, dress(p, v, action, name), err)
 	}
-	p := &page{Page: accounts.Page{Title: "Done", Text: action.done}}
-	p.After = []exit{{"Your account", template.URL(oauth.AccountPath)}}
-	return a.show(v, p, http.StatusOK)
+	done.After = append(done.After, exit{"Your account", template.URL(oauth.AccountPath)})
+	return a.show(v, done, http.StatusOK)
 }
 
 func (a *oauthAPI) profilePage(ctx context.Context, v *visit) (*page, error) {
@@ -119,6 +137,7 @@ func (a *oauthAPI) profilePage(ctx context.Context, v *visit) (*page, error) {
 		}},
 		Rows: []row{
 			{Name: "Your devices", URL: accountURL(oauth.ActionDevices, "")},
+			{Name: "Bridges and bots", URL: accountURL(actionServices, "")},
 			{Name: "Change your password", URL: accountURL(actionPassword, "")},
 			{Name: "Reset your cryptographic identity", URL: accountURL(oauth.ActionReset, "")},
 			{Name: "Deactivate your account", URL: accountURL(oauth.ActionDeactivate, "")},

@@ -22,6 +22,7 @@ type Accounts struct {
 	RegTokens   *RegistrationTokens
 	LoginTokens *LoginTokens
 	OAuth       *OAuth
+	Grants      *AppServiceGrants
 	Subjects    *Subjects
 	SSOFlows    *SSOFlows
 	Console     *Console
@@ -45,6 +46,7 @@ func NewAccounts(db *database.DB) *Accounts {
 		RegTokens:   &RegistrationTokens{db},
 		LoginTokens: &LoginTokens{db},
 		OAuth:       &OAuth{db},
+		Grants:      &AppServiceGrants{db},
 		Subjects:    &Subjects{db},
 		SSOFlows:    &SSOFlows{db},
 		Console:     &Console{db},
