@@ -1,17 +1,14 @@
 package bench
 
 import (
-	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"net/url"
+	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"trestle/registration"
 )
@@ -22,103 +19,85 @@ const (
 	crowdServices = 100
 	crowdSpaces   = 100
 	crowdSenders  = 16
-	// crowdRounds is how often both servers have their turn.
-	crowdRounds = 8
+	// crowdRounds is how often it is measured with and without them.
+	crowdRounds = 6
 )
 
-// crowd is what the namespaces of many services cost those who send: two
-// servers, with and without them, in turn, because a machine's speed changes.
+// crowd is what the namespaces of many services cost those who send: with and
+// without them in turn, because a machine's speed changes.
 func (b *run) crowd() error {
-	var runs [2]*run
-	for i, services := range []int{0, crowdServices} {
-		folder := filepath.Join(b.server.folder, fmt.Sprint("crowd", services))
-		if err := registerCrowd(filepath.Join(folder, "appservices"), services); err != nil {
-			return err
-		}
-		options := b.options
-		options.Senders, options.Duration = min(options.Senders, crowdSenders), options.Duration/crowdRounds
-		if options.Database != "" {
-			var drop func()
-			var err error
-			if options.Database, drop, err = schemaOf(b.ctx, options.Database); err != nil {
-				return err
-			}
-			defer drop()
-		}
-		s := &server{options: options, folder: folder}
-		if err := s.start(b.ctx); err != nil {
-			return err
-		}
-		defer s.kill()
-		runs[i] = &run{ctx: b.ctx, options: options, server: s, client: newClient(s.url)}
-		if err := runs[i].people(); err != nil {
-			return err
-		}
+	folder := filepath.Join(b.server.folder, "appservices")
+	regs, err := crowd()
+	if err != nil {
+		return err
 	}
+	talk := *b
+	talk.options.Duration /= crowdRounds
 	var ratios []float64
 	for round := range crowdRounds {
 		var rates [2]float64
-		for i := range runs {
-			r := runs[(i+round)%2]
-			rate, err := r.flood(fmt.Sprint("crowd", round), r.options.Senders, func(n int) string { return r.users[n].room })
-			if err != nil {
+		for i := range rates {
+			with := (i + round) % 2
+			if err := b.change(folder, regs, with == 1); err != nil {
 				return err
 			}
-			rates[(i+round)%2] = rate
+			label := fmt.Sprint("crowd", round, with)
+			if rates[with], err = talk.flood(label, min(len(b.users), crowdSenders), func(n int) string { return b.users[n].room }); err != nil {
+				return err
+			}
 		}
 		ratios = append(ratios, rates[1]/rates[0])
 	}
 	slices.Sort(ratios)
 	b.figure(fmt.Sprintf("sends/s with %d services that have %d expressions", crowdServices, crowdServices*crowdSpaces),
 		"%.0f%% of those without (median of %d rounds)", 100*ratios[len(ratios)/2], crowdRounds)
-	return nil
+	return b.change(folder, regs, false)
 }
 
-// registerCrowd writes registrations of services that are not spoken to.
-func registerCrowd(folder string, services int) error {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	for i := range services {
-		reg := registration.Generate(fmt.Sprint("crowd", i), "", fmt.Sprint("bot", i))
+// crowd is services that are not spoken to.
+func crowd() ([]*registration.Registration, error) {
+	var regs []*registration.Registration
+	for i := range crowdServices {
+		reg := registration.Generate(fmt.Sprint("crowd", i), "", fmt.Sprint("crowd", i))
 		for j := range crowdSpaces {
 			space, err := registration.NewNamespace(fmt.Sprintf("@net%d_%d_.*:bench", i, j), true)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			reg.Namespaces.Users = append(reg.Namespaces.Users, space)
 		}
-		if err := reg.Write(filepath.Join(folder, reg.ID+".yaml")); err != nil {
+		regs = append(regs, reg)
+	}
+	return regs, nil
+}
+
+// change puts registrations in force or takes them away, and waits until the
+// server has noticed.
+func (b *run) change(folder string, regs []*registration.Registration, wanted bool) error {
+	for _, reg := range regs {
+		path := filepath.Join(folder, reg.ID+".yaml")
+		var err error
+		if wanted {
+			err = reg.Write(path)
+		} else if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// schemaOf makes a schema in a PostgreSQL database and returns a URL for it.
-func schemaOf(ctx context.Context, database string) (schema string, drop func(), err error) {
-	u, err := url.Parse(database)
-	if err != nil {
-		return "", nil, err
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		known := 0
+		for _, reg := range regs {
+			if b.client.call(b.ctx, http.MethodGet, "/_matrix/client/v3/account/whoami", reg.ASToken, nil, nil) == nil {
+				known++
+			}
+		}
+		if wanted && known == len(regs) || !wanted && known == 0 {
+			return nil
+		}
 	}
-	name := "bench_" + strings.ToLower(rand.Text())
-	if err := execute(ctx, database, "CREATE SCHEMA "+name); err != nil {
-		return "", nil, err
-	}
-	query := u.Query()
-	query.Set("search_path", name)
-	u.RawQuery = query.Encode()
-	return u.String(), func() { _ = execute(context.WithoutCancel(ctx), database, "DROP SCHEMA "+name+" CASCADE") }, nil
-}
-
-func execute(ctx context.Context, database, sql string) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, sql)
-	return err
+	return errors.New("the server does not notice that registrations have changed")
 }
 
 // watchMemory samples the memory of a server until it is stopped, and returns
