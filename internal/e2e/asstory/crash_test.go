@@ -27,6 +27,7 @@ const (
 	asToken = "as_token_of_the_service"
 	bot     = "@crash_bot:localhost"
 	device  = "BRIDGE"
+	secret  = "a secret for scripts"
 )
 
 // deaths is how often somebody is killed: TEST_CRASHES, or often enough to see
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, database string) *world {
 	if err := os.MkdirAll(filepath.Join(data, "appservices"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	settings := "server_name: localhost\nopen_registration: true\n"
+	settings := "server_name: localhost\nopen_registration: true\nregistration_shared_secret: " + secret + "\n"
 	if err := os.WriteFile(filepath.Join(data, "trestle.yaml"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +193,15 @@ type record struct {
 
 func (w *world) record() record {
 	w.t.Helper()
-	bodies, repeats := w.service.transactions()
-	rec := record{rooms: map[string][]string{}, repeats: repeats, txns: len(bodies)}
-	for _, body := range bodies {
-		txn, err := appservice.ParseTransaction(body)
+	list, repeats := w.service.transactions()
+	return w.read(list, repeats)
+}
+
+func (w *world) read(list []entry, repeats int) record {
+	w.t.Helper()
+	rec := record{rooms: map[string][]string{}, repeats: repeats, txns: len(list)}
+	for _, e := range list {
+		txn, err := appservice.ParseTransaction(e.Body)
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -144,7 +144,7 @@ func (s *service) kill() {
 
 // transactions is each transaction once, in the order in which they came first.
 // A repeat with other bytes fails the test.
-func (s *service) transactions() (bodies [][]byte, repeats int) {
+func (s *service) transactions() (list []entry, repeats int) {
 	s.t.Helper()
 	text, err := os.ReadFile(s.record)
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *service) transactions() (bodies [][]byte, repeats int) {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return bodies, repeats // what was not written to its end was not answered
+			return list, repeats // what was not written to its end was not answered
 		}
 		var e entry
 		if err := json.Unmarshal(line, &e); err != nil {
@@ -165,7 +165,7 @@ func (s *service) transactions() (bodies [][]byte, repeats int) {
 		switch {
 		case !repeat:
 			known[e.ID] = e.Body
-			bodies = append(bodies, e.Body)
+			list = append(list, e)
 		case !bytes.Equal(first, e.Body):
 			s.t.Fatalf("transaction %s was %s and came again as %s", e.ID, first, e.Body)
 		default:
