@@ -90,11 +90,13 @@ func (s *Service) setPause(ctx context.Context, id string, p *appservice.Pause) 
 	q.mu.Lock()
 	q.paused = p
 	q.mu.Unlock()
-	q.log.Info("application service paused or resumed by an operator", "paused", p != nil)
-	if p == nil {
-		q.frozen.send()
-		q.retry.send()
+	if p != nil {
+		q.log.Warn("application service paused by an operator", "reason", p.Reason)
+		return nil
 	}
+	q.log.Info("application service resumed by an operator")
+	q.frozen.send()
+	q.retry.send()
 	return nil
 }
 
