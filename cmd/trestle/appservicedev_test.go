@@ -69,14 +69,13 @@ func developing(t *testing.T, data string) (out *screen, stop func()) {
 	}
 }
 
-func TestDevelopingAService(t *testing.T) {
-	data, socket := prepare(t)
-	stop := serving(t, data)
-	people(t, socket)
+// asAlice logs alice in, and returns what makes requests of hers.
+func asAlice(t *testing.T, socket string) func(method, path, body, member string) string {
+	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
-	defer client.CloseIdleConnections()
+	t.Cleanup(client.CloseIdleConnections)
 	token := ""
 	ask := func(method, path, body, member string) string {
 		t.Helper()
@@ -98,7 +97,14 @@ func TestDevelopingAService(t *testing.T) {
 		return text
 	}
 	token = ask("POST", "/login", `{"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "correct horse battery"}`, "access_token")
+	return ask
+}
 
+func TestDevelopingAService(t *testing.T) {
+	data, socket := prepare(t)
+	stop := serving(t, data)
+	people(t, socket)
+	ask := asAlice(t, socket)
 	out, end := developing(t, data)
 	room := ask("POST", "/join/%23mybot_den:hs.example", "{}", "room_id") // made for her
 	ask("POST", "/rooms/"+room+"/invite", `{"user_id": "@mybot_ghost:hs.example"}`, "")

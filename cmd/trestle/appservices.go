@@ -19,7 +19,7 @@ func (c commands) appservice() *cobra.Command {
 	cmd := &cobra.Command{Use: "appservice", Short: "Manage application services and their registrations"}
 	cmd.AddCommand(
 		c.appserviceList(), c.appserviceShow(), c.appserviceCheck(), c.appserviceGenerate(), c.appserviceAdd(), c.appserviceRemove(), c.appserviceRotate(),
-		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceReplay(), c.appserviceDiscard(),
+		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceLetter(), c.appserviceReplay(), c.appserviceDiscard(),
 		c.appservicePost("resume ID", "Go on with the delivery to a service that was paused", "/resume", "%s is delivered to again."),
 		c.appservicePost("retry ID", "Try at once what waits for the next attempt", "/retry", "%s is tried at once."),
 		c.appservicePing(), c.appserviceDev(),
@@ -119,37 +119,50 @@ func (c commands) listFiles(s session) error {
 
 func (c commands) appserviceShow() *cobra.Command {
 	cmd := &cobra.Command{Use: "show ID", Short: "Show how the delivery to a service stands", Args: cobra.ExactArgs(1)}
+	body := cmd.Flags().Bool("transaction", false, "print the text of the transaction that waits for an answer instead")
 	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
 		if err := s.running(); err != nil {
+			return err
+		}
+		if *body {
+			head, err := s.waiting(ctx, args[0])
+			if err == nil {
+				_, err = fmt.Fprintln(c.std.out, printable(head.Body))
+			}
 			return err
 		}
 		var d deliveryStatus
 		if err := s.Do(ctx, "GET", appservicePath(args[0], ""), nil, &d); err != nil {
 			return err
 		}
-		rows := [][]string{
-			{"id", d.ID}, {"url", d.URL}, {"sender", d.Sender}, {"state", d.state()},
-			{"backlog", fmt.Sprintf("%d %s", d.Backlog, plural(d.Backlog, "event"))},
-			{"delivered", fmt.Sprintf("%d events in %d transactions, %.1f a second", d.Events, d.Transactions, d.Rate)},
-			{"failures", strconv.FormatUint(d.Failures, 10)}, {"last success", day(d.LastSuccess)}, {"dead letters", strconv.Itoa(d.DeadLetters)},
-		}
-		if d.Oldest > 0 {
-			rows = append(rows, []string{"oldest event", day(d.Oldest)})
-		}
-		if d.Paused {
-			rows = append(rows, []string{"paused", day(d.PausedAt) + " " + d.PausedReason})
-		}
-		if d.Transaction != "" {
-			rows = append(rows, []string{"transaction", d.Transaction})
-		}
-		if d.NextAttempt > 0 {
-			rows = append(rows, []string{"next attempt", day(d.NextAttempt)})
-		}
-		if d.LastError != "" {
-			rows = append(rows, []string{"last error", day(d.LastErrorAt) + " " + d.LastError})
-		}
-		return c.table(rows)
+		return c.table(d.rows())
 	})
+}
+
+// rows is all that is known of the delivery.
+func (d deliveryStatus) rows() [][]string {
+	rows := [][]string{
+		{"id", d.ID}, {"url", d.URL}, {"sender", d.Sender}, {"state", d.state()},
+		{"backlog", fmt.Sprintf("%d %s", d.Backlog, plural(d.Backlog, "event"))},
+		{"delivered", fmt.Sprintf("%d events in %d transactions, %.1f a second", d.Events, d.Transactions, d.Rate)},
+		{"failures", strconv.FormatUint(d.Failures, 10)}, {"last success", day(d.LastSuccess)}, {"dead letters", strconv.Itoa(d.DeadLetters)},
+	}
+	if d.Oldest > 0 {
+		rows = append(rows, []string{"oldest event", day(d.Oldest)})
+	}
+	if d.Paused {
+		rows = append(rows, []string{"paused", day(d.PausedAt) + " " + d.PausedReason})
+	}
+	if d.Transaction != "" {
+		rows = append(rows, []string{"transaction", d.Transaction})
+	}
+	if d.NextAttempt > 0 {
+		rows = append(rows, []string{"next attempt", day(d.NextAttempt)})
+	}
+	if d.LastError != "" {
+		rows = append(rows, []string{"last error", day(d.LastErrorAt) + " " + d.LastError})
+	}
+	return rows
 }
 
 // appservicePost makes a command of a request without a body.

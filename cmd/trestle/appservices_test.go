@@ -4,10 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"trestle/internal/config"
+	"trestle/registration"
 )
 
 // A script is an operator's API that answers as it is written down.
@@ -60,9 +67,11 @@ func TestDeliveryCommands(t *testing.T) {
 		{"retry tea", "POST /appservices/tea/retry {}", "", "tried at once"},
 		{"ping tea", "POST /appservices/tea/ping {}", `{"duration_ms": 12}`, "within 12 ms"},
 		{"skip tea", "GET /appservices/tea/transaction\n" + `POST /appservices/tea/skip {"reason":"","transaction_id":"t1"}`, `{"transaction_id": "t1", "events": 3}`, "t1 is a dead letter"},
-		{"skip tea t0 --reason no", "GET /appservices/tea/transaction\n" + `POST /appservices/tea/skip {"reason":"no","transaction_id":"t0"}`, `{"transaction_id": "t1"}`, "t0 is a dead letter"},
+		{"skip tea t0 --reason no", `POST /appservices/tea/skip {"reason":"no","transaction_id":"t0"}`, "", "t0 is a dead letter"},
 		{"letters tea", "GET /appservices/tea/dead_letters?from=0&limit=500", `{"dead_letters": [{"number": 4, "transaction_id": "t1", "events": 1, "skipped_by": "@root:hs", "skipped_ts": 86400000, "reason": null}]}`,
 			"4  t1  1 event  1970-01-02 00:00  @root:hs"},
+		{"letter 4", "GET /dead_letters/4", `{"body": "{\"events\":[\u001b]}"}`, `{"events":[]}`},
+		{"show tea --transaction", "GET /appservices/tea/transaction", `{"body": "{}"}`, "{}"},
 		{"replay 4", "POST /dead_letters/4/replay {}", "", "has taken it"},
 		{"discard 4", "DELETE /dead_letters/4", "", "deleted"},
 		{"reload", "POST /appservices/reload {}", `{"changes": [{"id": "tea", "change": "changed", "keys": ["url", "hs_token"]}]}`, "tea changed (url, hs_token)"},
@@ -75,4 +84,66 @@ func TestDeliveryCommands(t *testing.T) {
 			t.Errorf("trestle appservice %s asks\n%s\nand says %+v; want\n%s\n%s", c.command, got, r, c.asked, c.want)
 		}
 	}
+}
+
+// A service that refuses a transaction stands still; the operator helps.
+func TestSteeringTheDelivery(t *testing.T) {
+	data, socket := prepare(t)
+	serving(t, data)
+	room := people(t, socket)
+	var healthy atomic.Bool
+	bridge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && !healthy.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = w.Write([]byte("{}"))
+	}))
+	t.Cleanup(bridge.Close)
+	reg := registration.Generate("tea", bridge.URL, "tea_bot")
+	users, err := registration.NewNamespace("@tea_.*", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.Namespaces.Users = []registration.Namespace{users}
+	text, err := reg.Annotated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tea.yaml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// until repeats a command until it says what is wanted.
+	until := func(line, want string) string {
+		t.Helper()
+		var r result
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+			r = trestle(t, server{}, "", append(strings.Fields("appservice "+line), "--data", data)...)
+			if strings.Contains(r.out+r.err, want) {
+				return r.out
+			}
+		}
+		t.Fatalf("trestle appservice %s: %+v, want %q", line, r, want)
+		return ""
+	}
+	until("add "+file, "in force")
+	asAlice(t, socket)("POST", "/rooms/"+room+"/invite", `{"user_id": "@tea_pot:hs.example"}`, "")
+	until("show tea", "failing, ")
+	until("list", "tea  failing, ")
+	until("show tea --transaction", `"state_key":"@tea_pot:hs.example"`)
+	until("pause tea --reason repairs", "is paused")
+	until("show tea", "repairs")
+	until("retry tea", "is paused")
+	until("resume tea", "delivered to again")
+	until("skip tea nothing", "first")
+	until("skip tea --reason poison", "is a dead letter now")
+	number, _, _ := strings.Cut(until("letters tea", "poison"), " ")
+	until("letter "+number, `"state_key":"@tea_pot:hs.example"`)
+	until("replay "+number, "500")
+	healthy.Store(true)
+	until("ping tea", "has answered within")
+	until("replay "+number, "has taken it")
+	until("discard "+number, "o dead letter")
+	until("show tea", "fine")
+	until("show coffee", "no application service")
 }

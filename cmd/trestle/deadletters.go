@@ -20,24 +20,35 @@ func (c commands) appserviceSkip() *cobra.Command {
 		if err := s.running(); err != nil {
 			return err
 		}
-		var head struct {
-			ID     string `json:"transaction_id"`
-			Events int    `json:"events"`
-		}
-		if err := s.Do(ctx, "GET", appservicePath(args[0], "/transaction"), nil, &head); err != nil {
-			return err
-		}
 		// With a name it is that one or none: another may be the first by now.
+		id := ""
 		if len(args) > 1 {
-			head.ID = args[1]
+			id = args[1]
+		} else {
+			head, err := s.waiting(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			id = head.ID
 		}
-		body := map[string]string{"transaction_id": head.ID, "reason": *reason}
+		body := map[string]string{"transaction_id": id, "reason": *reason}
 		if err := s.Do(ctx, "POST", appservicePath(args[0], "/skip"), body, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.std.out, "Transaction %s is a dead letter now. trestle appservice letters %s lists them.\n", head.ID, args[0])
+		fmt.Fprintf(c.std.out, "Transaction %s is a dead letter now. trestle appservice letters %s lists them.\n", id, args[0])
 		return nil
 	})
+}
+
+// A waitingTransaction is the one at the head of a service's queue.
+type waitingTransaction struct {
+	ID   string `json:"transaction_id"`
+	Body string `json:"body"`
+}
+
+func (s session) waiting(ctx context.Context, id string) (w waitingTransaction, err error) {
+	err = s.Do(ctx, "GET", appservicePath(id, "/transaction"), nil, &w)
+	return w, err
 }
 
 // A deadLetter is a transaction that was skipped.
@@ -48,6 +59,7 @@ type deadLetter struct {
 	Reason      string `json:"reason"`
 	By          string `json:"skipped_by"`
 	SkippedAt   int64  `json:"skipped_ts"`
+	Body        string `json:"body"` // of one that is asked for by its number
 }
 
 func (c commands) appserviceLetters() *cobra.Command {
@@ -76,6 +88,18 @@ func (c commands) appserviceLetters() *cobra.Command {
 
 func letterPath(number, rest string) string {
 	return adminOwn + "/dead_letters/" + url.PathEscape(number) + rest
+}
+
+func (c commands) appserviceLetter() *cobra.Command {
+	cmd := &cobra.Command{Use: "letter NUMBER", Short: "Print the text of a dead letter", Args: cobra.ExactArgs(1)}
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		var l deadLetter
+		if err := s.Do(ctx, "GET", letterPath(args[0], ""), nil, &l); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(c.std.out, printable(l.Body))
+		return err
+	})
 }
 
 func (c commands) appserviceReplay() *cobra.Command {
