@@ -144,7 +144,7 @@ func replay(t *testing.T, data string) {
 	defer local.Close()
 	r := trestle(t, server{}, "", "appservice", "dev", "--id", "mybot", "--data", data, "--replay-to", local.URL)
 	all := strings.Join(bodies, "\n")
-	if r.code != 0 || strings.Index(all, "how are you?") < 0 || strings.Index(all, "where are you?") < strings.Index(all, "how are you?") {
+	if r.code != 0 || !strings.Contains(all, "how are you?") || strings.Index(all, "where are you?") < strings.Index(all, "how are you?") {
 		t.Errorf("%+v\n%s", r, all)
 	}
 	kept, err := filepath.Glob(filepath.Join(data, "dev", "mybot", "*.json"))
