@@ -21,6 +21,9 @@ const (
 	maxWrite = 20 * time.Second
 )
 
+// over is the event that ends a stream: the page has to be loaded again.
+const over = "event: over\ndata: {}\n\n"
+
 // A stream tells a page what has changed, by server-sent events: the parts of
 // it that do, as HTML, by their IDs.
 type stream struct {
@@ -83,7 +86,7 @@ func (s *stream) look(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if session == nil {
-		_, err := s.visit.w.Write([]byte("event: over\ndata: {}\n\n"))
+		_, err := s.visit.w.Write([]byte(over))
 		return false, err
 	}
 	parts, err := s.parts(ctx)

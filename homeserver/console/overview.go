@@ -49,7 +49,7 @@ func (a *consoleAPI) cards() []card {
 func (a *consoleAPI) card(r *registration.Registration, s sender.Status, delivered bool) card {
 	s.ID, s.URL = r.ID, r.URL
 	if u, err := url.Parse(r.URL); err == nil {
-		u.User = nil
+		u.User, u.RawQuery = nil, "" // what may be a secret
 		s.URL = u.String()
 	}
 	c := card{Status: s, User: "@" + r.SenderLocalpart + ":" + string(a.ServerName), Now: a.now()}

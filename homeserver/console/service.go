@@ -155,18 +155,31 @@ func mild(status int) int {
 }
 
 // hide takes the tokens of a service out of a text that the service, or the way
-// to it, has written.
+// to it, has written. Such texts are cut, so that one may be there in part.
 func (a *consoleAPI) hide(id, text string) string {
 	reg := a.Registry.Load().ByID(id)
 	if reg == nil {
 		return text
 	}
-	for _, token := range []string{reg.HSToken, reg.ASToken} {
+	for _, token := range []string{reg.HSToken, reg.ASToken, reg.Previous.HSToken, reg.Previous.ASToken} {
 		if token == "" {
 			continue
 		}
 		for _, form := range []string{token, url.QueryEscape(token), url.PathEscape(token)} {
-			text = strings.ReplaceAll(text, form, "•••")
+			text = hidePart(strings.ReplaceAll(text, form, hidden), form)
+		}
+	}
+	return text
+}
+
+const hidden = "•••"
+
+// hidePart takes the begin of a token away from the end of a text.
+func hidePart(text, token string) string {
+	bare := strings.TrimRight(text, `"… `)
+	for n := len(token) - 1; n >= 6; n-- {
+		if rest, ok := strings.CutSuffix(bare, token[:n]); ok {
+			return rest + hidden + text[len(bare):]
 		}
 	}
 	return text

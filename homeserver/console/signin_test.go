@@ -19,7 +19,7 @@ func TestSignIn(t *testing.T) {
 		b.send(root+"/login", "user", "nobody", "password", password).says(403)
 		b.send(root+"/login", "user", "alice", "password", password).says(403, "Only an administrator")
 		b.open(root).says(200, "<h1>Sign in</h1>")
-		b.open(root + "/live").says(204)
+		b.open(root+"/live").says(200, "event: over")
 		b.open(root+"/login?next="+url.QueryEscape("https://evil.example/_trestle/console")).says(200, `name="next" value="/_trestle/console"`)
 		b.open(root+"/login?next="+url.QueryEscape(root+"/appservice?id=irc <u>")).send(root+"/login",
 			"user", "root", "password", password, "next", root+"/appservice?id=irc+%3Cu%3E").says(200, "<h1>irc &lt;u&gt;</h1>")

@@ -53,8 +53,9 @@ func (a *consoleAPI) private(show handler) route {
 		case v.r.Method != http.MethodGet:
 			return matrix.Forbidden("You are not signed in any more. Sign in, go back, and retry.")
 		case v.r.URL.Path == livePath:
-			v.w.WriteHeader(http.StatusNoContent) // which ends the browser's asking
-			return nil
+			v.w.Header().Set("Content-Type", "text/event-stream")
+			_, err := v.w.Write([]byte(over))
+			return err
 		}
 		next := v.r.URL.Path
 		if v.r.URL.RawQuery != "" {

@@ -35,7 +35,12 @@
     if (source) return;
     source = new EventSource(page.dataset.follow);
     source.addEventListener("open", () => say("Live", true));
-    source.addEventListener("error", () => say("Not live", false));
+    source.addEventListener("error", () => {
+      say("Not live", false);
+      if (source?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      stop();
+      setTimeout(() => document.hidden || start(), 15000);
+    });
     source.addEventListener("change", (e) => {
       for (const [id, html] of Object.entries(JSON.parse(e.data))) replace(id, html);
     });

@@ -130,6 +130,12 @@ func TestConsole(t *testing.T) {
 	tab.picture("overview-phone")
 	tab.looks(1200, 1300, true)
 
+	// The page gets over a restart.
+	tab.permit("ERR_")
+	server.Restart()
+	tab.until("that it follows again", `document.querySelector("#following.live")`)
+	tab.says("Failing")
+
 	tab.press("telegram")
 	tab.find(".plot .line")
 	tab.says("The last day")
