@@ -109,12 +109,15 @@ func (s *stream) look(ctx context.Context) (bool, error) {
 		_, err := s.visit.w.Write([]byte(": nothing new\n\n"))
 		return true, err
 	}
-	encoded, err := json.Marshal(parts)
-	if err != nil {
+	message := bytes.NewBufferString("event: change\ndata: ")
+	encoder := json.NewEncoder(message)
+	encoder.SetEscapeHTML(false) // of nearly everything
+	if err := encoder.Encode(parts); err != nil {
 		return false, err
 	}
+	message.WriteByte('\n') // after that of the encoder, the end of the event
 	s.wrote = now
-	_, err = s.visit.w.Write([]byte("event: change\ndata: " + string(encoded) + "\n\n"))
+	_, err = s.visit.w.Write(message.Bytes())
 	return true, err
 }
 

@@ -132,7 +132,9 @@ func TestConsole(t *testing.T) {
 
 	// The page gets over a restart.
 	tab.permit("ERR_")
-	server.Restart()
+	server.Stop()
+	tab.says("Not live")
+	server.Start()
 	tab.until("that it follows again", `document.querySelector("#following.live")`)
 	tab.says("Failing")
 
