@@ -206,19 +206,21 @@ func (s eventStream) moves(ctx context.Context, e *storage.Event) (list []sender
 	if joined == (was == "join") {
 		return nil, nil
 	}
+	if list, err = s.sightings(ctx, e, user, joined); err != nil {
+		return nil, err
+	}
 	if user.Server() == s.server {
 		if known, err := s.keys.DeviceKeys.Any(ctx, s.store.DB.Read(), user); err != nil || !known {
-			return nil, err
+			return list, err
 		}
 	}
 	if joined {
 		c := deviceChange(sender.DeviceChanged, user, e.Position)
 		c.Room = e.RoomID
-		return []sender.Change{c}, nil
+		return append(list, c), nil
 	}
 	c := deviceChange(sender.DeviceLeft, user, e.Position)
 	c.Room = e.RoomID
-	c.Rooms, err = s.asides.roomsOf(ctx, s.keys.DeviceLists, user)
-	c.Rooms = slices.DeleteFunc(c.Rooms, func(room matrix.RoomID) bool { return room == e.RoomID })
-	return []sender.Change{c}, err
+	c.Rooms, err = s.elsewhere(ctx, user, e.RoomID)
+	return append(list, c), err
 }

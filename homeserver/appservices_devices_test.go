@@ -257,6 +257,87 @@ func TestServicesAreToldOfDeviceLists(t *testing.T) {
 	})
 }
 
+// When the first of a service's users comes into a room, whoever is there with
+// keys is new to the service; when the last one leaves, it need not follow them
+// any more, unless it sees them elsewhere.
+func TestServicesAreToldWhomTheirOwnMovesConcern(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database, keeper)
+		ctx := t.Context()
+		alice, carol := login(t, s.base, "alice"), login(t, s.base, "carol")
+		s.register("irc_bob")
+		s.register("irc_eve")
+		bob, eve := s.as("@irc_bob:test"), s.as("@irc_eve:test")
+		uploadKeys(t, alice, 0, 1)
+		uploadKeys(t, carol, 0, 1)
+		var places [2]id.RoomID
+		for i, people := range [][]*mautrix.Client{{carol}, {}} {
+			made, err := alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{Preset: "public_chat"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			places[i] = made.RoomID
+			for _, p := range people {
+				if _, err := p.JoinRoomByID(ctx, made.RoomID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		move := func(who *mautrix.Client, join bool, room id.RoomID, changed, left []matrix.UserID) {
+			t.Helper()
+			wasChanged, wasLeft := lists(s.Transactions())
+			var err error
+			if join {
+				_, err = who.JoinRoomByID(ctx, room)
+			} else {
+				_, err = who.LeaveRoom(ctx, room)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.untilMember(t, who.UserID, room, join)
+			nowChanged, nowLeft := lists(s.Transactions())
+			if got := nowChanged[len(wasChanged):]; !slices.Equal(got, changed) {
+				t.Errorf("%s in %s %v: changed %v, want %v", who.UserID, room, join, got, changed)
+			}
+			if got := nowLeft[len(wasLeft):]; !slices.Equal(got, left) {
+				t.Errorf("%s in %s %v: left %v, want %v", who.UserID, room, join, got, left)
+			}
+		}
+		both := []matrix.UserID{"@alice:test", "@carol:test"}
+		move(bob, true, places[0], both, nil)
+		move(eve, true, places[0], nil, nil)
+		move(bob, false, places[0], nil, nil)
+		move(bob, true, places[1], both[:1], nil)
+		move(eve, false, places[0], nil, both[1:]) // alice is in the other room
+		move(bob, false, places[1], nil, both[:1])
+	})
+}
+
+// untilMember waits until a service has heard of a membership of its user.
+func (s *service) untilMember(t *testing.T, user id.UserID, room id.RoomID, joined bool) {
+	t.Helper()
+	membership := "leave"
+	if joined {
+		membership = "join"
+	}
+	s.UntilSeen(t, fmt.Sprint(user, " ", membership, " ", room), func(txns []*appservice.Transaction) bool {
+		for _, txn := range txns {
+			for _, raw := range txn.Events {
+				var e struct {
+					Room     id.RoomID `json:"room_id"`
+					StateKey string    `json:"state_key"`
+					Content  struct{ Membership string }
+				}
+				if json.Unmarshal(raw, &e) == nil && e.Room == room && e.StateKey == string(user) && e.Content.Membership == membership {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // room2 is another room with alice and the ghost.
 func (s *service) room2(alice *mautrix.Client) (id.RoomID, *mautrix.Client) {
 	s.t.Helper()

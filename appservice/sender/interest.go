@@ -79,6 +79,8 @@ func (i *interest) decide(ctx context.Context, c *Change) ([]*registration.Regis
 		return i.filter(i.receivers(c.Sender), wantsDevices), nil
 	case c.Kind == DeviceLeft:
 		return i.parted(ctx, c)
+	case c.Only != "":
+		return i.concerned(c), nil
 	case c.Private:
 		return i.filter(i.set.UserWatchers(c.Sender), (*registration.Registration).WantsEphemeral), nil
 	}
@@ -135,8 +137,16 @@ func (i *interest) receivers(user matrix.UserID) []*registration.Registration {
 	return i.set.UserWatchers(user)
 }
 
-// parted returns the services that watch a room which a user has left, and see
-// the user in no other one.
+// concerned is the service that a change is for.
+func (i *interest) concerned(c *Change) []*registration.Registration {
+	if r := i.set.ByID(c.Only); r != nil {
+		return i.filter([]*registration.Registration{r}, wantsDevices)
+	}
+	return nil
+}
+
+// parted returns the services that watch a room which a user has left, or the
+// one that does not watch it any more, and see the user in no other one.
 func (i *interest) parted(ctx context.Context, c *Change) ([]*registration.Registration, error) {
 	left, err := i.room(ctx, c.Room, c)
 	if err != nil {
@@ -144,6 +154,9 @@ func (i *interest) parted(ctx context.Context, c *Change) ([]*registration.Regis
 	}
 	watchers := i.filter(left.watchers(), wantsDevices)
 	still := i.set.UserWatchers(c.Sender)
+	if c.Only != "" {
+		watchers, still = i.concerned(c), union(slices.Clone(still), left.watchers())
+	}
 	for _, room := range c.Rooms {
 		if len(watchers) == 0 {
 			return nil, nil

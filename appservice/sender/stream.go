@@ -50,6 +50,9 @@ type Change struct {
 	Reset bool
 	// Private is true for a receipt that only its own user's service may see.
 	Private bool
+	// Only is the ID of the one service that a change of device lists is for:
+	// what it sees has changed, not what others do. Empty: all who are interested.
+	Only string
 	// Rooms are those in which a user with new presence or keys is seen.
 	Rooms []matrix.RoomID
 	// Keys is what a KeyCounts tells, by device.

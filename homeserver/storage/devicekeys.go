@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -40,6 +41,12 @@ var (
 	selectAnyDeviceKeys = database.SQL(`
 		SELECT COUNT(*)
 		FROM (SELECT 1 FROM device_keys WHERE user_id = $1 LIMIT 1) AS found`)
+	selectUsersWithDeviceKeys = database.SQL(`
+		SELECT DISTINCT user_id
+		FROM device_keys
+		WHERE user_id = ANY($1)
+		ORDER BY user_id
+		LIMIT 500`)
 	deleteDeviceKeys = database.SQL(`
 		DELETE FROM device_keys
 		WHERE user_id = $1 AND device_id = ANY($2)`)
@@ -89,6 +96,36 @@ func (s *DeviceKeys) Any(ctx context.Context, q database.Querier, user matrix.Us
 	var n int64
 	err := q.QueryRow(ctx, selectAnyDeviceKeys, user).Scan(&n)
 	return n > 0, err
+}
+
+// Having is those of some users who have devices with keys.
+func (s *DeviceKeys) Having(ctx context.Context, users []matrix.UserID) ([]matrix.UserID, error) {
+	var having []matrix.UserID
+	for chunk := range slices.Chunk(users, atOnce) {
+		found, err := s.having(ctx, chunk)
+		if err != nil {
+			return nil, err
+		}
+		having = append(having, found...)
+	}
+	return having, nil
+}
+
+func (s *DeviceKeys) having(ctx context.Context, users []matrix.UserID) ([]matrix.UserID, error) {
+	rows, err := s.db.Read().Query(ctx, selectUsersWithDeviceKeys, users)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found []matrix.UserID
+	for rows.Next() {
+		var user matrix.UserID
+		if err := rows.Scan(&user); err != nil {
+			return nil, err
+		}
+		found = append(found, user)
+	}
+	return found, rows.Err()
 }
 
 // Delete removes the keys of devices and tells how many of them had any.
