@@ -83,7 +83,8 @@ func (a *consoleAPI) skip(ctx context.Context, v *visit) error {
 	return v.goTo(servicePath + "?" + url.Values{"id": {id}, "done": {"skip"}}.Encode())
 }
 
-// lettersView is a part of the dead letters of a service.
+// lettersView is a part of the dead letters of a service or, without its name,
+// of all, those that are gone too.
 type lettersView struct {
 	Service, Page string
 	Letters       []letterView
@@ -121,10 +122,10 @@ func (a *consoleAPI) showLetters(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 && from == 0 && a.Registry.Load().ByID(id) == nil {
+	if len(list) == 0 && id != "" && from == 0 && a.Registry.Load().ByID(id) == nil {
 		return noService(id)
 	}
-	view := &view{Title: "Dead letters of " + id, Done: done(v.form)}
+	view := &view{Title: "Dead letters", Done: done(v.form)}
 	letters := lettersView{Service: id, Page: pageOf(servicePath, id)}
 	if len(list) > lettersPage {
 		list = list[:lettersPage]

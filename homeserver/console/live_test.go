@@ -69,6 +69,7 @@ func (f *follower) until(part, text string) {
 }
 
 func TestLive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", func(testkit.Attempt) int { return http.StatusTeapot })
 	b := w.operator()
 	all, one := b.follow(""), b.follow(service)

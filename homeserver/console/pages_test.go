@@ -39,7 +39,9 @@ func TestStory(t *testing.T) {
 		b.send(root+"/transaction", "id", service, "transaction", "another", "reason", "it is bad").says(409, "not the first")
 		b.send(root+"/transaction", "id", service, "transaction", transaction, "reason", "it is <u>bad</u>").says(200, "dead letter now")
 		letters := root + "/letters?" + url.Values{"id": {service}}.Encode()
-		b.open(letters).says(200, transaction, "it is &lt;u&gt;bad", "@root:hs.example")
+		for _, path := range []string{letters, root + "/letters"} {
+			b.open(path).says(200, transaction, "it is &lt;u&gt;bad", "@root:hs.example", "irc &lt;u&gt;")
+		}
 
 		letter := root + "/letter?number=1"
 		b.open(letter).says(200, "Send it again", "m.room.create", "status 418")

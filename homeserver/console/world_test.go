@@ -262,8 +262,12 @@ func (b *browser) until(path, part string) *browser {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
 	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for b.open(path); !strings.Contains(b.body, part); b.open(path) {
-		if ctx.Err() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			b.t.Fatalf("%s never says %q: %s", path, part, b.body)
 		}
 	}
