@@ -3,21 +3,16 @@
 package asstory_test
 
 import (
-	"context"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-	"go.mau.fi/util/dbutil"
 	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/bridgev2"
 	"maunium.net/go/mautrix/bridgev2/bridgeconfig"
-	"maunium.net/go/mautrix/bridgev2/commands"
-	"maunium.net/go/mautrix/bridgev2/matrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -26,16 +21,9 @@ import (
 
 // bridgeConfig is what the configuration file of such a bridge has, if its owner
 // wants encryption by transactions, and people to be themselves on both sides.
-func bridgeConfig(t *testing.T, address, homeserver string) *bridgeconfig.Config {
-	t.Helper()
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
+func bridgeConfig(address, homeserver string) *bridgeconfig.Config {
+	host, port, _ := net.SplitHostPort(address)
+	number, _ := strconv.ParseUint(port, 10, 16)
 	return &bridgeconfig.Config{
 		Bridge: bridgeconfig.BridgeConfig{
 			CommandPrefix: "!memory",
@@ -52,40 +40,18 @@ func bridgeConfig(t *testing.T, address, homeserver string) *bridgeconfig.Config
 	}
 }
 
-// register writes the registration as the bridge generates it. The service may
-// act as people, too.
-func register(t *testing.T, cfg *bridgeconfig.Config, file string) {
+// registerBridge writes the registration as the bridge generates it. The service
+// may act as people, too.
+func registerBridge(t *testing.T, address, file string) {
 	t.Helper()
-	reg := cfg.GenerateRegistration()
-	reg.Namespaces.UserIDs = append(reg.Namespaces.UserIDs, reg.Namespaces.UserIDs[0])
-	reg.Namespaces.UserIDs[2].Regex, reg.Namespaces.UserIDs[2].Exclusive = "@.*:localhost", false
-	cfg.DoublePuppet.Secrets = map[string]string{"localhost": "as_token:" + cfg.AppService.ASToken}
+	reg := bridgeConfig(address, "").GenerateRegistration()
+	reg.Namespaces.UserIDs.Register(regexp.MustCompile("@.*:localhost"), false)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := reg.Save(file); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// startBridge runs the bridge with its database until the test stops it.
-func startBridge(t *testing.T, cfg *bridgeconfig.Config, file string) (*network, func()) {
-	t.Helper()
-	db, err := dbutil.NewFromConfig("memory", dbutil.Config{PoolConfig: dbutil.PoolConfig{
-		Type: "sqlite3-fk-wal", URI: "file:" + file + "?_txlock=immediate", MaxOpenConns: 5,
-	}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
-	n := &network{heard: make(chan string, 10)}
-	connector := matrix.NewConnector(cfg)
-	bridge := bridgev2.NewBridge("", db, log, &cfg.Bridge, connector, n, commands.NewProcessor)
-	connector.AS.DoublePuppetValue = cfg.AppService.ID
-	if err := bridge.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	return n, func() { bridge.StopWithTimeout(patience) }
 }
 
 // TestABridgeByBridgev2 has a bridge of the framework that mautrix's bridges are
@@ -95,16 +61,14 @@ func TestABridgeByBridgev2(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
 		data := filepath.Join(t.TempDir(), "data")
 		address := testkit.FreeAddress(t)
-		cfg := bridgeConfig(t, address, "")
-		register(t, cfg, filepath.Join(data, "appservices", "memory.yaml"))
+		registration := filepath.Join(data, "appservices", "memory.yaml")
+		registerBridge(t, address, registration)
 		options := testkit.TrestleOptions{Data: data, Args: []string{"--open-registration"}}
 		if filepath.Ext(database) == "" {
 			options.Database = database
 		}
 		trestle := testkit.StartTrestle(t, options)
-		cfg.Homeserver.Address = testkit.SpecProxy(t, trestle.BaseURL)
-		file := filepath.Join(t.TempDir(), "bridge.db")
-		memory, stop := startBridge(t, cfg, file)
+		memory := newBridgeProcess(t, address, testkit.SpecProxy(t, trestle.BaseURL), registration)
 		alice := newReader(t, trestle, "alice")
 		const bot = id.UserID("@memorybot:localhost")
 
@@ -114,22 +78,20 @@ func TestABridgeByBridgev2(t *testing.T) {
 		sayEncrypted(t, &alice.using, alice.machine, chat, "alice", bot, alice.client.UserID)
 		receive(t, "the bot to welcome", alice.said, func(body string) bool { return body == "Welcome, alice" })
 
-		login := memory.bridge.GetCachedUserLoginByID("alice")
-		memory.say(login, "tea", "bob", "hello from afar")
+		memory.say("tea", "bob", "hello from afar")
 		receive(t, "bob", alice.said, func(body string) bool { return body == "hello from afar" })
 		portal := alice.portal(t, "The chat tea")
 		sayEncrypted(t, &alice.using, alice.machine, portal, "hello, bob", bot, alice.client.UserID)
 		receive(t, "the network to hear", memory.heard, func(text string) bool { return text == "alice in tea: hello, bob" })
 
-		memory.say(login, "tea", "alice", "from my telephone")
-		memory.say(login, "tea", "bob", "I see you are")
+		memory.say("tea", "alice", "from my telephone")
+		memory.say("tea", "bob", "I see you are")
 		receive(t, "bob's answer", alice.said, func(body string) bool { return body == "I see you are" })
 		alice.puppeted(t, portal)
 
-		stop()
-		memory, stop = startBridge(t, cfg, file)
-		defer stop()
-		memory.say(memory.bridge.GetCachedUserLoginByID("alice"), "tea", "bob", "still there?")
+		memory.stop()
+		memory.start()
+		memory.say("tea", "bob", "still there?")
 		receive(t, "bob after a restart", alice.said, func(body string) bool { return body == "still there?" })
 		sayEncrypted(t, &alice.using, alice.machine, portal, "yes", bot, alice.client.UserID)
 		receive(t, "the network to hear after a restart", memory.heard, func(text string) bool { return text == "alice in tea: yes" })

@@ -21,7 +21,7 @@ import (
 // chats that everybody who logs in is in, and so is bob.
 type network struct {
 	bridge *bridgev2.Bridge
-	heard  chan string // what came from Matrix: who, where and what
+	heard  func(string) // is told what came from Matrix: who, where and what
 }
 
 func (n *network) Init(bridge *bridgev2.Bridge)               { n.bridge = bridge }
@@ -117,7 +117,7 @@ func (s *session) GetCapabilities(context.Context, *bridgev2.Portal) *event.Room
 }
 
 func (s *session) HandleMatrixMessage(_ context.Context, msg *bridgev2.MatrixMessage) (*bridgev2.MatrixMessageResponse, error) {
-	s.heard <- fmt.Sprintf("%s in %s: %s", s.login.ID, msg.Portal.ID, msg.Content.Body)
+	s.heard(fmt.Sprintf("%s in %s: %s", s.login.ID, msg.Portal.ID, msg.Content.Body))
 	return &bridgev2.MatrixMessageResponse{DB: &database.Message{ID: messageID(), SenderID: networkid.UserID(s.login.ID)}}, nil
 }
 
