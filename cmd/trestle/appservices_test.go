@@ -22,6 +22,7 @@ type script struct {
 	recorder
 	answers map[string]string // by method and path
 	asked   []string
+	alone   bool
 }
 
 func (s *script) Operator(context.Context, *config.Config, *slog.Logger) (Operator, error) {
@@ -45,7 +46,7 @@ func (s *script) Do(_ context.Context, method, path string, body, into any) erro
 	return json.Unmarshal([]byte(answer), into)
 }
 
-func (s *script) Alone() bool { return false }
+func (s *script) Alone() bool { return s.alone }
 func (s *script) Close()      {}
 
 const busy = `{"id": "tea/pot", "url": "http://x", "sender": "@tea_bot:hs", "backlog": 7, "oldest_ts": 86400000, "attempts": 2, "transaction_id": "txn",
@@ -82,6 +83,18 @@ func TestDeliveryCommands(t *testing.T) {
 		r := trestle(t, s, "", append(strings.Fields("appservice "+c.command), "--data", data)...)
 		if got := strings.Join(s.asked, "\n"); r.code != 0 || got != c.asked || !strings.Contains(r.out, c.want) {
 			t.Errorf("trestle appservice %s asks\n%s\nand says %+v; want\n%s\n%s", c.command, got, r, c.asked, c.want)
+		}
+	}
+}
+
+// What only a running server does is refused where none runs.
+func TestDeliveryCommandsWithoutTheServer(t *testing.T) {
+	data, _ := prepare(t)
+	for _, command := range []string{"show tea", "pause tea", "resume tea", "retry tea", "ping tea", "skip tea", "replay 1", "reload", "dev --id x"} {
+		s := &script{alone: true}
+		r := trestle(t, s, "", append(strings.Fields("appservice "+command), "--data", data)...)
+		if r.code != 1 || !strings.Contains(r.err, "the server does not run") || len(s.asked) > 0 {
+			t.Errorf("trestle appservice %s: %+v, %q", command, r, s.asked)
 		}
 	}
 }
