@@ -2,6 +2,7 @@ package walkthrough_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,7 @@ type terminal struct {
 	shell *exec.Cmd
 	input *os.File
 	read  int // so much of what is shown has been looked at
+	ended int // how many commands have been waited for
 
 	mu    sync.Mutex
 	shown bytes.Buffer
@@ -115,8 +117,10 @@ func (term *terminal) shows(text string) {
 func (term *terminal) runs(commands string) {
 	term.t.Helper()
 	before := term.read
-	term.enter(commands + "echo; echo 'all is done'\n")
-	term.shows("all is done\n")
+	term.ended++
+	mark := fmt.Sprintf("commands %d are done", term.ended) // as none before them
+	term.enter(commands + "echo; echo '" + mark + "'\n")
+	term.shows(mark + "\n")
 	term.read = before
 }
 
