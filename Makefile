@@ -1,5 +1,6 @@
 # make run      build Trestle and start it; its data is in ./data
 # make test     set up what the tests need, and run them all
+# make setup    only set up what the tests need
 # make check    formatting, static analysis, dependencies, architecture
 # make bench    measure a server from outside, on both engines (docs/performance.md)
 # make microbench  benchmarks of single packages

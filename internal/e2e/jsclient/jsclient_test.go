@@ -11,7 +11,7 @@ import (
 // TestHomeserver has alice and bob use most of what a client can do.
 func TestHomeserver(t *testing.T) {
 	t.Parallel()
-	library(t)
+	testkit.NodeLibraries(t, "jsclient", wanted)
 	testkit.Databases(t, func(t *testing.T, database string) {
 		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
 		begin(t, "homeserver.mjs", server.BaseURL).end()
@@ -21,7 +21,7 @@ func TestHomeserver(t *testing.T) {
 // TestEncryption has alice and bob set up and use all of end-to-end encryption.
 func TestEncryption(t *testing.T) {
 	t.Parallel()
-	library(t)
+	testkit.NodeLibraries(t, "jsclient", wanted)
 	testkit.Databases(t, func(t *testing.T, database string) {
 		server := testkit.StartTrestle(t, testkit.TrestleOptions{Database: database, Args: []string{"--open-registration"}})
 		begin(t, "encryption.mjs", server.BaseURL).end()
@@ -32,7 +32,7 @@ func TestEncryption(t *testing.T) {
 // that the operator has named.
 func TestOAuth(t *testing.T) {
 	t.Parallel()
-	library(t)
+	testkit.NodeLibraries(t, "jsclient", wanted)
 	testkit.Databases(t, func(t *testing.T, database string) {
 		var server *testkit.Trestle
 		public := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -50,7 +50,7 @@ func TestOAuth(t *testing.T) {
 // real IRC server and knows nothing of Matrix.
 func TestIRC(t *testing.T) {
 	t.Parallel()
-	library(t)
+	testkit.NodeLibraries(t, "jsclient", wanted)
 	testkit.IRCServers(t, testkit.IRCOptions{}, func(t *testing.T, irc *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, irc.Addr, "bob")
 		bob.Join("#trestle")

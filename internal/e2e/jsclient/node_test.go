@@ -22,30 +22,6 @@ var stories embed.FS
 //go:embed package-lock.json
 var wanted []byte
 
-// library is the folder where setup.sh has installed what package-lock.json
-// lists. Without it the test is skipped, except in CI.
-func library(t *testing.T) string {
-	t.Helper()
-	folder, err := filepath.Abs("../../../.cache/jsclient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = exec.LookPath("node")
-	if err == nil {
-		var installed []byte
-		installed, err = os.ReadFile(filepath.Join(folder, "installed.json"))
-		if err == nil && bytes.Equal(installed, wanted) {
-			return folder
-		}
-	}
-	const advice = "matrix-js-sdk is not installed as package-lock.json has it (internal/testkit/scripts/setup.sh installs it)"
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s: %v", advice, err)
-	}
-	t.Skipf("%s: %v", advice, err)
-	return ""
-}
-
 // A story is a program that runs against a homeserver.
 type story struct {
 	t     *testing.T
@@ -58,7 +34,7 @@ type story struct {
 func begin(t *testing.T, name, homeserver string) *story {
 	t.Helper()
 	// Node looks for libraries in the folders above a program.
-	folder, err := os.MkdirTemp(library(t), "story-")
+	folder, err := os.MkdirTemp(testkit.NodeLibraries(t, "jsclient", wanted), "story-")
 	if err != nil {
 		t.Fatal(err)
 	}

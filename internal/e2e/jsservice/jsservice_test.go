@@ -115,7 +115,7 @@ func refused(t *testing.T, what string, err error, code string) {
 // begin runs a homeserver with a service, and alice.
 func begin(t *testing.T, database, name string) (*service, *person) {
 	t.Helper()
-	libraries(t)
+	testkit.NodeLibraries(t, "jsservice", wanted)
 	data := filepath.Join(t.TempDir(), "data")
 	service := newService(t, data, name)
 	options := testkit.TrestleOptions{Data: data, Args: []string{"--open-registration"}}

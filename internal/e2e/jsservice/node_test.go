@@ -2,7 +2,6 @@ package jsservice_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"embed"
 	"io"
@@ -26,30 +25,6 @@ var programs embed.FS
 
 //go:embed package-lock.json
 var wanted []byte
-
-// libraries is the folder where setup.sh has installed what package-lock.json
-// lists. Without it the test is skipped, except in CI.
-func libraries(t *testing.T) string {
-	t.Helper()
-	folder, err := filepath.Abs("../../../.cache/jsservice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = exec.LookPath("node")
-	if err == nil {
-		var installed []byte
-		installed, err = os.ReadFile(filepath.Join(folder, "installed.json"))
-		if err == nil && bytes.Equal(installed, wanted) {
-			return folder
-		}
-	}
-	const advice = "the services' libraries are not installed as package-lock.json has it (internal/testkit/scripts/setup.sh installs them)"
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s: %v", advice, err)
-	}
-	t.Skipf("%s: %v", advice, err)
-	return ""
-}
 
 // A service is an application service that somebody else's library runs.
 type service struct {
@@ -83,7 +58,7 @@ func newService(t *testing.T, data, id string) *service {
 func (s *service) run(t *testing.T, program, homeserver string) {
 	t.Helper()
 	// Node looks for libraries in the folders above a program.
-	folder, err := os.MkdirTemp(libraries(t), "service-")
+	folder, err := os.MkdirTemp(testkit.NodeLibraries(t, "jsservice", wanted), "service-")
 	if err != nil {
 		t.Fatal(err)
 	}
