@@ -183,16 +183,22 @@ func (i *importing) known() (map[matrix.EventID]*storage.Event, error) {
 	for n, e := range i.req.Events {
 		wanted[e.ID], ids[n] = true, string(e.ID)
 	}
+	// Those on their way come first: asked for after the stored ones, an event
+	// that is stored in between would be among neither.
+	var flying []*storage.Event
+	i.room.inFlight(func(e *storage.Event) bool {
+		if wanted[e.ID] {
+			flying = append(flying, e)
+		}
+		return false
+	})
 	found, err := i.s.store.Events.ByIDs(i.ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	i.room.inFlight(func(e *storage.Event) bool {
-		if wanted[e.ID] {
-			found[e.ID] = e
-		}
-		return false
-	})
+	for _, e := range flying {
+		found[e.ID] = e
+	}
 	for _, e := range i.req.Events {
 		there := found[e.ID]
 		if there != nil && (there.RoomNID != i.room.info.NID || there.Sender != e.Sender || there.Type != e.Type) {
