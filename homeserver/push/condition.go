@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+
+	"trestle/internal/matrix"
 )
 
 // A condition reports whether it holds for an event and a reader.
@@ -15,9 +17,14 @@ func never(*Event, *Reader) bool { return false }
 // unsaid holds for events that do not say whom they mention.
 func unsaid(e *Event, _ *Reader) bool { return !e.mentions }
 
-// compileCondition reads one condition of a rule. Those of kinds that are
-// unknown, or that lack what they need, never match.
-func compileCondition(raw json.RawMessage) (c condition, needsName bool) {
+// hasBody holds for events with a text that words can be looked for in.
+func hasBody(e *Event, r *Reader) bool { return e.body(r) != nil }
+
+// compileCondition reads one condition: what of it is the same for everybody, nil
+// if nothing is, and what looks at the reader, nil likewise. self is the user ID
+// that stands for the reader's, if one does. Conditions of kinds that are unknown,
+// or that lack what they need, never match.
+func compileCondition(self matrix.UserID, raw json.RawMessage) (anybody, reader condition) {
 	var fields struct {
 		Kind    string          `json:"kind"`
 		Key     string          `json:"key"`
@@ -28,29 +35,42 @@ func compileCondition(raw json.RawMessage) (c condition, needsName bool) {
 		Subscribed *bool `json:"subscribed"`
 	}
 	if json.Unmarshal(raw, &fields) != nil {
-		return never, false
+		return never, nil
 	}
 	switch fields.Kind {
 	case "event_match":
-		if fields.Pattern != nil {
-			return eventMatch(fields.Key, *fields.Pattern), false
+		switch {
+		case fields.Pattern == nil:
+		case self != "" && *fields.Pattern == string(self) && fields.Key != "content.body":
+			return nil, isReader(fields.Key)
+		default:
+			return eventMatch(fields.Key, *fields.Pattern), nil
 		}
 	case "event_property_is":
-		return propertyIs(fields.Key, fields.Value), false
+		return propertyIs(fields.Key, fields.Value), nil
 	case "event_property_contains":
-		return propertyContains(fields.Key, fields.Value), false
+		path := splitPath(fields.Key)
+		want, ok := compileValue(fields.Value)
+		switch {
+		case !ok:
+		case self != "" && want == any(string(self)):
+			return hasList(path), containsReader(path)
+		default:
+			return contains(path, want), nil
+		}
 	case "room_member_count":
-		return memberCount(fields.Is), false
+		return memberCount(fields.Is), nil
 	case "contains_display_name":
-		return containsName, true
+		return hasBody, containsName
 	case "thread_subscription", "io.element.msc4306.thread_subscription":
 		if want := fields.Subscribed; want != nil {
-			return func(e *Event, r *Reader) bool { return e.Subscribed != nil && e.Subscribed(r.User) == *want }, true
+			return func(e *Event, _ *Reader) bool { return e.Subscribed != nil },
+				func(e *Event, r *Reader) bool { return e.Subscribed(r.User) == *want }
 		}
 	case "sender_notification_permission":
-		return func(e *Event, _ *Reader) bool { return e.mayNotify(fields.Key) }, false
+		return func(e *Event, _ *Reader) bool { return e.mayNotify(fields.Key) }, nil
 	}
-	return never, false
+	return never, nil
 }
 
 func eventMatch(key, pattern string) condition {
@@ -91,25 +111,36 @@ func propertyIs(key string, raw json.RawMessage) condition {
 	}
 }
 
-func propertyContains(key string, raw json.RawMessage) condition {
-	want, ok := compileValue(raw)
-	if !ok {
-		return never
-	}
-	path := splitPath(key)
-	return func(e *Event, r *Reader) bool {
-		value, _ := e.property(path, r)
-		list, _ := value.([]any)
-		for _, value := range list {
-			if !r.budget.spend(scalarSteps) {
-				return false
-			}
-			if is, ok := scalar(value); ok && is == want {
-				return true
-			}
+// listAt is a property that is a list, or nil.
+func (e *Event) listAt(path []string, r *Reader) []any {
+	value, _ := e.property(path, r)
+	list, _ := value.([]any)
+	return list
+}
+
+func hasList(path []string) condition {
+	return func(e *Event, r *Reader) bool { return len(e.listAt(path, r)) > 0 }
+}
+
+func contains(path []string, want any) condition {
+	return func(e *Event, r *Reader) bool { return in(e.listAt(path, r), want, r) }
+}
+
+// containsReader looks for the reader's ID in a list.
+func containsReader(path []string) condition {
+	return func(e *Event, r *Reader) bool { return in(e.listAt(path, r), string(r.User), r) }
+}
+
+func in(list []any, want any, r *Reader) bool {
+	for _, value := range list {
+		if !r.budget.spend(scalarSteps) {
+			return false
 		}
-		return false
+		if is, ok := scalar(value); ok && is == want {
+			return true
+		}
 	}
+	return false
 }
 
 // memberCount is a decimal number with an optional comparison in front.
@@ -135,11 +166,19 @@ func memberCount(is string) condition {
 	return never
 }
 
+// isReader holds where a property is the reader's ID, as a pattern.
+func isReader(key string) condition {
+	path := splitPath(key)
+	return func(e *Event, r *Reader) bool {
+		t := e.text(key, path, r)
+		return t != nil && r.self.id.whole(t, &r.budget)
+	}
+}
+
+// containsLocalpart looks for the reader's localpart, as a pattern.
+func containsLocalpart(e *Event, r *Reader) bool { return r.self.local.words(e.body(r), &r.budget) }
+
 // containsName looks for the reader's name itself: what is in it is no pattern.
 func containsName(e *Event, r *Reader) bool {
-	if r.Name == nil {
-		return false
-	}
-	body := e.text("content.body", []string{"content", "body"}, r)
-	return body != nil && r.Name.glob.words(body, &r.budget)
+	return r.Name != nil && r.Name.glob.words(e.body(r), &r.budget)
 }

@@ -28,12 +28,15 @@ type Event struct {
 	texts      map[string]*text // of properties that patterns were held against
 	allowed    map[string]bool  // what MayNotify said
 	mentions   bool             // it says whom it mentions
-	decided    map[*rule]bool   // whether rules that several users have match
+	words      *text            // the body, once somebody has asked for it
+	decided    map[*rule]bool   // whether rules that several lists have match
+	plans      map[*list]*plan
+	latest     *list // whose plan was asked for last
 }
 
 // NewEvent reads an event in the client format.
 func NewEvent(raw json.RawMessage) (*Event, error) {
-	e := &Event{texts: map[string]*text{}, allowed: map[string]bool{}, decided: map[*rule]bool{}}
+	e := &Event{texts: map[string]*text{}, allowed: map[string]bool{}, decided: map[*rule]bool{}, plans: map[*list]*plan{}}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	if err := decoder.Decode(&e.properties); err != nil {
@@ -81,6 +84,14 @@ func (e *Event) text(key string, path []string, r *Reader) *text {
 	t := newText(s)
 	e.texts[key] = t
 	return t
+}
+
+// body is the text of a message, or nil.
+func (e *Event) body(r *Reader) *text {
+	if e.words == nil {
+		e.words = e.text("content.body", []string{"content", "body"}, r)
+	}
+	return e.words
 }
 
 func (e *Event) mayNotify(key string) bool {

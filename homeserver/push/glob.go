@@ -55,6 +55,7 @@ func fold(r rune) rune {
 type text struct {
 	folded []rune
 	word   []bool // whether the rune is one of [A-Za-z0-9_]
+	starts []int  // where words begin or end
 }
 
 func newText(s string) *text {
@@ -62,6 +63,11 @@ func newText(s string) *text {
 	for _, r := range s {
 		t.folded = append(t.folded, fold(r))
 		t.word = append(t.word, isWord(r))
+	}
+	for i := range len(t.folded) + 1 {
+		if t.boundary(i) {
+			t.starts = append(t.starts, i)
+		}
 	}
 	return t
 }
@@ -80,50 +86,57 @@ func (t *text) boundary(i int) bool {
 // whole reports whether the pattern matches the whole text.
 func (g *glob) whole(t *text, b *budget) bool {
 	end := len(t.folded)
-	return g.match(t, b, func(i int) bool { return i == 0 }, func(i int) bool { return i == end })
+	return g.match(t, b, beginning, func(i int) bool { return i == end })
 }
 
 // words reports whether the pattern matches a part of the text that begins and
 // ends where words do.
-func (g *glob) words(t *text, b *budget) bool { return g.match(t, b, t.boundary, t.boundary) }
+func (g *glob) words(t *text, b *budget) bool { return g.match(t, b, t.starts, t.boundary) }
+
+// beginning is where a pattern begins that is for all of a text.
+var beginning = []int{0}
 
 // match takes the earliest place for every part: a star covers whatever
 // is then left over, so a later place is never better. It costs at most the
 // product of both lengths, and no more than the budget has.
-func (g *glob) match(t *text, b *budget, begins, ends func(int) bool) bool {
+func (g *glob) match(t *text, b *budget, begins []int, ends func(int) bool) bool {
 	if g.hopeless {
 		return false
 	}
-	last := len(g.parts) - 1
-	at := 0
-	for n, part := range g.parts {
-		found := false
-		first := anyRune
-		if len(part) > 0 {
-			first = part[0]
-		}
-		for ; at+len(part) <= len(t.folded); at++ {
-			if !b.spend(1) {
-				return false
-			}
-			if first != anyRune && first != t.folded[at] || n == 0 && !begins(at) || n == last && !ends(at+len(part)) {
-				continue
-			}
-			if found = equal(part, t.folded[at:], b); found {
-				break
-			}
-		}
-		if !found {
+	first, last := g.parts[0], len(g.parts)-1
+	at := -1
+	for _, i := range begins {
+		if !b.spend(1) || i+len(first) > len(t.folded) {
 			return false
 		}
-		at += len(part)
+		if (last > 0 || ends(i+len(first))) && equal(first, t.folded[i:], b) {
+			at = i + len(first)
+			break
+		}
 	}
-	return true
+	for n := 1; n <= last && at >= 0; n++ {
+		at = g.find(n, at, t, b, ends)
+	}
+	return at >= 0
+}
+
+// find is where a part behind a star ends that begins at a place or later, or -1.
+func (g *glob) find(n, at int, t *text, b *budget, ends func(int) bool) int {
+	part, last := g.parts[n], n == len(g.parts)-1
+	for ; at+len(part) <= len(t.folded); at++ {
+		if !b.spend(1) {
+			return -1
+		}
+		if (!last || ends(at+len(part))) && equal(part, t.folded[at:], b) {
+			return at + len(part)
+		}
+	}
+	return -1
 }
 
 func equal(part, text []rune, b *budget) bool {
 	for i, r := range part {
-		if r != anyRune && r != text[i] {
+		if r != text[i] && r != anyRune {
 			b.spend(i)
 			return false
 		}

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -157,12 +158,15 @@ func pick[T any](d dice, list ...T) T { return list[d.IntN(len(list))] }
 func (d dice) text() string {
 	var words []string
 	for range 1 + d.IntN(3) {
-		words = append(words, pick(d, "cake", "Al.ce", "é", "A", "a_b", "@room", "", "Kk"))
+		words = append(words, pick(d, "cake", "Al.ce", "é", "A", "a_b", "@room", "", "Kk", "me"))
 	}
 	return strings.Join(words, pick(d, " ", "-", "", "."))
 }
 
 func (d dice) pattern() string {
+	if d.IntN(8) == 0 {
+		return pick(d, "me", "@me:x")
+	}
 	var b strings.Builder
 	for range 1 + d.IntN(3) {
 		b.WriteString(pick(d, "*", "?", "cake", "al", "ce", "É", "a", " ", "b", "@room", "."))
@@ -171,7 +175,7 @@ func (d dice) pattern() string {
 }
 
 func (d dice) value() any {
-	return pick[any](d, d.text(), "a", 1, 2, 1.5, true, false, nil, []any{"a", 1, nil}, map[string]any{"a": 1})
+	return pick[any](d, d.text(), "a", "@me:x", []any{"@me:x"}, 1, 2, 1.5, true, false, nil, []any{"a", 1, nil}, map[string]any{"a": 1})
 }
 
 func (d dice) key() string {
@@ -198,7 +202,7 @@ func (d dice) ruleset() map[string][]map[string]any {
 	all := map[string][]map[string]any{}
 	for _, kind := range accounts.PushKinds {
 		for i := range d.IntN(4) {
-			rule := map[string]any{"rule_id": fmt.Sprint(kind, i), "enabled": d.IntN(5) > 0, "pattern": d.pattern()}
+			rule := map[string]any{"rule_id": fmt.Sprint(kind, i), "enabled": d.IntN(5) > 0, "pattern": d.pattern(), "default": d.IntN(3) == 0}
 			switch kind {
 			case "room":
 				rule["rule_id"] = pick(d, "!a:x", "!b:x")
@@ -261,7 +265,7 @@ func FuzzRules(f *testing.F) {
 			slow.subscribed = &subscribed
 			event.Subscribed = func(matrix.UserID) bool { return subscribed }
 		}
-		got := Compile(set).Match(event, &Reader{User: "@me:x", Name: NewName(slow.name)})
+		got := Compile("@me:x", set).Match(event, &Reader{User: "@me:x", Name: NewName(slow.name)})
 		if want := slowActions(plain, slow, "@me:x"); got.Sound != want {
 			t.Errorf("rule %q, want %q, of %s for %s", got.Sound, want, rules, raw)
 		}
@@ -275,7 +279,26 @@ func (m manyUsers) PushRulesAt(_ context.Context, user matrix.UserID) (accounts.
 	return m[user], 0, nil
 }
 
-// What users have in common decides for each of them as it does alone.
+// addressed is a copy of rules in which the predefined ones name another user.
+func addressed(t *testing.T, set accounts.Ruleset, user matrix.UserID) accounts.Ruleset {
+	var mine accounts.Ruleset
+	through(t, set, &mine)
+	for _, rules := range mine {
+		for i := range rules {
+			if r := &rules[i]; r.Default {
+				r.Conditions = bytes.ReplaceAll(r.Conditions, []byte(`"@me:x"`), []byte(`"`+user+`"`))
+				if r.Pattern != nil && *r.Pattern == "me" {
+					name := user.Localpart()
+					r.Pattern = &name
+				}
+			}
+		}
+	}
+	return mine
+}
+
+// What users have in common decides for each of them as it does alone, and what
+// names them as if it named just anybody.
 func FuzzCommonRules(f *testing.F) {
 	for seed := range uint64(100) {
 		f.Add(seed)
@@ -294,10 +317,10 @@ func FuzzCommonRules(f *testing.F) {
 			for _, kind := range accounts.PushKinds {
 				set[kind] = pick(d, sets[:]...)[kind]
 			}
-			all[r.User], readers = set, append(readers, r)
+			all[r.User], readers = addressed(t, set, r.User), append(readers, r)
 		}
 		var raw any
-		text := through(t, d.event(), &raw)
+		text := bytes.ReplaceAll(through(t, d.event(), &raw), []byte("me"), []byte("u1"))
 		fresh := func() *Event {
 			e, err := NewEvent(text)
 			if err != nil {
@@ -314,7 +337,7 @@ func FuzzCommonRules(f *testing.F) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got, want := rules.Match(shared, &reader), Compile(all[reader.User]).Match(fresh(), &reader); got.Sound != want.Sound {
+				if got, want := rules.Match(shared, &reader), Compile("@nobody:x", all[reader.User]).Match(fresh(), &reader); got.Sound != want.Sound {
 					t.Errorf("%s: rule %q, alone %q, for %s", reader.User, got.Sound, want.Sound, text)
 				}
 			}
@@ -345,7 +368,7 @@ func TestHostileRules(t *testing.T) {
 		if name == "long" {
 			set[kind] = set[kind][:20]
 		}
-		rules := Compile(set)
+		rules := Compile("@a:x", set)
 		deep := strings.Repeat(`{"deep":`, 1_000) + "1" + strings.Repeat("}", 1_000)
 		event, err := NewEvent(json.RawMessage(`{"sender":"@b:x","content":{"body":"` + strings.Repeat("a", 40_000) + `","list":[` + list + `1],"deep":` + deep + `}}`))
 		if err != nil {
@@ -366,12 +389,12 @@ func BenchmarkHostile(b *testing.B) {
 	for i := range 1_000 {
 		set["content"] = append(set["content"], accounts.PushRule{ID: strconv.Itoa(i), Enabled: true, Pattern: &pattern, Actions: json.RawMessage(`["notify"]`)})
 	}
-	rules := Compile(set)
-	event, err := NewEvent(json.RawMessage(`{"sender":"@b:x","content":{"body":"` + strings.Repeat("a", 60_000) + `"}}`))
-	if err != nil {
-		b.Fatal(err)
-	}
+	rules := Compile("@a:x", set)
 	for b.Loop() {
+		event, err := NewEvent(json.RawMessage(`{"sender":"@b:x","content":{"body":"` + strings.Repeat("a", 60_000) + `"}}`))
+		if err != nil {
+			b.Fatal(err)
+		}
 		rules.Match(event, &Reader{User: "@a:x"})
 	}
 }

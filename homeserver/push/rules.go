@@ -2,6 +2,7 @@ package push
 
 import (
 	"encoding/json"
+	"iter"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -14,8 +15,12 @@ type Reader struct {
 	User matrix.UserID
 	Name *Name // the reader's in the room; nil for none
 
+	self   *self // of the user; the rules bring it
 	budget budget
 }
+
+// self is a user's ID and its localpart, ready to be looked for.
+type self struct{ id, local glob }
 
 // A Name is a display name, ready to be looked for.
 type Name struct{ glob glob }
@@ -45,34 +50,51 @@ type Actions struct {
 // Rules are a user's enabled rules, ready to be held against events. They may
 // be used by many goroutines.
 type Rules struct {
-	rules []*rule // most important first
+	self
+	*list
 }
+
+// A list is rules in the order of their importance. All users who have the same
+// ones share it.
+type list struct{ rules []*rule }
 
 type rule struct {
 	conditions []condition
-	actions    Actions
-	// personal rules look at the reader, so that they decide for each one anew.
-	personal bool
+	// personal conditions look at the reader, so that they are held anew against
+	// each of them, where the others hold.
+	personal []condition
+	actions  Actions
+	serial   uint64 // of all rules in a book
 	// common is set once several users have the rule.
 	common atomic.Bool
 }
 
 // Compile makes a user's rules ready.
-func Compile(set accounts.Ruleset) *Rules { return compile(set, compileRule) }
-
-func compile(set accounts.Ruleset, one func(accounts.PushKind, accounts.PushRule) *rule) *Rules {
-	compiled := new(Rules)
-	for _, kind := range accounts.PushKinds {
-		for _, source := range set[kind] {
-			if !source.Enabled {
-				continue
-			}
-			if r := one(kind, source); r != nil {
-				compiled.rules = append(compiled.rules, r)
-			}
+func Compile(user matrix.UserID, set accounts.Ruleset) *Rules {
+	compiled := newRules(user, new(list))
+	for kind, source := range enabled(set) {
+		if r := compileRule(user, kind, source); r != nil {
+			compiled.rules = append(compiled.rules, r)
 		}
 	}
 	return compiled
+}
+
+func newRules(user matrix.UserID, l *list) *Rules {
+	return &Rules{self{compileGlob(string(user)), compileGlob(user.Localpart())}, l}
+}
+
+// enabled goes through the rules that are in force, the most important first.
+func enabled(set accounts.Ruleset) iter.Seq2[accounts.PushKind, accounts.PushRule] {
+	return func(yield func(accounts.PushKind, accounts.PushRule) bool) {
+		for _, kind := range accounts.PushKinds {
+			for _, source := range set[kind] {
+				if source.Enabled && !yield(kind, source) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Match is what the first rule that matches says, or nothing. Nobody is
@@ -82,32 +104,67 @@ func (r *Rules) Match(e *Event, reader *Reader) Actions {
 	if e.Sender == reader.User {
 		return Actions{}
 	}
-	reader.budget = maxSteps
-	for _, rule := range r.rules {
-		if rule.decide(e, reader) {
+	p := e.plan(r.list)
+	reader.self, reader.budget = &r.self, maxSteps
+	for _, rule := range p.personal {
+		if all(rule.personal, e, reader) {
 			return rule.actions
 		}
 	}
-	return Actions{}
+	return p.others
 }
 
-// decide is matches, once for all readers where they have the same rule.
-func (r *rule) decide(e *Event, reader *Reader) bool {
-	if r.personal || !r.common.Load() {
-		return r.matches(e, reader)
+// A plan is what a list of rules comes to for one event.
+type plan struct {
+	personal []*rule // of which all hold but what looks at the reader
+	others   Actions // if none of these matches
+}
+
+// plan decides once, for all who have the same rules, what does not look at the
+// reader.
+func (e *Event) plan(l *list) *plan {
+	if e.latest == l {
+		return e.plans[l]
+	}
+	p := e.plans[l]
+	if p == nil {
+		p = new(plan)
+		anybody := &Reader{budget: maxSteps}
+		for _, rule := range l.rules {
+			if !rule.decide(e, anybody) {
+				continue
+			}
+			if len(rule.personal) == 0 {
+				p.others = rule.actions
+				break
+			}
+			p.personal = append(p.personal, rule)
+		}
+		e.plans[l] = p
+	}
+	e.latest = l
+	return p
+}
+
+// decide reports whether a rule matches as far as it does not look at the reader,
+// which lists that have the rule in common find out once.
+func (r *rule) decide(e *Event, anybody *Reader) bool {
+	if !r.common.Load() {
+		return all(r.conditions, e, anybody)
 	}
 	if decided, ok := e.decided[r]; ok {
-		return reader.budget.spend(1) && decided
+		return anybody.budget.spend(1) && decided
 	}
-	decided := r.matches(e, reader)
-	if reader.budget >= 0 { // else nothing matches for this reader only
+	decided := all(r.conditions, e, anybody)
+	if anybody.budget >= 0 { // else nothing matches for this list only
 		e.decided[r] = decided
 	}
 	return decided
 }
 
-func (r *rule) matches(e *Event, reader *Reader) bool {
-	for _, holds := range r.conditions {
+// all reports whether all conditions hold, before the budget is spent.
+func all(conditions []condition, e *Event, reader *Reader) bool {
+	for _, holds := range conditions {
 		if !reader.budget.spend(1) || !holds(e, reader) {
 			return false
 		}
@@ -115,15 +172,20 @@ func (r *rule) matches(e *Event, reader *Reader) bool {
 	return reader.budget >= 0
 }
 
-// compileRule makes a rule ready; nil if it can never match.
-func compileRule(kind accounts.PushKind, source accounts.PushRule) *rule {
+// compileRule makes a user's rule ready; nil if it can never match.
+func compileRule(user matrix.UserID, kind accounts.PushKind, source accounts.PushRule) *rule {
 	compiled := &rule{actions: readActions(source.Actions)}
 	switch kind {
 	case "content":
-		if source.Pattern == nil {
+		switch {
+		case source.Pattern == nil:
 			return nil
+		case ownName(user, source):
+			compiled.conditions = []condition{hasBody}
+			compiled.personal = []condition{containsLocalpart}
+		default:
+			compiled.conditions = []condition{eventMatch("content.body", *source.Pattern)}
 		}
-		compiled.conditions = []condition{eventMatch("content.body", *source.Pattern)}
 	case "room":
 		id := matrix.RoomID(source.ID)
 		compiled.conditions = []condition{func(e *Event, _ *Reader) bool { return e.RoomID == id }}
@@ -136,15 +198,33 @@ func compileRule(kind accounts.PushKind, source accounts.PushRule) *rule {
 			return nil
 		}
 		for _, raw := range list {
-			c, personal := compileCondition(raw)
-			compiled.conditions = append(compiled.conditions, c)
-			compiled.personal = compiled.personal || personal
+			anybody, reader := compileCondition(mentioned(user, source), raw)
+			if anybody != nil {
+				compiled.conditions = append(compiled.conditions, anybody)
+			}
+			if reader != nil {
+				compiled.personal = append(compiled.personal, reader)
+			}
 		}
 	}
 	if source.Default && accounts.LegacyMention(source.ID) {
 		compiled.conditions = append([]condition{unsaid}, compiled.conditions...)
 	}
 	return compiled
+}
+
+// mentioned is the user whose ID in a rule's conditions stands for the reader's: it
+// is put into predefined rules for each user, and meant as it is in others.
+func mentioned(user matrix.UserID, source accounts.PushRule) matrix.UserID {
+	if source.Default {
+		return user
+	}
+	return ""
+}
+
+// ownName reports whether a rule is the predefined one about the user's localpart.
+func ownName(user matrix.UserID, source accounts.PushRule) bool {
+	return source.Default && source.Pattern != nil && *source.Pattern == user.Localpart()
 }
 
 // readActions leaves out historical actions, which do nothing, and tweaks that

@@ -1,12 +1,16 @@
 package push_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/push"
+	"trestle/internal/matrix"
 )
 
 // predefined is the rules that every user begins with.
@@ -31,7 +35,7 @@ func ruleset(t *testing.T, raw string) *push.Rules {
 	if err := json.Unmarshal([]byte(raw), &set); err != nil {
 		t.Fatal(err)
 	}
-	return push.Compile(set)
+	return push.Compile("@alice:hs.example", set)
 }
 
 func event(t testing.TB, raw string, members int64) *push.Event {
@@ -47,7 +51,7 @@ func event(t testing.TB, raw string, members int64) *push.Event {
 
 // What the predefined rules make of events that happen every day.
 func TestPredefinedRules(t *testing.T) {
-	rules := push.Compile(predefined(t))
+	rules := push.Compile("@alice:hs.example", predefined(t))
 	reader := &push.Reader{User: "@alice:hs.example"}
 	const bob, mod = `"sender":"@bob:hs.example",`, `"sender":"@mod:hs.example",`
 	for _, c := range []struct {
@@ -180,9 +184,48 @@ func TestOrderOfKinds(t *testing.T) {
 	}
 }
 
+// What predefined rules say of the user is of whoever they are held for.
+func TestRulesOfTheReader(t *testing.T) {
+	const mention = `{"type":"m.room.message","sender":"@bob:hs","content":{"body":"x","m.mentions":{"user_ids":["@al*ce:hs","@carol:hs"]}}}`
+	const invite = `{"type":"m.room.member","sender":"@bob:hs","state_key":"@CAROL:hs","content":{"membership":"invite"}}`
+	const name = `{"type":"m.room.message","sender":"@bob:hs","content":{"body":"hey, Carol!"}}`
+	book := push.NewBook(namesakes{})
+	for raw, want := range map[string]string{mention: "@al*ce:hs @carol:hs", invite: "@carol:hs", name: "@carol:hs"} {
+		e := event(t, raw, 3)
+		var told []string
+		for _, user := range []matrix.UserID{"@al*ce:hs", "@alice:hs", "@carol:hs", "@caro:hs"} {
+			rules, err := book.Rules(t.Context(), user)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rules.Match(e, &push.Reader{User: user}).Highlight {
+				told = append(told, string(user))
+			}
+		}
+		if got := strings.Join(told, " "); got != want {
+			t.Errorf("%s is for %s, want %s", raw, got, want)
+		}
+	}
+}
+
+// namesakes is rules about their users, as they are made for each of them.
+type namesakes struct{}
+
+func (namesakes) PushRulesAt(_ context.Context, user matrix.UserID) (set accounts.Ruleset, _ int64, err error) {
+	err = json.Unmarshal(fmt.Appendf(nil, `{
+		"override":[
+			{"rule_id":".m.rule.is_user_mention","default":true,"enabled":true,"actions":["notify",{"set_tweak":"highlight"}],
+				"conditions":[{"kind":"event_property_contains","key":"content.m\\.mentions.user_ids","value":%[1]q}]},
+			{"rule_id":".m.rule.invite_for_me","default":true,"enabled":true,"actions":["notify",{"set_tweak":"highlight"}],
+				"conditions":[{"kind":"event_match","key":"state_key","pattern":%[1]q}]}],
+		"content":[{"rule_id":".m.rule.contains_user_name","default":true,"enabled":true,"actions":["notify",{"set_tweak":"highlight"}],"pattern":%[2]q}]
+	}`, user, user.Localpart()), &set)
+	return set, 0, err
+}
+
 // Five thousand members with the predefined rules are what a busy room costs.
 func BenchmarkMatch(b *testing.B) {
-	rules := push.Compile(predefined(b))
+	rules := push.Compile("@alice:hs.example", predefined(b))
 	e := event(b, `{"type":"m.room.message","sender":"@bob:hs.example","content":{"msgtype":"m.text","body":"hello"}}`, 5000)
 	for b.Loop() {
 		rules.Match(e, &push.Reader{User: "@alice:hs.example"})

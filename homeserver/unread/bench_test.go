@@ -1,12 +1,16 @@
 package unread_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/push"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
@@ -14,6 +18,36 @@ import (
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
 )
+
+// usualRules is the rules that users begin with.
+type usualRules struct {
+	text string
+	sets sync.Map
+}
+
+func usual(b *testing.B) *usualRules {
+	raw, err := os.ReadFile("../clientapi/testdata/pushrules.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &usualRules{text: string(raw)}
+}
+
+func (r *usualRules) PushRulesAt(_ context.Context, user matrix.UserID) (accounts.Ruleset, int64, error) {
+	if set, ok := r.sets.Load(user); ok {
+		return set.(accounts.Ruleset), 0, nil
+	}
+	var all struct {
+		Global accounts.Ruleset `json:"global"`
+	}
+	err := json.Unmarshal([]byte(strings.ReplaceAll(r.text, "@alice:hs.example", string(user))), &all)
+	localpart := user.Localpart()
+	all.Global["content"] = append(all.Global["content"], accounts.PushRule{
+		ID: ".m.rule.contains_user_name", Default: true, Enabled: true, Pattern: &localpart, Actions: json.RawMessage(`["notify"]`),
+	})
+	r.sets.Store(user, all.Global)
+	return all.Global, 0, err
+}
 
 // BenchmarkFollow is how many events of a room the reader takes in a second,
 // with so many local members to tell each of them. Stored is not waited for.
@@ -38,7 +72,7 @@ func BenchmarkFollow(b *testing.B) {
 			// Everything again, for a reader that has nothing yet.
 			again := unread.New(unread.Options{
 				Store: s.store, Notifications: storage.NewNotifications(s.db), Receipts: s.receipts, Threads: storage.NewThreads(s.db),
-				Rooms: s.rooms, Rules: push.NewBook(new(rulebook)), AccountData: nobody{}, Notifier: s.notifier,
+				Rooms: s.rooms, Rules: push.NewBook(usual(b)), AccountData: nobody{}, Notifier: s.notifier,
 			})
 			began := time.Now()
 			if err := again.Replay(b.Context(), s.notifier.Position()-int64(b.N)); err != nil {

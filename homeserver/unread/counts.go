@@ -2,6 +2,7 @@ package unread
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"trestle/homeserver/storage"
@@ -69,21 +70,70 @@ func (st *step) weight() int { return st.live + len(st.redacted) }
 
 // An op is a notification, or a mark: all in a thread up to a position is read.
 type op struct {
-	user         resident
-	room         int64
-	thread       thread // for marks also [storage.WholeRoom]
-	position     int64
-	notification *storage.Notification // nil for a mark
-	uncounted    bool                  // of a room that the user is not in: an invite
-	invited      bool                  // a mark that takes in an invite, which is not counted
+	user     *resident
+	room     int64
+	thread   thread // for marks also [storage.WholeRoom]
+	position int64
+	news     *news // nil for a mark
+	actions  json.RawMessage
+
+	highlight bool
+	uncounted bool // of a room that the user is not in: an invite
+	invited   bool // a mark that takes in an invite, which is not counted
 	// void: what notified was read before it was stored. It is not stored.
 	void bool
+}
+
+// news is what the notifications of one event have in common.
+type news struct {
+	event int64 // its number
+	ts    int64 // when it was held against rules, Unix ms
+}
+
+func (o *op) notification() storage.Notification {
+	return storage.Notification{
+		UserNID: o.user.nid, Position: o.position, RoomNID: o.room, EventNID: o.news.event, ThreadNID: o.thread.nid,
+		Highlight: o.highlight, TS: o.news.ts, Actions: o.actions,
+	}
 }
 
 // A fresh notification is one that is not on its way to the database yet.
 type fresh struct {
 	step *step
 	op   *op
+}
+
+// A spot is what is fresh for a user in a room, the oldest first. It is gone once
+// there is nothing.
+type spot struct {
+	list []fresh
+	gone bool
+}
+
+// spot is what is fresh for a user in a room, or nil.
+func (s *Service) spot(user *resident, room int64) *spot {
+	if user.spot == nil || user.spot.gone {
+		user.spot = s.fresh[place{user.nid, room}]
+	}
+	return user.spot
+}
+
+// freshen adds a notification to what is fresh.
+func (s *Service) freshen(st *step, o *op) {
+	at := s.spot(o.user, o.room)
+	if at == nil {
+		at = new(spot)
+		o.user.spot, s.fresh[place{o.user.nid, o.room}] = at, at
+	}
+	at.list = append(at.list, fresh{st, o})
+}
+
+// keepFresh sets what is still fresh for a user in a room.
+func (s *Service) keepFresh(user *resident, room int64, at *spot, list []fresh) {
+	if at.list = list; len(list) == 0 {
+		at.gone = true
+		delete(s.fresh, place{user.nid, room})
+	}
 }
 
 // apply changes the counts as an op of a step says. What it cannot tell without
@@ -97,7 +147,7 @@ func (a *account) apply(st *step, o *op) {
 
 func (a *account) change(o *op) (sure bool) {
 	threads := a.rooms[o.room]
-	if o.notification != nil {
+	if o.news != nil {
 		if o.uncounted {
 			return true
 		}
@@ -111,7 +161,7 @@ func (a *account) change(o *op) (sure bool) {
 			threads[o.thread.nid] = t
 		}
 		t.Notifications++
-		if o.notification.Highlight {
+		if o.highlight {
 			t.Highlights++
 		}
 		t.newest = o.position

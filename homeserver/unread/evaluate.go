@@ -26,7 +26,7 @@ type evaluation struct {
 // added reports whether the step has something to read for a user in a room.
 func (v *evaluation) added(at place) bool {
 	return slices.ContainsFunc(v.step.ops, func(o op) bool {
-		return o.notification != nil && o.user.nid == at.user && o.room == at.room
+		return o.news != nil && o.user.nid == at.user && o.room == at.room
 	})
 }
 
@@ -59,7 +59,7 @@ func (v *evaluation) event(e *storage.Event) error {
 // sender takes in what an event says of how far users have read: whoever sends
 // something has read what was before in that thread, and whoever comes into a
 // room or goes has read all (Client-Server API § Marking notifications as read).
-func (v *evaluation) sender(e *storage.Event, users []resident) error {
+func (v *evaluation) sender(e *storage.Event, users []*resident) error {
 	if e.Type == "m.room.member" && e.IsState() {
 		user := matrix.UserID(*e.StateKey)
 		if e.Membership() == "invite" || !v.Rooms.Local(user) || v.Ghost(user) {
@@ -73,7 +73,7 @@ func (v *evaluation) sender(e *storage.Event, users []resident) error {
 		if err != nil {
 			return err
 		}
-		return v.mark(op{user: resident{id: user, nid: nid}, room: e.RoomNID, thread: wholeRoom, position: e.Position, invited: invited})
+		return v.mark(op{user: &resident{id: user, nid: nid}, room: e.RoomNID, thread: wholeRoom, position: e.Position, invited: invited})
 	}
 	for _, u := range users {
 		if u.id == e.Sender {
@@ -130,7 +130,7 @@ func (v *evaluation) receipt(r storage.Receipt) error {
 			return err
 		}
 	}
-	return v.mark(op{user: resident{id: r.User, nid: nid}, room: r.RoomNID, thread: in, position: r.Ordering})
+	return v.mark(op{user: &resident{id: r.User, nid: nid}, room: r.RoomNID, thread: in, position: r.Ordering})
 }
 
 // mainThread is the thread of receipts for the main timeline.
@@ -152,7 +152,7 @@ func (v *evaluation) redaction(e *storage.Event) error {
 }
 
 // notify finds out whom an event notifies.
-func (v *evaluation) notify(e *storage.Event, users []resident) error {
+func (v *evaluation) notify(e *storage.Event, users []*resident) error {
 	invited, err := v.invited(e)
 	if err != nil {
 		return err
@@ -168,13 +168,15 @@ func (v *evaluation) notify(e *storage.Event, users []resident) error {
 	if event == nil || err != nil {
 		return err
 	}
+	h := &holding{evaluation: v, event: event, e: e, thread: in, news: &news{e.NID, v.now}}
+	v.step.ops = slices.Grow(v.step.ops, len(users))
 	for _, u := range users {
-		if err := v.hold(event, e, in, u, false); err != nil {
+		if err := h.hold(u, false); err != nil {
 			return err
 		}
 	}
 	if invited != nil {
-		return v.hold(event, e, in, *invited, true)
+		return h.hold(invited, true)
 	}
 	return nil
 }
@@ -189,7 +191,7 @@ func (v *evaluation) invited(e *storage.Event) (*resident, error) {
 		return nil, nil
 	}
 	nid, err := v.Store.Users.NID(v.ctx, string(user))
-	return &resident{user, nid, nameIn(e)}, err
+	return &resident{id: user, nid: nid, name: nameIn(e)}, err
 }
 
 // ready makes an event ready to be held against rules; nil if that cannot be.
@@ -222,29 +224,34 @@ func (v *evaluation) ready(e *storage.Event, in thread) (*push.Event, error) {
 	return event, nil
 }
 
-// hold holds an event against the rules of one user.
-func (v *evaluation) hold(event *push.Event, e *storage.Event, in thread, user resident, invited bool) error {
-	if user.id == e.Sender {
+// A holding is one event that is held against the rules of users.
+type holding struct {
+	*evaluation
+	event  *push.Event
+	e      *storage.Event
+	thread thread
+	news   *news
+	reader push.Reader
+}
+
+// hold holds the event against the rules of one user.
+func (h *holding) hold(user *resident, invited bool) error {
+	if user.id == h.e.Sender {
 		return nil
 	}
-	rules, err := v.Rules.Rules(v.ctx, user.id)
+	wishes, err := h.wishesOf(h.ctx, user)
 	if err != nil {
 		return err
 	}
-	actions := rules.Match(event, &push.Reader{User: user.id, Name: user.name})
-	if !actions.Notify {
+	h.reader = push.Reader{User: user.id, Name: user.name}
+	actions := wishes.rules.Match(h.event, &h.reader)
+	whom := wishes.unwanted
+	if !actions.Notify || whom.Ignores(h.e.Sender) || invited && whom.Invite(h.e.Sender) != accounts.Welcome {
 		return nil
 	}
-	whom, err := v.unwantedOf(v.ctx, user.id)
-	if err != nil || whom.Ignores(e.Sender) || invited && whom.Invite(e.Sender) != accounts.Welcome {
-		return err
-	}
-	v.step.ops = append(v.step.ops, op{
-		user: user, room: e.RoomNID, thread: in, position: e.Position, uncounted: invited,
-		notification: &storage.Notification{
-			UserNID: user.nid, Position: e.Position, RoomNID: e.RoomNID, EventNID: e.NID, ThreadNID: in.nid,
-			Highlight: actions.Highlight, TS: v.now, Actions: actions.List,
-		},
+	h.step.ops = append(h.step.ops, op{
+		user: user, room: h.e.RoomNID, thread: h.thread, position: h.e.Position,
+		news: h.news, highlight: actions.Highlight, actions: actions.List, uncounted: invited,
 	})
 	return nil
 }

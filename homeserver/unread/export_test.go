@@ -14,6 +14,9 @@ func (s *Service) Replay(ctx context.Context, after int64) error {
 		}
 		s.count(st)
 		s.pending, s.weight = nil, 0
+		for _, at := range s.fresh {
+			at.gone = true
+		}
 		clear(s.fresh)
 		after = st.upTo
 	}

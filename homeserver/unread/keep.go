@@ -99,10 +99,9 @@ func (s *Service) count(st *step) {
 	defer s.mu.Unlock()
 	for i := range st.ops {
 		o := &st.ops[i]
-		at := place{o.user.nid, o.room}
 		a, known := s.accounts.Get(o.user.id)
-		if o.notification != nil {
-			s.fresh[at] = append(s.fresh[at], fresh{st, o})
+		if o.news != nil {
+			s.freshen(st, o)
 			st.live++
 		} else if o.void = s.annul(st, a, o); !o.void {
 			st.live++
@@ -110,8 +109,10 @@ func (s *Service) count(st *step) {
 		if known {
 			a.apply(st, o)
 		}
-		if rooms := s.overdue[o.user.id]; rooms != nil {
-			rooms[o.room] = true
+		if len(s.overdue) > 0 {
+			if rooms := s.overdue[o.user.id]; rooms != nil {
+				rooms[o.room] = true
+			}
 		}
 	}
 	s.position = st.upTo
@@ -126,13 +127,23 @@ func (s *Service) count(st *step) {
 // annul makes void what a mark takes in and is not stored yet, and reports
 // whether that is all: then nothing is to be marked in the database.
 func (s *Service) annul(current *step, a *account, mark *op) (whole bool) {
-	var unread, found int64
-	at := place{mark.user.nid, mark.room}
+	var unread int64
 	if a != nil {
 		unread, whole = a.all(mark)
 	}
-	kept := s.fresh[at][:0]
-	for _, f := range s.fresh[at] {
+	found := s.void(current, mark)
+	return whole && found == unread && !mark.invited
+}
+
+// void makes void what is fresh and taken in by a mark, and says how much of it
+// was counted.
+func (s *Service) void(current *step, mark *op) (found int64) {
+	at := s.spot(mark.user, mark.room)
+	if at == nil {
+		return 0
+	}
+	kept := at.list[:0]
+	for _, f := range at.list {
 		if f.op.position > mark.position || !mark.concerns(f.op.thread.nid) {
 			kept = append(kept, f)
 			continue
@@ -146,10 +157,8 @@ func (s *Service) annul(current *step, a *account, mark *op) (whole bool) {
 			found++
 		}
 	}
-	if s.fresh[at] = kept; len(kept) == 0 {
-		delete(s.fresh, at)
-	}
-	return whole && found == unread && !mark.invited
+	s.keepFresh(mark.user, mark.room, at, kept)
+	return found
 }
 
 // tellEvery is how often users are told of counts while counting is behind.
@@ -256,14 +265,16 @@ func (s *Service) batch() []*step {
 	steps := slices.Clone(s.pending[:n])
 	for _, st := range steps {
 		for i := range st.ops {
-			at := place{st.ops[i].user.nid, st.ops[i].room}
-			list := s.fresh[at]
+			o := &st.ops[i]
+			at := s.spot(o.user, o.room)
+			if at == nil {
+				continue
+			}
+			list := at.list
 			for len(list) > 0 && list[0].op.position <= st.upTo {
 				list = list[1:]
 			}
-			if s.fresh[at] = list; len(list) == 0 {
-				delete(s.fresh, at)
-			}
+			s.keepFresh(o.user, o.room, at, list)
 		}
 	}
 	return steps

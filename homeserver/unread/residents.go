@@ -17,6 +17,34 @@ type resident struct {
 	id   matrix.UserID
 	nid  int64
 	name *push.Name // in the room; nil for none, and where nobody looks at it
+
+	wishes wishes // of whoever follows the stream
+	spot   *spot  // with the service's lock held
+}
+
+// wishes are what decides whether a user is notified, as they were at a count of changes.
+type wishes struct {
+	rules    *push.Rules // nil: not known yet
+	unwanted *unwanted
+	at       int64
+}
+
+// wishesOf is what decides whether a user is notified now.
+func (s *Service) wishesOf(ctx context.Context, r *resident) (*wishes, error) {
+	now := s.changes.now()
+	if r.wishes.rules != nil && r.wishes.at == now {
+		return &r.wishes, nil
+	}
+	rules, err := s.Rules.Rules(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	whom, err := s.unwantedOf(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	r.wishes = wishes{rules, whom, now}
+	return &r.wishes, nil
 }
 
 // nameIn is the display name that a member event gives.
@@ -34,7 +62,7 @@ func nameIn(e *storage.Event) *push.Name {
 
 // residents is those in one room, as of the event that was looked at last.
 type residents struct {
-	users []resident
+	users []*resident
 }
 
 // changes counts what makes caches wrong, so that nobody puts back what was
@@ -46,7 +74,7 @@ func (c *changes) now() int64 { return c.n.Load() }
 
 // residentsAt is the users of this server who are in the room of an event once
 // it has happened. It has to be called for every event of the room, in order.
-func (s *Service) residentsAt(ctx context.Context, e *storage.Event) ([]resident, error) {
+func (s *Service) residentsAt(ctx context.Context, e *storage.Event) ([]*resident, error) {
 	known, ok := s.members.Get(e.RoomNID)
 	if !ok {
 		return s.loadResidents(ctx, e)
@@ -58,20 +86,20 @@ func (s *Service) residentsAt(ctx context.Context, e *storage.Event) ([]resident
 	if !s.Rooms.Local(user) {
 		return known.users, nil
 	}
-	without := slices.DeleteFunc(slices.Clone(known.users), func(r resident) bool { return r.id == user })
+	without := slices.DeleteFunc(slices.Clone(known.users), func(r *resident) bool { return r.id == user })
 	if e.Membership() == "join" && !s.Ghost(user) {
 		nid, err := s.Store.Users.NID(ctx, string(user))
 		if err != nil {
 			return nil, err
 		}
-		without = append(without, resident{user, nid, nameIn(e)})
+		without = append(without, &resident{id: user, nid: nid, name: nameIn(e)})
 	}
 	s.members.Put(e.RoomNID, &residents{without})
 	return without, nil
 }
 
 // loadResidents reads them of the state.
-func (s *Service) loadResidents(ctx context.Context, e *storage.Event) ([]resident, error) {
+func (s *Service) loadResidents(ctx context.Context, e *storage.Event) ([]*resident, error) {
 	before := s.changes.now()
 	state, err := s.Rooms.At(ctx, e.RoomNID, e.Root)
 	if err != nil {
@@ -95,7 +123,7 @@ func (s *Service) loadResidents(ctx context.Context, e *storage.Event) ([]reside
 	}
 	found := new(residents)
 	for _, m := range members {
-		found.users = append(found.users, resident{matrix.UserID(*m.StateKey), nids[*m.StateKey], nameIn(m)})
+		found.users = append(found.users, &resident{id: matrix.UserID(*m.StateKey), nid: nids[*m.StateKey], name: nameIn(m)})
 	}
 	if s.changes.now() == before {
 		s.members.Put(e.RoomNID, found)

@@ -80,7 +80,7 @@ type Service struct {
 	pending  []*step // that are not stored yet, oldest first
 	weight   int     // of pending, in operations
 	queued   int64   // position of the newest step that was ever pending
-	fresh    map[place][]fresh
+	fresh    map[place]*spot
 	// overdue is who was answered without waiting for what is counted, with the
 	// rooms in which something was counted since; told is when such users were
 	// last told of that.
@@ -119,7 +119,7 @@ func New(o Options) *Service {
 		subscribers: lru.New[int64, map[int64]bool](keptSubscribers, nil),
 		unwanted:    lru.New[matrix.UserID](keptUnwanted, func(u *unwanted) int { return 1 + u.Size() }),
 		accounts:    lru.New[matrix.UserID](keptCounts, (*account).size),
-		unstored:    make(chan struct{}, 1), overdue: map[matrix.UserID]map[int64]bool{}, fresh: map[place][]fresh{}, moved: make(chan struct{}),
+		unstored:    make(chan struct{}, 1), overdue: map[matrix.UserID]map[int64]bool{}, fresh: map[place]*spot{}, moved: make(chan struct{}),
 	}
 }
 

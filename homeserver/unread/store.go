@@ -78,12 +78,12 @@ func (w *write) add(st *step) {
 		if o.void {
 			continue
 		}
-		if o.notification == nil {
+		if o.news == nil {
 			w.marks = append(w.marks, storage.ReadMark{UserNID: o.user.nid, RoomNID: o.room, ThreadNID: o.thread.nid, UpTo: o.position})
 			w.recount[at] = true
 			continue
 		}
-		w.inserted = append(w.inserted, *o.notification)
+		w.inserted = append(w.inserted, o.notification())
 		if o.uncounted {
 			continue
 		}
@@ -96,7 +96,7 @@ func (w *write) add(st *step) {
 			w.added[at][o.thread.nid] = c
 		}
 		c.Notifications++
-		if o.notification.Highlight {
+		if o.highlight {
 			c.Highlights++
 		}
 		c.Newest = o.position
@@ -111,7 +111,7 @@ func (w *write) unsure() map[place]bool {
 	for _, st := range w.steps {
 		for i := range st.ops {
 			o := &st.ops[i]
-			if a, ok := w.accounts.Get(o.user.id); ok && o.notification == nil && !o.void && a.unsure[st] {
+			if a, ok := w.accounts.Get(o.user.id); ok && o.news == nil && !o.void && a.unsure[st] {
 				asked[place{o.user.nid, o.room}] = true
 			}
 		}
