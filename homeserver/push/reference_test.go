@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/internal/matrix"
@@ -348,12 +347,12 @@ func FuzzCommonRules(f *testing.F) {
 // A thousand rules that are made to be slow cost little, and what is behind
 // them does not match.
 func TestHostileRules(t *testing.T) {
-	pattern := strings.Repeat("a", 200) + "b" + strings.Repeat("*a?", 90)
+	pattern := "*" + strings.Repeat("a", 200) + "b" + strings.Repeat("*a?", 90)
 	list := strings.Repeat("[],", 5_000)
 	for name, one := range map[string]accounts.PushRule{
 		"patterns":  {Pattern: &pattern},
 		"lists":     {Conditions: json.RawMessage(`[{"kind":"event_property_contains","key":"content.list","value":"x"}]`)},
-		"deep keys": {Conditions: json.RawMessage(`[{"kind":"event_match","key":"content` + strings.Repeat(".deep", 1_000) + `","pattern":"*"}]`)},
+		"deep keys": {Conditions: json.RawMessage(`[{"kind":"event_match","key":"content` + strings.Repeat(".deep", 5_000) + `","pattern":"*"}]`)},
 		"long":      {Conditions: json.RawMessage(`[` + strings.Repeat(`{"kind":"event_match","key":"content.body","pattern":"*a"},`, 5_000) + `{"kind":"x"}]`)},
 	} {
 		kind := accounts.PushKind("content")
@@ -369,15 +368,13 @@ func TestHostileRules(t *testing.T) {
 			set[kind] = set[kind][:20]
 		}
 		rules := Compile("@a:x", set)
-		deep := strings.Repeat(`{"deep":`, 1_000) + "1" + strings.Repeat("}", 1_000)
+		deep := strings.Repeat(`{"deep":`, 5_000) + "1" + strings.Repeat("}", 5_000)
 		event, err := NewEvent(json.RawMessage(`{"sender":"@b:x","content":{"body":"` + strings.Repeat("a", 40_000) + `","list":[` + list + `1],"deep":` + deep + `}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		began := time.Now()
-		rules.Match(event, &Reader{User: "@a:x"})
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("%s: %v", name, took)
+		if rules.Match(event, &Reader{User: "@a:x"}).Notify {
+			t.Errorf("%s: the rules behind are held against the event, too", name)
 		}
 	}
 }

@@ -22,12 +22,6 @@ const (
 	forgetBatch = 500
 	// interval is how often the reader looks for new events.
 	interval = time.Second
-	// rest is how many times as long as a batch took the reader rests behind it,
-	// and busyRest the same while people send a lot: they are held up by little.
-	rest     = 3
-	busyRest = 19
-	// busy is how many positions a second are a lot.
-	busy = 100
 	// patience is how long a request waits for the reader to come up to it.
 	patience = 2 * time.Second
 )
@@ -114,26 +108,19 @@ func plainTopic(raw json.RawMessage) string {
 func (s *Service) Run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	last, at := s.Position(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-pause.C:
 		}
-		now, started := s.Position(), time.Now()
-		behind, err := s.advance(ctx, now)
+		next, behind, err := s.advance(ctx, s.Position())
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "words of events have to be stored again later", "err", err)
 		}
-		next := interval
-		if behind && err == nil {
-			next = rest * time.Since(started)
-			if float64(now-last) > busy*started.Sub(at).Seconds() {
-				next = busyRest * time.Since(started)
-			}
+		if !behind || err != nil {
+			next = interval
 		}
-		last, at = now, started
 		pause.Reset(next)
 	}
 }
@@ -141,7 +128,7 @@ func (s *Service) Run(ctx context.Context) error {
 // catchUp brings the reader up to a position, or as far as it comes.
 func (s *Service) catchUp(ctx context.Context, position int64) error {
 	for until := time.Now().Add(patience); time.Now().Before(until); {
-		if behind, err := s.advance(ctx, position); !behind || err != nil {
+		if _, behind, err := s.advance(ctx, position); !behind || err != nil {
 			return err
 		}
 	}
@@ -149,24 +136,25 @@ func (s *Service) catchUp(ctx context.Context, position int64) error {
 }
 
 // advance takes a batch of events up to a position; behind tells that there may
-// be more.
-func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err error) {
+// be more, and rest how long to leave the machine to others before.
+func (s *Service) advance(ctx context.Context, upTo int64) (rest time.Duration, behind bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.known {
 		if s.cursor, err = s.Store.Search.Progress(ctx); err != nil {
-			return false, err
+			return 0, false, err
 		}
 		s.known = true
 		s.done.Store(s.cursor)
 	}
 	if s.cursor >= upTo {
-		return false, nil
+		return 0, false, nil
 	}
+	began := time.Now()
 	batch := s.portion.Size()
 	events, err := s.Store.Events.Stream(ctx, s.cursor, upTo, batch)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	end := upTo
 	if len(events) == batch {
@@ -174,24 +162,24 @@ func (s *Service) advance(ctx context.Context, upTo int64) (behind bool, err err
 	}
 	documents, gone, err := s.read(ctx, events)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	s.unnoted += len(events)
+	spent := database.Ride{Took: time.Since(began)}
 	if len(documents)+len(gone) > 0 || s.unnoted >= persistEvery {
-		var began time.Time
-		err := s.Store.DB.Update(ctx, func(tx *database.Tx) error {
-			began = time.Now()
+		ride, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error {
 			return s.Store.Search.Advance(ctx, tx, documents, gone, end)
 		})
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
-		s.portion.Took(len(events), time.Since(began))
+		s.portion.Took(len(events), ride.Took)
 		s.unnoted = 0
+		spent = database.Ride{Took: spent.Took + ride.Took, Along: ride.Along}
 	}
 	s.cursor = end
 	s.done.Store(end)
-	return end < upTo, nil
+	return spent.Rest(), end < upTo, nil
 }
 
 // read is what is stored for events, and the positions of those that are

@@ -331,7 +331,7 @@ func (s *Service) evaluate(ctx context.Context, after, upTo int64) (*step, error
 				return nil, err
 			}
 		}
-		if len(v.step.ops) >= maxStored {
+		if len(v.step.ops) >= s.portion.Size() { // a step is stored as a whole
 			v.step.upTo = e.Position
 			break
 		}

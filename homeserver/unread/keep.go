@@ -15,13 +15,9 @@ const (
 	maxPending  = 20_000
 	leastStored = 25
 	maxStored   = 300
-	// pace is the shortest time between two transactions. The longest is so many
-	// times as long as one of them, more if others write at the same time: whoever
-	// sends shares the database with this.
-	pace      = 10 * time.Millisecond
-	restAlone = 3
-	restBusy  = 19
-	maxPause  = time.Second
+	// pace is the shortest time between two transactions, and maxPause the longest.
+	pace     = 10 * time.Millisecond
+	maxPause = time.Second
 	// maxUnsaved is how many positions may be gone through again after a crash
 	// because nothing notified anybody.
 	maxUnsaved = 10_000

@@ -40,27 +40,14 @@ func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 		w.add(st)
 	}
 	w.asked = w.unsure()
-	queued := time.Now()
-	var began time.Time
-	err = s.Store.DB.Update(ctx, func(tx *database.Tx) error {
-		began = time.Now()
-		return w.run(ctx, tx)
-	})
+	ride, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error { return w.run(ctx, tx) })
 	if err != nil {
 		return 0, err
 	}
-	took := time.Since(began)
-	s.portion.Took(w.size(), took)
-	pause = restAlone * took
-	if began.Sub(queued) > busyAfter {
-		pause = restBusy * took
-	}
+	s.portion.Took(w.size(), ride.Took)
 	w.settle(ctx)
-	return pause, nil
+	return ride.Rest(), nil
 }
-
-// busyAfter is how long a transaction waits for its turn if others write, too.
-const busyAfter = time.Millisecond
 
 func (w *write) size() (n int) {
 	for _, st := range w.steps {

@@ -35,6 +35,8 @@ type job struct {
 	err      error
 	onCommit []func()
 	onAbort  []func()
+
+	ride *Ride // of a background function
 }
 
 func (j *job) abort() {
@@ -51,12 +53,15 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting []*job
+	riders  []*job    // background functions that wait for a group
+	served  time.Time // when a group with other functions was last taken
+	alone   time.Duration
 	closed  bool
 	wake    chan struct{} // capacity 1
 }
 
 func newCommitter(db *DB) *committer {
-	c := &committer{db: db, stopped: make(chan struct{}), wake: make(chan struct{}, 1)}
+	c := &committer{db: db, stopped: make(chan struct{}), alone: rideAlone, wake: make(chan struct{}, 1)}
 	go c.run()
 	return c
 }
@@ -77,12 +82,18 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := db.commits.add(j); err != nil {
 		return err
 	}
+	return db.commits.wait(ctx, j, answer)
+}
+
+// wait waits for the answer to a job, which a context that ends takes back as
+// long as it does not run.
+func (c *committer) wait(ctx context.Context, j *job, answer <-chan error) error {
 	select {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
 	}
-	if db.commits.drop(j) {
+	if c.drop(j) {
 		return ctx.Err()
 	}
 	return <-answer
@@ -103,10 +114,7 @@ func (c *committer) add(j *job) error {
 		return ErrClosed
 	}
 	c.waiting = append(c.waiting, j)
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.awake()
 	return nil
 }
 
@@ -124,14 +132,22 @@ func (c *committer) take() ([]*job, bool) {
 	defer c.mu.Unlock()
 	var group []*job
 	n := 0
+	company := false
 	for ; n < len(c.waiting) && len(group) < maxGroup; n++ {
 		if j := c.waiting[n]; !j.dropped {
 			j.taken = true
 			group = append(group, j)
+			company = company || j.ride == nil
 		}
 	}
 	clear(c.waiting[:n])
 	c.waiting = c.waiting[n:]
+	if company {
+		c.served = time.Now()
+		if rider := c.rider(); rider != nil {
+			group = append(group, rider)
+		}
+	}
 	return group, len(group) > 0 || !c.closed
 }
 
@@ -188,10 +204,9 @@ func (c *committer) run() {
 func (c *committer) close() {
 	c.mu.Lock()
 	c.closed = true
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.waiting = append(c.waiting, c.riders...)
+	c.riders = nil
+	c.awake()
 	c.mu.Unlock()
 	<-c.stopped
 }

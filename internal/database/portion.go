@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// portionTime is how long others may wait for the transaction of a background
-// writer: little beside a commit.
-const portionTime = 3 * time.Millisecond
+// portionTime is how long others may wait for a background writer: little beside
+// a commit.
+const portionTime = time.Millisecond
 
-// A Portion is how much a background writer puts into one transaction. It is
+// A Portion is how much a background writer puts into one function. It is
 // found by measuring, so that those who write because somebody waits lose
 // little time behind it on any engine and machine. It is safe for concurrent use.
 type Portion struct {

@@ -7,15 +7,15 @@ import (
 	"trestle/internal/database"
 )
 
-// A portion comes to what takes a few milliseconds, from both sides, and stays
+// A portion comes to what takes a millisecond, from both sides, and stays
 // between its bounds.
 func TestPortion(t *testing.T) {
 	for name, c := range map[string]struct {
 		each     time.Duration // for one of them
 		min, max int
 	}{
-		"quick":   {time.Microsecond, 500, 500},
-		"usual":   {20 * time.Microsecond, 70, 150},
+		"quick":   {time.Microsecond / 2, 500, 500},
+		"usual":   {20 * time.Microsecond, 24, 50},
 		"slow":    {time.Second, 10, 10},
 		"nothing": {0, 500, 500},
 	} {

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // stream holds the newest position: one row, locked by who hands them out.
@@ -40,11 +41,43 @@ func (g *groupTx) runAll(group []*job, careful bool) error {
 		run = g.runCarefully
 	}
 	for _, j := range group {
-		if err := run(j); err != nil {
+		one := run
+		if j.ride != nil {
+			one = timed(g, run)
+		}
+		if err := one(j); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// timed measures what a background function's statements take, and nothing else.
+func timed(g *groupTx, run func(*job) error) func(*job) error {
+	return func(j *job) error {
+		if err := g.writer.flush(g.ctx); err != nil {
+			return blame(err)
+		}
+		began := time.Now()
+		if err := run(j); err != nil {
+			return err
+		}
+		err := g.writer.flush(g.ctx)
+		if j.ride.Took = time.Since(began); err != nil {
+			j.err = err
+			return blame(err)
+		}
+		return nil
+	}
+}
+
+// blame is what an error of queued statements means for a group: unless trying again
+// may help, one of its functions has to be found.
+func blame(err error) error {
+	if isTransient(err) {
+		return err
+	}
+	return errCulprit
 }
 
 // run runs a function straight in the shared transaction. It returns an error
