@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trestle/internal/config"
+	"trestle/internal/heap"
 	"trestle/internal/telemetry"
 )
 
@@ -29,6 +30,9 @@ func (c commands) serve() *cobra.Command {
 	}
 	return cmd
 }
+
+// headroom is how much memory is used before a small server collects garbage.
+const headroom = 64 << 20
 
 func (c commands) runServer(ctx context.Context, src config.Source) error {
 	first, err := c.firstStart(src)
@@ -50,6 +54,7 @@ func (c commands) runServer(ctx context.Context, src config.Source) error {
 	if created && !first {
 		log.WarnContext(ctx, "there was no signing key, so a new one was made", "file", cfg.SigningKey, "key", key.ID)
 	}
+	heap.KeepHeadroom(headroom)
 	log.InfoContext(ctx, "starting", "server_name", cfg.ServerName, "version", telemetry.Build().Version, "data", cfg.Data)
 	return c.homeserver.Run(ctx, cfg, log, func() {
 		if first {
