@@ -1,7 +1,9 @@
 package clientapi_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"testing"
@@ -115,6 +117,47 @@ func TestThreads(t *testing.T) {
 		alice.wantChunk("the next", path+"?limit=1&from="+next, one)
 		bob.relate(room, "m.thread", one, "3")
 		alice.wantChunk("with a new event", path, one, two)
+	})
+}
+
+// The first answers about several rooms, which are read together, sum up each of them.
+func TestRelationsOfManyRooms(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, address string) {
+		s := newWholeServer(t, address)
+		alice := s.person("alice")
+		edits := map[string]string{}
+		var plain string
+		for i := range 3 {
+			room := alice.room()
+			root := alice.say(room, "root")
+			if i == 1 {
+				plain = room
+				continue
+			}
+			edits[room] = alice.relate(room, "m.replace", root, "* edited", "m.new_content", object{"msgtype": "m.text", "body": "edited"})
+		}
+		edited := func(events []any) (found string) {
+			for _, e := range events {
+				raw, _ := json.Marshal(e)
+				if id, ok := (reply{body: string(raw)}).at("unsigned", "m.relations", "m.replace", "event_id").(string); ok {
+					found = id
+				}
+			}
+			return found
+		}
+		first := alice.sync()
+		list := object{"ranges": [][]int{{0, 9}}, "timeline_limit": 5, "required_state": [][]string{}}
+		sliding := alice.must("POST", slidingPath, object{"lists": object{"all": list}})
+		for _, room := range []string{plain, slices.Sorted(maps.Keys(edits))[0], slices.Sorted(maps.Keys(edits))[1]} {
+			old, _ := first.at("rooms", "join", room, "timeline", "events").([]any)
+			now, _ := sliding.at("rooms", room, "timeline").([]any)
+			if len(old) == 0 || len(now) == 0 {
+				t.Fatalf("nothing of %s", room)
+			}
+			if a, b, want := edited(old), edited(now), edits[room]; a != want || b != want {
+				t.Errorf("edits %q and, by sliding sync, %q; want %q", a, b, want)
+			}
+		}
 	})
 }
 

@@ -286,11 +286,43 @@ type Shown struct {
 	Membership string
 }
 
-// Clients is Client for a list.
-func (s *Service) Clients(ctx context.Context, events []Shown, reader rooms.Reader) ([]json.RawMessage, error) {
-	plain := make([]*storage.Event, len(events))
-	for i, e := range events {
-		plain[i] = e.Event
+// Parents is which events have children, as far as that was asked.
+type Parents struct {
+	asked map[int64]bool // by number
+	found map[matrix.EventID]bool
+}
+
+// Parents asks which of the events of many rooms have children, so that nobody
+// has to ask in each room.
+func (s *Service) Parents(ctx context.Context, events []*storage.Event) (*Parents, error) {
+	p := &Parents{asked: make(map[int64]bool, len(events))}
+	for _, e := range events {
+		p.asked[e.NID] = true
+	}
+	var ids []matrix.EventID
+	for _, e := range s.recent.possible(events) {
+		ids = append(ids, e.ID)
+	}
+	if len(ids) == 0 {
+		return p, nil
+	}
+	var err error
+	p.found, err = s.Store.Relations.WithChildren(ctx, ids)
+	return p, err
+}
+
+// childless reports whether an event is known to have no children.
+func (p *Parents) childless(e *storage.Event) bool {
+	return p != nil && p.asked[e.NID] && !p.found[e.ID]
+}
+
+// Clients is Client for a list. known may be nil.
+func (s *Service) Clients(ctx context.Context, known *Parents, events []Shown, reader rooms.Reader) ([]json.RawMessage, error) {
+	plain := make([]*storage.Event, 0, len(events))
+	for _, e := range events {
+		if !known.childless(e.Event) {
+			plain = append(plain, e.Event)
+		}
 	}
 	bundle, err := s.Bundle(ctx, reader, plain)
 	if err != nil {

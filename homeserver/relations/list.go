@@ -158,7 +158,7 @@ func (s *Service) children(ctx context.Context, req ChildRequest, q storage.Chil
 	if more {
 		page.Next = &q.From
 	}
-	page.Chunk, err = s.Clients(ctx, found, req.Reader)
+	page.Chunk, err = s.Clients(ctx, nil, found, req.Reader)
 	return page, err
 }
 
@@ -256,7 +256,7 @@ func (s *Service) roots(ctx context.Context, reader rooms.Reader, threads []stor
 		}
 		list = append(list, Shown{e, membership})
 	}
-	return s.Clients(ctx, list, reader)
+	return s.Clients(ctx, nil, list, reader)
 }
 
 // Related is those events of a room to which events relate that have one of the

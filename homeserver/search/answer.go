@@ -14,7 +14,7 @@ func (q *query) fill(res *Results, hits []hit) error {
 	for i, h := range hits {
 		list[i] = relations.Shown{Event: h.event, Membership: h.membership}
 	}
-	rendered, err := q.Relations.Clients(q.ctx, list, q.req.Reader)
+	rendered, err := q.Relations.Clients(q.ctx, nil, list, q.req.Reader)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,12 @@ var (
 		GROUP BY parent_id, rel_type
 		ORDER BY parent_id, rel_type
 		LIMIT 10000`)
+	selectWithChildren = database.SQL(`
+		SELECT DISTINCT parent_id
+		FROM event_relations
+		WHERE parent_id = ANY($1) AND rel_type IN ('m.thread', 'm.replace', 'm.reference')
+		ORDER BY parent_id
+		LIMIT 100000`)
 	selectNewestChildren = database.SQL(`
 		SELECT event_nid, parent_id, rel_type, ordering
 		FROM (
@@ -158,6 +164,24 @@ func (s *Relations) Tallies(ctx context.Context, roomNID int64, parents []matrix
 		list = append(list, t)
 	}
 	return list, rows.Err()
+}
+
+// WithChildren is those events, of any rooms, that may have children which are aggregated.
+func (s *Relations) WithChildren(ctx context.Context, events []matrix.EventID) (map[matrix.EventID]bool, error) {
+	rows, err := s.db.Read().Query(ctx, selectWithChildren, texts(events))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[matrix.EventID]bool{}
+	for rows.Next() {
+		var id matrix.EventID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		found[id] = true
+	}
+	return found, rows.Err()
 }
 
 // Newest is up to most children of each parent, newest first.

@@ -3,10 +3,12 @@ package syncer
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"slices"
 
 	"trestle/homeserver/notifier"
+	"trestle/homeserver/relations"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
 )
@@ -19,6 +21,8 @@ type Ahead struct {
 	// newest holds the newest events of rooms, newest first; all where whole.
 	newest map[int64][]*storage.Event
 	whole  map[int64]bool
+	// parents is which of them have children.
+	parents *relations.Parents
 	// receipts is those of rooms, if hasReceipts.
 	receipts    map[int64]json.RawMessage
 	hasReceipts map[int64]bool
@@ -46,6 +50,9 @@ func (s *Service) ReadAhead(ctx context.Context, rooms []int64, upTo int64, limi
 		return nil, err
 	}
 	if err := s.Store.State.Load(ctx, roots, false); err != nil {
+		return nil, err
+	}
+	if a.parents, err = s.Relations.Parents(ctx, slices.Concat(slices.Collect(maps.Values(a.newest))...)); err != nil {
 		return nil, err
 	}
 	return a, s.loadEvents(ctx, nids)
@@ -145,6 +152,13 @@ func (a *Ahead) Activity(nid int64, was notifier.Activity) notifier.Activity {
 	}
 	was.Ring = events
 	return was
+}
+
+func (a *Ahead) parentsOf() *relations.Parents {
+	if a == nil {
+		return nil
+	}
+	return a.parents
 }
 
 // root is the root of a room's state at a place, if what was read ahead tells.

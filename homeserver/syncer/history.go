@@ -180,7 +180,7 @@ func (w *walk) render(events []shown) ([]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.Service.render(w.ctx, events, w.reader, fields)
+	return w.Service.render(w.ctx, nil, events, w.reader, fields)
 }
 
 // members is the member events of those who sent the events.

@@ -12,13 +12,13 @@ import (
 )
 
 // render puts events into the client format, with their children summed up and
-// without the fields that are not asked for.
-func (s *Service) render(ctx context.Context, events []shown, reader rooms.Reader, fields *accounts.Fields) ([]json.RawMessage, error) {
+// without the fields that are not asked for. ahead may be nil.
+func (s *Service) render(ctx context.Context, ahead *Ahead, events []shown, reader rooms.Reader, fields *accounts.Fields) ([]json.RawMessage, error) {
 	list := make([]relations.Shown, len(events))
 	for i, e := range events {
 		list[i] = relations.Shown{Event: e.event, Membership: e.membership}
 	}
-	rendered, err := s.Relations.Clients(ctx, list, reader)
+	rendered, err := s.Relations.Clients(ctx, ahead.parentsOf(), list, reader)
 	if err != nil || fields == nil {
 		return rendered, err
 	}

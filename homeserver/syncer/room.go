@@ -369,5 +369,5 @@ func (b *build) render(events []shown) ([]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.Service.render(b.ctx, events, reader, fields)
+	return b.Service.render(b.ctx, b.ahead, events, reader, fields)
 }

@@ -103,11 +103,11 @@ func (s *Service) Stripped(ctx context.Context, info *storage.RoomInfo, at notif
 	return state.Stripped(ctx, member)
 }
 
-// Render puts events into the client format.
-func (s *Service) Render(ctx context.Context, events []Seen, reader rooms.Reader) ([]json.RawMessage, error) {
+// Render puts events into the client format. ahead may be nil.
+func (s *Service) Render(ctx context.Context, ahead *Ahead, events []Seen, reader rooms.Reader) ([]json.RawMessage, error) {
 	list := make([]relations.Shown, len(events))
 	for i, e := range events {
 		list[i] = relations.Shown(e)
 	}
-	return s.Relations.Clients(ctx, list, reader)
+	return s.Relations.Clients(ctx, ahead.parentsOf(), list, reader)
 }

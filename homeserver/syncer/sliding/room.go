@@ -125,7 +125,7 @@ func (b *roomBuild) writeTimeline() (err error) {
 }
 
 func (a *answer) render(events []syncer.Seen) ([]json.RawMessage, error) {
-	return a.sync.Render(a.ctx, events, rooms.Reader{User: a.req.User, Device: a.req.Device, NoRoomID: true})
+	return a.sync.Render(a.ctx, a.ahead, events, rooms.Reader{User: a.req.User, Device: a.req.Device, NoRoomID: true})
 }
 
 // requiredState sends the state that was asked for: all of it, or what is new.
