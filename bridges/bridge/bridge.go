@@ -215,6 +215,9 @@ func (b *Bridge) Drop(p *Portal) {
 	delete(b.byKey, p.key)
 	b.write(deleteEntries, p.id)
 	b.write(deleteMembers, p.id)
+	b.write(deleteRights, p.id)
+	b.write(deleteBans, p.id)
+	b.write(deleteKey, p.id)
 	b.write(deletePortal, p.id)
 }
 

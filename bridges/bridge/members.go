@@ -76,6 +76,12 @@ func (p *Portal) SetMembers(ghosts []Ghost) {
 	}
 }
 
+// Return brings a virtual user back whom the homeserver has taken out of the room.
+func (p *Portal) Return(g Ghost) {
+	p.members.forget(g.ID)
+	p.Join(g)
+}
+
 // Ghosts are the virtual users that are in the room.
 func (p *Portal) Ghosts() []matrix.UserID {
 	p.members.mu.Lock()

@@ -65,7 +65,7 @@ func (p *Portal) EventOf(ctx context.Context, remoteID string) (matrix.EventID, 
 	var event matrix.EventID
 	err := p.bridge.db.Read().QueryRow(ctx, selectRemoteMessage, p.id, remoteID).Scan(&event)
 	if errors.Is(err, database.ErrNoRows) {
-		return "", false, nil
+		return p.partOf(ctx, remoteID)
 	}
 	return event, err == nil, err
 }
@@ -78,6 +78,7 @@ func (b *Bridge) pruneMessages(ctx context.Context) {
 		select {
 		case <-tick.C:
 			b.write(deleteMessages, millis(time.Now().Add(-keepMessages)))
+			b.write(deleteParts, millis(time.Now().Add(-keepMessages)))
 		case <-ctx.Done():
 			return
 		}

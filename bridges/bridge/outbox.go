@@ -240,6 +240,8 @@ func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
 			err = user.Kick(ctx, room, e.Target, e.Reason)
 		case kindState:
 			err = user.SendState(ctx, room, e.Type, e.StateKey, e.Content, time.UnixMilli(e.Time))
+		case kindRights, kindBan, kindUnban, kindRedact:
+			err = p.act(ctx, e)
 		default:
 			event, err = user.Send(ctx, room, client.Message{
 				Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time),
@@ -256,6 +258,9 @@ func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
 		p.members.forget(e.Sender)
 		b.forgetGhost(e.Sender)
 		err = client.Retry(ctx, failing, attempt)
+		if client.Is(err, "M_FORBIDDEN") && p.lift(ctx, e.Sender) == nil {
+			err = client.Retry(ctx, failing, attempt)
+		}
 	}
 	return event, err
 }

@@ -29,11 +29,16 @@ type Portal struct {
 	queued map[matrix.UserID]int    // entries of the outbox by sender
 	drain  drain
 
+	granted granted                  // see SetRights
+	bans    map[matrix.UserID]string // their masks; see NoteBan
+
+	remoteKey string // see SetRemoteKey
+
 	waiters []*waiter
 }
 
 func newPortal(b *Bridge) *Portal {
-	p := &Portal{bridge: b, people: map[matrix.UserID]string{}, queued: map[matrix.UserID]int{}}
+	p := &Portal{bridge: b, people: map[matrix.UserID]string{}, queued: map[matrix.UserID]int{}, bans: map[matrix.UserID]string{}}
 	p.members = newMembers(p)
 	return p
 }

@@ -83,7 +83,7 @@ var (
 // load reads into memory everything but the queue and the messages.
 func (b *Bridge) load(ctx context.Context) error {
 	return errors.Join(b.loadInstance(ctx), b.loadPortals(ctx), b.loadMembers(ctx),
-		b.loadGhosts(ctx), b.loadManagement(ctx), b.loadQueued(ctx))
+		b.loadGhosts(ctx), b.loadManagement(ctx), b.loadQueued(ctx), b.loadRights(ctx), b.loadBans(ctx), b.loadKeys(ctx))
 }
 
 // loadInstance reads, or makes up, what tells this database from any other

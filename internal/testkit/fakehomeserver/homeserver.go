@@ -72,12 +72,14 @@ type Homeserver struct {
 	fails   int // requests to be answered with 502
 
 	failCreation bool
+	listed       map[string]bool // rooms in the directory
 }
 
 // New starts a homeserver that knows no bridge yet.
 func New(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
+		listed:  map[string]bool{},
 		aliases: map[string]string{}, sent: map[string]string{},
 	}
 	h.server = httptest.NewServer(http.HandlerFunc(h.serve))

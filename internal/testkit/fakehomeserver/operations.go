@@ -126,6 +126,9 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 	case r.is("v3/rooms/*/state/*/*"):
 		return h.state(method, r)
 	}
+	if answer, known := h.moderation(method, r); known {
+		return answer, nil
+	}
 	h.t.Errorf("the homeserver of the test has no %s %s", method, strings.Join(r.path, "/"))
 	return nil, failure{404, "M_UNRECOGNIZED", "not here"}
 }
@@ -145,6 +148,9 @@ func (h *Homeserver) create(r *request) (any, error) {
 	}
 	add("m.room.create", map[string]any{"creator": r.user})
 	h.setMembership(room, r.user, r.user, "join", "")
+	add("m.room.power_levels", map[string]any{"users": map[string]int{r.user: 100}, "events": map[string]int{}})
+	add("m.room.join_rules", map[string]any{"join_rule": "public"})
+	h.listed[room] = r.text("visibility") == "public"
 	add("m.room.canonical_alias", map[string]any{"alias": alias})
 	add("m.room.name", map[string]any{"name": r.text("name")})
 	add("m.room.topic", map[string]any{"topic": r.text("topic")})
@@ -185,8 +191,8 @@ func (h *Homeserver) send(r *request) (any, error) {
 
 func (h *Homeserver) state(method string, r *request) (any, error) {
 	if method == http.MethodGet {
-		for _, e := range h.rooms[r.path[2]] {
-			if e.Type == r.path[4] && e.StateKey != nil && *e.StateKey == r.path[5] {
+		for _, e := range h.allState(r.path[2]) {
+			if e.Type == r.path[4] && *e.StateKey == r.path[5] {
 				return e.Content, nil
 			}
 		}
