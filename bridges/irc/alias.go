@@ -26,6 +26,12 @@ func (s *Service) QueryAlias(ctx context.Context, alias matrix.RoomAlias) error 
 		return matrix.NotFound("The alias is another server's.")
 	}
 	for _, n := range s.order {
+		if channel, ok := n.mapped(alias); ok {
+			_, err := n.open(ctx, channel, alias)
+			return err
+		}
+	}
+	for _, n := range s.order {
 		if channel, ok := n.templates.channel(alias.Localpart()); ok {
 			_, err := n.open(ctx, channel, alias)
 			return err
@@ -74,10 +80,18 @@ func (f *flights) share(ctx context.Context, name string, fn func() error) error
 
 // open makes a channel's room exist and its alias lead there.
 func (n *network) open(ctx context.Context, name string, alias matrix.RoomAlias) (*bridge.Portal, error) {
-	err := n.flights.share(ctx, n.fold(name), func() error {
+	return n.openWith(ctx, name, "", alias)
+}
+
+// openWith is open for a channel that may want a key.
+func (n *network) openWith(ctx context.Context, name, key string, alias matrix.RoomAlias) (*bridge.Portal, error) {
+	err := n.flights.share(ctx, n.fold(name)+" "+key, func() error {
 		// Whoever asked may leave; the others, and the room, must not suffer.
-		return n.openAlone(n.ctx, name)
+		return n.openAlone(n.ctx, name, key)
 	})
+	if to, ok := errors.AsType[*forwarded](err); ok {
+		return n.follow(ctx, name, to.to, alias)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +111,13 @@ func (n *network) aliasOf(name string) matrix.RoomAlias {
 	return matrix.NewRoomAlias(n.templates.aliasLocalpart(n.fold(name)), n.service.config.ServerName)
 }
 
-func (n *network) openAlone(ctx context.Context, name string) error {
+func (n *network) openAlone(ctx context.Context, name, key string) error {
 	if p := n.service.bridge.Find(n.key(name)); p != nil && p.Room() != "" {
 		return p.CreateRoom(ctx, bridge.RoomSpec{Alias: n.aliasOf(name)})
 	}
 	asking, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	view, err := n.enterChannel(asking, name)
+	view, err := n.enterChannel(asking, name, key)
 	if err != nil {
 		return err
 	}
@@ -111,12 +125,13 @@ func (n *network) openAlone(ctx context.Context, name string) error {
 	defer cancel()
 	err = view.portal.CreateRoom(creating, bridge.RoomSpec{
 		Alias: n.aliasOf(name), Name: decode(name), Topic: view.topic,
-		RoomVersion: n.config.RoomVersion, Events: eventLevels(view.open), Published: n.config.Published,
+		RoomVersion: n.config.RoomVersion, Events: eventLevels(view.rights.Topic), Published: n.config.Published && !view.rights.Unlisted,
 	})
 	if err != nil {
 		n.post(func() { n.abandon(name) })
 		return fmt.Errorf("create the room of %s: %w", name, err)
 	}
+	view.portal.SetRights(view.rights, false)
 	patient, cancel := context.WithTimeout(ctx, scrollbackWait)
 	defer cancel()
 	if err := view.portal.Drained(patient); err != nil {
@@ -129,23 +144,26 @@ func (n *network) openAlone(ctx context.Context, name string) error {
 type view struct {
 	portal *bridge.Portal
 	topic  string
-	open   bool
+	rights bridge.Rights
 }
 
-// enterChannel gets the bot into a channel, and the channel's members and topic.
-func (n *network) enterChannel(ctx context.Context, name string) (*view, error) {
+// enterChannel gets the bot into a channel, and the channel's members and topic. A key that somebody has
+// given counts more than the one that is known.
+func (n *network) enterChannel(ctx context.Context, name, given string) (*view, error) {
 	if !n.ready(ctx) {
 		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED",
 			"The bridge is not connected to %s at the moment.", n.config.Name)
 	}
 	var conn *wire.Conn
 	joined, valid := false, false
+	key := ""
 	n.ask(ctx, func() {
 		if !n.bot.online {
 			return
 		}
 		conn = n.bot.link.conn
 		valid = conn.Support().ValidChannel(name)
+		key = n.keyOf(n.fold(name))
 		joined = n.known(name) != nil
 		if valid {
 			n.channel(name) // before the JOIN, so that nothing is missed
@@ -158,8 +176,14 @@ func (n *network) enterChannel(ctx context.Context, name string) (*view, error) 
 		return nil, matrix.NotFound("%s is not a channel that %s could have.", decode(name), n.config.Name)
 	}
 	if !joined {
-		if err := conn.JoinChannel(ctx, name, ""); err != nil {
+		if given != "" {
+			key = given
+		}
+		if err := conn.JoinChannel(ctx, name, key); err != nil {
 			n.post(func() { n.abandon(name) })
+			if refusal, ok := errors.AsType[*wire.JoinError](err); ok && refusal.Forward != "" && n.config.FollowForwards {
+				return nil, &forwarded{refusal.Forward}
+			}
 			return nil, joinError(name, err)
 		}
 	}
@@ -191,8 +215,8 @@ func (n *network) whenSynced(name string, found chan<- *view) {
 	if ch == nil {
 		return
 	}
-	look := func() { found <- &view{portal: ch.portal, topic: ch.topic, open: ch.open} }
-	if ch.joined && ch.synced {
+	look := func() { found <- &view{portal: ch.portal, topic: ch.topic, rights: n.rights(ch)} }
+	if ch.joined && ch.synced && ch.told {
 		look()
 	} else {
 		ch.waiting = append(ch.waiting, look)
@@ -215,18 +239,13 @@ func (n *network) abandon(name string) {
 	}
 }
 
-// eventLevels says who may change what in a portal's room. The topic is open to all where
-// IRC has it so; there is no telling who is an operator.
-func eventLevels(openTopic bool) map[string]int {
-	levels := map[string]int{
-		"m.room.avatar": 50, "m.room.canonical_alias": 50, "m.room.name": 50, "m.room.topic": 50,
+// eventLevels says who may change what in a portal's room.
+func eventLevels(topic int) map[string]int {
+	return map[string]int{
+		"m.room.avatar": 50, "m.room.canonical_alias": 50, "m.room.name": 50, "m.room.topic": topic,
 		"m.room.encryption": 100, "m.room.history_visibility": 100, "m.room.power_levels": 100,
 		"m.room.server_acl": 100, "m.room.tombstone": 100,
 	}
-	if openTopic {
-		levels["m.room.topic"] = 0
-	}
-	return levels
 }
 
 // joinError is a refusal of IRC as the homeserver gets to see it.
@@ -250,6 +269,9 @@ func joinRefusal(name string, err error) string {
 		return fmt.Sprintf("IRC did not let the user into %s: %s", decode(name), err)
 	}
 	text := fmt.Sprintf("IRC refused %s: %s", decode(name), refusal.Reason)
+	if refusal.Forward != "" {
+		text = fmt.Sprintf("IRC forwards %s to %s, which has a room of its own", decode(name), decode(refusal.Forward))
+	}
 	if refusal.Text != "" {
 		text += fmt.Sprintf(" (%s: %s)", refusal.Code, plain(refusal.Text))
 	}

@@ -70,6 +70,7 @@ func (b *bot) up(l *link) {
 	for _, name := range n.config.Channels {
 		n.want(name)
 	}
+	n.attach()
 	for _, p := range n.service.bridge.Portals() {
 		if p.Key().Network == n.config.ID && (p.Room() != "" || p.Wanted()) {
 			n.channel(p.Name())
@@ -99,18 +100,10 @@ func (b *bot) whenUp(fn func()) {
 
 // join asks for channels, many in one line.
 func (b *bot) join(channels []string) {
-	conn := b.link.conn
-	var lines []string
-	for _, name := range channels {
-		if last := len(lines) - 1; last >= 0 && len(lines[last])+len(name) < joinLine {
-			lines[last] += "," + name
-		} else {
-			lines = append(lines, name)
-		}
-	}
+	conn, lines := b.link.conn, b.net.joinLines(channels)
 	b.net.goRun(func() {
 		for _, line := range lines {
-			if err := conn.Send(b.net.ctx, wire.NewMessage("JOIN", line)); err != nil {
+			if err := conn.Send(b.net.ctx, line); err != nil {
 				return // down is called
 			}
 		}

@@ -2,10 +2,10 @@ package irc
 
 import (
 	"maps"
-	"slices"
 
 	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
 )
 
 // A channel is one that the bot is in or wants to be in. Like users, it
@@ -24,14 +24,24 @@ type channel struct {
 	topic   string
 	open    bool // everybody may set the topic (no +t)
 
+	flags    map[byte]string  // modes that are on, and their arguments
+	status   map[*user]string // letters of those who have any
+	masks    []string         // of bans, as far as the bot has seen them
+	listed   []string         // the list of bans, so far
+	told     bool             // the server has said which modes there are, or will not
+	settling bool             // the room is to follow soon
+	changing int              // changes by people of Matrix that are on their way to IRC
+	about    []matrix.UserID  // whose power these change
+
 	untrimmed int // messages since the log was last trimmed
 }
 
 // A user is somebody on IRC in a channel that the bot is in.
 type user struct {
 	nick     string
-	puppet   *puppet // whose connection it is, nil for IRC's own people
-	bot      bool    // it is us
+	puppet   *puppet     // whose connection it is, nil for IRC's own people
+	bot      bool        // it is us
+	prefix   wire.Prefix // as far as it was shown
 	channels map[*channel]bool
 }
 
@@ -40,7 +50,7 @@ func (n *network) channel(name string) *channel {
 	key := n.fold(name)
 	ch := n.channels[key]
 	if ch == nil {
-		ch = &channel{net: n, key: key, name: name, members: map[*user]bool{}}
+		ch = &channel{net: n, key: key, name: name, members: map[*user]bool{}, flags: map[byte]string{}, status: map[*user]string{}}
 		ch.portal = n.service.bridge.Find(n.key(name))
 		n.channels[key] = ch
 	}
@@ -89,6 +99,7 @@ func (n *network) enter(ch *channel, nick string) *user {
 // exit notes that a user is no longer in a channel; it forgets users who are in none.
 func (n *network) exit(ch *channel, u *user) {
 	delete(ch.members, u)
+	ch.setStatus(u, "")
 	delete(u.channels, ch)
 	if len(u.channels) == 0 && n.users[n.fold(u.nick)] == u {
 		delete(n.users, n.fold(u.nick))
@@ -107,6 +118,7 @@ func (n *network) rename(u *user, nick string) {
 // leave forgets who is in a channel: the bot is not any more.
 func (n *network) leave(ch *channel) {
 	ch.joined, ch.synced, ch.names = false, false, nil
+	ch.told, ch.masks, ch.listed = false, nil, nil
 	n.watched.Delete(ch.key)
 	n.settleChannel(ch)
 	for u := range maps.Clone(ch.members) {
@@ -129,7 +141,10 @@ func (ch *channel) endOfNames() {
 	n := ch.net
 	present := map[*user]bool{}
 	for _, m := range ch.names {
-		present[n.enter(ch, m.Prefix.Nick)] = true
+		u := n.enter(ch, m.Prefix.Nick)
+		u.show(m.Prefix)
+		ch.setStatus(u, m.Modes)
+		present[u] = true
 	}
 	ch.names = nil
 	for u := range maps.Clone(ch.members) {
@@ -146,8 +161,5 @@ func (ch *channel) endOfNames() {
 	}
 	ch.portal.SetMembers(ghosts)
 	ch.synced = true
-	for _, fn := range slices.Clone(ch.waiting) {
-		fn()
-	}
-	ch.waiting = nil
+	n.shown(ch)
 }

@@ -19,7 +19,7 @@ const commandWait = 20 * time.Second
 // name first; it may be left out in a channel's room and if there is only one.
 func (s *Service) commands() []bridge.Command {
 	return []bridge.Command{
-		{Name: "join", Args: "[NETWORK] #CHANNEL", Help: "opens a room for a channel and invites you", Run: s.commandJoin},
+		{Name: "join", Args: "[NETWORK] #CHANNEL [KEY]", Help: "opens a room for a channel and invites you", Run: s.commandJoin},
 		{Name: "nick", Args: "[NETWORK] [NICK]", Help: "shows or changes your nick", Run: s.commandNick},
 		{Name: "whois", Args: "[NETWORK] NICK", Help: "asks IRC who somebody is", Run: s.commandWhois},
 		{Name: "networks", Help: "lists the networks", Run: s.commandNetworks},
@@ -55,10 +55,14 @@ func (s *Service) commandJoin(ctx context.Context, call *bridge.Call) (string, e
 	if err != nil {
 		return "", err
 	}
-	if len(args) != 1 {
-		return "", matrix.MissingParam("Say which channel: join #channel.")
+	if len(args) < 1 || len(args) > 2 {
+		return "", matrix.MissingParam("Say which channel: join #channel, and its key if it has one.")
 	}
-	p, err := n.open(ctx, args[0], "")
+	key := ""
+	if len(args) == 2 {
+		key = args[1]
+	}
+	p, err := n.openFor(ctx, args[0], key)
 	if err != nil {
 		return "", err
 	}

@@ -56,6 +56,10 @@ type Network struct {
 	Published      bool          // new rooms are in the directory of public rooms
 
 	Reconnect Backoff // zero: 1 s to 5 min
+
+	Power          Power     // of statuses in the room; zero: DefaultPower
+	Mappings       []Mapping // channels of which the operator knows more
+	FollowForwards bool      // the alias of a channel that forwards leads to the other's room; else it is refused
 }
 
 // A Backoff is the wait before connecting again: it doubles from First to Max, with jitter.
@@ -99,6 +103,9 @@ func (n *Network) complete() error {
 	setDefault(&n.Alias, "irc_{network}_{channel}")
 	setDefault(&n.User, "irc_{network}_{nick}")
 	setDefault(&n.DisplayName, "{nick}")
+	if n.Power == (Power{}) {
+		n.Power = DefaultPower
+	}
 	if n.MaxConnections == 0 {
 		n.MaxConnections = 200
 	}

@@ -53,6 +53,9 @@ func (s *speech) echoed(m *wire.Message) {
 	l := s.line
 	s.mu.Unlock()
 	if l != nil && l.text != "" && same(l.text, textOf(m)) {
+		s.mu.Lock()
+		l.id = m.ID()
+		s.mu.Unlock()
 		s.decide(l, verdict{taken: true}, true)
 	}
 }

@@ -41,11 +41,17 @@ func (n *network) hear(c *wire.Conn, m *wire.Message) {
 			ch.endOfNames()
 		}
 	case "324":
-		n.hearModes(m.Param(1), c.Support().ModeChanges(m.Params[2:]), true)
+		if len(m.Params) > 2 {
+			n.hearModes(m.Prefix, m.Param(1), c.Support().ModeChanges(m.Params[2:]), true)
+		}
 	case "MODE":
 		if c.Support().IsChannel(m.Param(0)) {
-			n.hearModes(m.Param(0), c.Support().ModeChanges(m.Params[1:]), false)
+			n.hearModes(m.Prefix, m.Param(0), c.Support().ModeChanges(m.Params[1:]), false)
 		}
+	case "367", "368":
+		n.hearMasks(m)
+	case "REDACT":
+		n.hearRedact(m)
 	case "INVITE":
 		n.hearInvite(m)
 	case "CAP", "005":
@@ -67,7 +73,9 @@ func (n *network) known(name string) *channel {
 func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 	ch := n.channels[n.fold(m.Param(0))]
 	if ch == nil {
-		return
+		if ch = n.strayed(c, m); ch == nil {
+			return
+		}
 	}
 	if c.FromSelf(m) {
 		n.leave(ch) // who was in it before is not known any more
@@ -77,14 +85,16 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 		}
 		ch.joined = true
 		n.watched.Store(ch.key, true)
-		n.enter(ch, m.Prefix.Nick)
-		n.bot.send(wire.NewMessage("MODE", m.Param(0)))
+		n.enter(ch, m.Prefix.Nick).show(m.Prefix)
+		n.askModes(ch, m.Param(0))
 		return
 	}
 	if !ch.joined {
 		return
 	}
-	if u := n.enter(ch, m.Prefix.Nick); u.visible() {
+	u := n.enter(ch, m.Prefix.Nick)
+	u.show(m.Prefix)
+	if u.visible() {
 		ch.portal.Join(n.ghost(u.nick))
 	}
 }
@@ -160,6 +170,7 @@ func (n *network) hearNick(c *wire.Conn, m *wire.Message) {
 	}
 	before, after := n.ghost(u.nick), n.ghost(nick)
 	n.rename(u, nick)
+	n.renamedRights(u)
 	if !u.visible() || before == after {
 		return
 	}
@@ -181,22 +192,6 @@ func (n *network) hearTopic(name, topic string, m *wire.Message) {
 	ch.portal.SetTopic(ch.topic, m.Time)
 }
 
-// hearModes takes note of what the room's rights depend on.
-func (n *network) hearModes(name string, changes []wire.ModeChange, all bool) {
-	ch := n.channels[n.fold(name)]
-	if ch == nil {
-		return
-	}
-	if all {
-		ch.open = true
-	}
-	for _, change := range changes {
-		if change.Mode == 't' {
-			ch.open = !change.Add
-		}
-	}
-}
-
 // hearInvite joins a channel to whose people the bridge was recommended.
 func (n *network) hearInvite(m *wire.Message) {
 	name := m.Param(1)
@@ -212,6 +207,10 @@ func (n *network) hearInvite(m *wire.Message) {
 
 // hearRefusal tries a channel again that would not let the bot in.
 func (n *network) hearRefusal(m *wire.Message) {
+	if m.Command == "470" {
+		n.hearForward(m)
+	}
+	n.hearModesRefused(m)
 	ch := n.channels[n.fold(m.Param(1))]
 	if ch != nil && !ch.joined && len(m.Params) > 2 {
 		n.log.Warn("the bot may not join", "channel", ch.name, "code", m.Command, "text", m.Last())
@@ -239,6 +238,9 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 	content, ok := n.content(ch, m)
 	if !ok {
 		return
+	}
+	if ch.is('m') {
+		n.settleRights(ch)
 	}
 	if m.Prefix.User == "" && strings.Contains(m.Prefix.Nick, ".") { // a server
 		ch.portal.Notice(content.Body)

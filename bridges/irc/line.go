@@ -16,9 +16,10 @@ type line struct {
 	after   progress // of the utterance, when it is taken
 	sent    bool     // handed to the kernel
 	sentAt  time.Time
-	echoes  bool // the server will echo it; that counts while the connection lives
-	seen    bool // the bot has seen it
-	lost    bool // the connection has ended
+	echoes  bool   // the server will echo it; that counts while the connection lives
+	seen    bool   // the bot has seen it
+	lost    bool   // the connection has ended
+	id      string // by which the server knows it, if it has echoed it
 	written chan struct{}
 	verdict chan verdict // capacity 1
 }

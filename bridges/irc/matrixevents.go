@@ -32,7 +32,16 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		n.say(ctx, p, e, done)
 	case event.StateTopic:
 		n.setTopic(ctx, p, e, done)
+	case event.StatePowerLevels:
+		n.setPower(ctx, p, e, done)
+	case event.StateJoinRules:
+		n.setJoinRule(ctx, p, e, done)
+	case event.EventRedaction:
+		n.redact(ctx, p, e, done)
 	case event.StateMember:
+		if n.moderates(ctx, p, e, done) {
+			return
+		}
 		n.member(ctx, p, e)
 		done()
 	case event.EventEncrypted:
@@ -66,9 +75,9 @@ func (n *network) say(ctx context.Context, p *bridge.Portal, e *client.Event, do
 			p.Notice(undelivered(sender, err))
 		} else {
 			n.service.metrics.toIRC.Inc()
-			p.NoteMessage(matrix.EventID(e.ID), bridge.Sent{
+			n.noteSent(p, matrix.EventID(e.ID), bridge.Sent{
 				Sender: sender, Excerpt: excerpt(lines[0]), Time: time.UnixMilli(e.Timestamp),
-			})
+			}, u.ids)
 		}
 		if u.doubt != "" {
 			n.doubt(p, fmt.Sprintf("The IRC server went away while it was taking a message of %s. It may be there twice: “%s”", sender, excerpt(u.doubt)))

@@ -46,6 +46,7 @@ type network struct {
 	puppets   map[matrix.UserID]*puppet
 	byNick    map[string]*puppet // by folded nick of their connections
 	unsettled []*unsettled
+	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 
 	flights flights
 }
@@ -61,6 +62,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		dialing:  make(chan struct{}, dialsAtOnce),
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
+		expected: map[string]time.Time{},
 	}
 	// Events of the last run may come before start. Connections outlive the
 	// service's context: stop says goodbye first.

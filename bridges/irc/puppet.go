@@ -27,8 +27,9 @@ type puppet struct {
 	failures int
 	since    time.Time // when the connection came up
 	waiting  *time.Timer
-	again    bool // connect at once when this connection has ended
-	told     bool // people were told that there is no connection
+	again    bool                 // connect at once when this connection has ended
+	told     bool                 // people were told that there is no connection
+	kicked   map[string]time.Time // from channels, and when
 
 	speech speech
 }

@@ -82,10 +82,11 @@ func (p *puppet) reap() {
 // join asks the server into a channel.
 func (p *puppet) join(channel string) {
 	n, conn, w := p.net, p.link.conn, p.wanted[channel]
+	key := n.keyOf(channel)
 	n.goRun(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
 		defer cancel()
-		err := conn.JoinChannel(ctx, w.name, "")
+		err := conn.JoinChannel(ctx, w.name, key)
 		n.post(func() {
 			if p.link != nil && p.link.conn == conn && p.wanted[channel] == w {
 				p.joined(channel, w, err)
@@ -120,15 +121,22 @@ func (p *puppet) joined(channel string, w *wish, err error) {
 
 // expelled takes the Matrix user out of the room: IRC does not have it in the channel.
 func (p *puppet) expelled(channel, reason string) {
-	w := p.wanted[channel]
-	if w == nil {
-		return
+	if w := p.forgets(channel); w != nil {
+		w.portal.Remove(p.user, reason)
 	}
-	delete(p.wanted, channel)
-	p.speech.setIn(channel, false)
-	p.speech.wake()
-	w.portal.Remove(p.user, reason)
-	p.reap()
+}
+
+// forgets notes that the puppet is not to be in a channel any more, and returns the wish if
+// there was one.
+func (p *puppet) forgets(channel string) *wish {
+	w := p.wanted[channel]
+	if w != nil {
+		delete(p.wanted, channel)
+		p.speech.setIn(channel, false)
+		p.speech.wake()
+		p.reap()
+	}
+	return w
 }
 
 // receive is called on the connection's goroutine. Nearly all that a puppet
@@ -139,7 +147,15 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 		if c.FromSelf(m) {
 			p.speech.echoed(m)
 		}
-	case "KICK", "PART", "NICK":
+	case "JOIN":
+		if c.FromSelf(m) {
+			p.net.post(func() {
+				if p.link == l {
+					p.hear(c, m)
+				}
+			})
+		}
+	case "KICK", "PART", "NICK", "INVITE":
 		p.net.post(func() {
 			if p.link == l {
 				p.hear(c, m)
@@ -163,7 +179,15 @@ func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
 		if len(m.Params) > 2 {
 			reason += ": " + plain(m.Param(2))
 		}
-		p.expelled(n.fold(m.Param(0)), reason)
+		if channel := n.fold(m.Param(0)); p.removed(channel, reason) {
+			p.forgets(channel)
+		} else {
+			p.expelled(channel, reason)
+		}
+	case m.Command == "INVITE":
+		p.invited(m)
+	case m.Command == "JOIN":
+		p.strayed(c, m)
 	case m.Command == "PART" && c.FromSelf(m):
 		if w := p.wanted[n.fold(m.Param(0))]; w != nil && w.leaving {
 			return

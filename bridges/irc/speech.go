@@ -53,6 +53,7 @@ type utterance struct {
 	message  *wire.Message // instead of lines
 	optional bool          // not worth connecting or joining for
 	doubt    string        // what may be on IRC twice
+	ids      []string      // by which the server knows what has been said
 	finish   func(error)   // a *wire.SendError if refused
 }
 
@@ -168,6 +169,7 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 		case v.taken:
 			s.mark(l)
 			u.at = l.after
+			u.ids = append(u.ids, s.idOf(l)...)
 		default:
 			if v.doubt && u.doubt == "" {
 				u.doubt = l.text

@@ -60,7 +60,7 @@ type Handler interface {
 // WantedCaps are the capabilities that are requested when they are offered.
 var WantedCaps = []string{
 	"account-notify", "account-tag", "away-notify", "batch", "chghost",
-	"draft/chathistory", "draft/event-playback", "draft/multiline",
+	"draft/chathistory", "draft/event-playback", "draft/message-redaction", "draft/multiline",
 	"echo-message", "extended-join", "invite-notify", "labeled-response",
 	"message-tags", "multi-prefix", "server-time", "setname",
 	"standard-replies", "userhost-in-names",

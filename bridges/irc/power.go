@@ -1,0 +1,328 @@
+package irc
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix/id"
+
+	"trestle/appservice/client"
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+// rightsAfter is how long a change of modes waits for others, so that a burst is one
+// event in the room.
+const rightsAfter = 400 * time.Millisecond
+
+// Power is what a member's status on IRC is worth in the room. 0 is nothing.
+type Power struct{ Owner, Admin, Op, HalfOp, Voice int }
+
+// DefaultPower leaves the room to the bridge's own user, and moderation to operators.
+var DefaultPower = Power{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1}
+
+// statuses are the letters that networks use, from the most powerful down.
+const statuses = "qaohv"
+
+// of is what a status letter is worth.
+func (p Power) of(status byte) int {
+	switch status {
+	case 'q':
+		return p.Owner
+	case 'a':
+		return p.Admin
+	case 'o':
+		return p.Op
+	case 'h':
+		return p.HalfOp
+	case 'v':
+		return p.Voice
+	}
+	return 0
+}
+
+// most is what several letters are worth.
+func (p Power) most(letters string) (level int) {
+	for i := range len(letters) {
+		level = max(level, p.of(letters[i]))
+	}
+	return level
+}
+
+// status is the letter that a power level stands for, of those that the server has; 0 for none.
+func (p Power) status(level int, support *wire.Support) byte {
+	for i := range len(statuses) {
+		if worth := p.of(statuses[i]); worth > 0 && level >= worth && support.IsStatus(statuses[i]) {
+			return statuses[i]
+		}
+	}
+	return 0
+}
+
+// rights is what a channel's modes mean in its room. It is called on the loop.
+func (n *network) rights(ch *channel) bridge.Rights {
+	power := n.config.Power
+	r := bridge.Rights{Users: map[matrix.UserID]int{}}
+	for u, letters := range ch.status {
+		level := power.most(letters)
+		switch {
+		case level == 0 || u.bot:
+		case u.puppet != nil:
+			r.Users[u.puppet.user] = level
+		case u.visible():
+			r.Users[n.ghost(u.nick).ID] = level
+		}
+	}
+	if ch.is('m') {
+		r.Speak = power.Voice
+	}
+	if !ch.open {
+		r.Topic = power.Op
+		if n.bot.online && n.bot.link.conn.Support().IsStatus('h') && power.HalfOp > 0 {
+			r.Topic = power.HalfOp
+		}
+	}
+	r.Invited = ch.is('i') || ch.is('k') && !n.configuredKey(ch.key)
+	r.Unlisted = n.config.Published && (ch.is('s') || ch.is('p'))
+	return r
+}
+
+// is tells whether a channel has a mode.
+func (ch *channel) is(mode byte) bool {
+	_, on := ch.flags[mode]
+	return on
+}
+
+// renamedRights has rooms follow a new nick, whose ghost is another.
+func (n *network) renamedRights(u *user) {
+	for ch := range u.channels {
+		if ch.status[u] != "" {
+			n.rightsChanged(ch)
+		}
+	}
+}
+
+// rightsChanged has the room follow soon.
+func (n *network) rightsChanged(ch *channel) {
+	if ch.settling {
+		return
+	}
+	ch.settling = true
+	n.after(rightsAfter, func() { n.settleRights(ch) })
+}
+
+// settleRights has the room follow now. What somebody says who has just got the right to
+// must come behind that right.
+func (n *network) settleRights(ch *channel) {
+	if !ch.settling {
+		return
+	}
+	ch.settling = false
+	if ch.changing > 0 {
+		return // what comes of that is put into the room then
+	}
+	if ch.joined && ch.synced && ch.portal != nil {
+		ch.portal.SetRights(n.rights(ch), false)
+	}
+}
+
+// hearStatus notes that a member has a status, or has it no longer.
+func (n *network) hearStatus(ch *channel, nick string, mode byte, add bool) {
+	u := n.users[n.fold(nick)]
+	if u == nil || !ch.members[u] {
+		return
+	}
+	letters := strings.ReplaceAll(ch.status[u], string(mode), "")
+	if add {
+		letters += string(mode)
+	}
+	ch.setStatus(u, letters)
+}
+
+func (ch *channel) setStatus(u *user, letters string) {
+	if ch.status[u] == letters {
+		return
+	}
+	if letters == "" {
+		delete(ch.status, u)
+	} else {
+		ch.status[u] = letters
+	}
+	ch.net.rightsChanged(ch)
+}
+
+// setPower has a person's puppet change on IRC what the person has changed in the room. What
+// IRC refuses is taken back in the room.
+func (n *network) setPower(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	levels := e.Content.AsPowerLevels()
+	by := matrix.UserID(e.Sender)
+	var lines []*wire.Message
+	var about []matrix.UserID
+	n.ask(ctx, func() {
+		ch := n.known(p.Key().Channel)
+		if ch == nil || !ch.synced {
+			return
+		}
+		support := n.bot.link.conn.Support()
+		changes, users := n.powerChanges(ch, levels.Users, levels.UsersDefault, support)
+		if change, ok := n.speakChange(ch, levels.EventsDefault); ok {
+			changes = append(changes, change)
+		}
+		lines, about = modeLines(p.Name(), changes, support.Modes), users
+	})
+	n.changeModes(ctx, p, by, lines, about, done)
+}
+
+// powerChanges are the changes of status by which IRC would have what the room has.
+func (n *network) powerChanges(ch *channel, levels map[id.UserID]int, usual int, support *wire.Support) (changes []wire.ModeChange, about []matrix.UserID) {
+	power := n.config.Power
+	members := slices.SortedFunc(maps.Keys(ch.members), func(a, b *user) int { return strings.Compare(a.nick, b.nick) })
+	for _, u := range members {
+		var user matrix.UserID
+		switch {
+		case u.bot:
+			continue
+		case u.puppet != nil:
+			user = u.puppet.user
+		default:
+			user = n.ghost(u.nick).ID
+		}
+		level, named := levels[id.UserID(user)]
+		if !named {
+			level = usual
+		}
+		had := ch.status[u]
+		if level == power.most(had) {
+			continue
+		}
+		want := power.status(level, support)
+		if want == power.status(power.most(had), support) {
+			// IRC has nothing in between: the room gets back what IRC has.
+			about = append(about, user)
+			continue
+		}
+		for i := range len(had) {
+			if power.of(had[i]) > power.of(want) || want == 0 && power.of(had[i]) > 0 {
+				changes = append(changes, wire.ModeChange{Mode: had[i], Arg: u.nick})
+			}
+		}
+		if want != 0 && strings.IndexByte(had, want) < 0 {
+			changes = append(changes, wire.ModeChange{Add: true, Mode: want, Arg: u.nick})
+		}
+		about = append(about, user)
+	}
+	return changes, about
+}
+
+// speakChange is +m or -m, if the power that speaking takes has come to mean that.
+func (n *network) speakChange(ch *channel, level int) (wire.ModeChange, bool) {
+	moderated := level > 0 && n.config.Power.Voice > 0
+	return wire.ModeChange{Add: moderated, Mode: 'm'}, moderated != ch.is('m')
+}
+
+// setJoinRule has a person's puppet make the channel what the room has become: for those who
+// are invited, or open.
+func (n *network) setJoinRule(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	rule := e.Content.AsJoinRules().JoinRule
+	var lines []*wire.Message
+	n.ask(ctx, func() {
+		ch := n.known(p.Key().Channel)
+		if ch == nil || !ch.synced || rule != "public" && rule != "invite" {
+			return
+		}
+		if closed := rule == "invite"; closed != ch.is('i') {
+			lines = modeLines(p.Name(), []wire.ModeChange{{Add: closed, Mode: 'i'}}, 0)
+		}
+	})
+	n.changeModes(ctx, p, matrix.UserID(e.Sender), lines, nil, done)
+}
+
+// changeModes has a puppet send MODEs, and makes the room what IRC has made of them.
+func (n *network) changeModes(ctx context.Context, p *bridge.Portal, by matrix.UserID, lines []*wire.Message, about []matrix.UserID, done func()) {
+	if len(lines) == 0 && len(about) == 0 {
+		done()
+		return
+	}
+	n.ask(ctx, func() { n.channel(p.Name()).changing++ })
+	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
+		if err != nil {
+			p.Notice("IRC did not let " + string(by) + " do that: " + reasonOf(err))
+		}
+		n.post(func() {
+			ch := n.channel(p.Name())
+			ch.changing--
+			ch.about = append(ch.about, about...)
+			if ch.joined && ch.synced {
+				n.enforce(ch)
+			}
+		})
+		done()
+	})
+}
+
+// enforce gives the room the rights that IRC has, after all that the server has said by now was heard.
+func (n *network) enforce(ch *channel) {
+	conn := n.bot.link.conn
+	n.goRun(func() {
+		if conn.Barrier(n.ctx) != nil {
+			return // the channel is synchronised anew
+		}
+		n.post(func() {
+			if ch.joined && ch.synced && ch.changing == 0 {
+				ch.portal.SetRights(n.rights(ch), true, ch.about...)
+				ch.about = nil
+			}
+		})
+	})
+}
+
+// sequence has a puppet send commands about a channel, one after the other, up to the first that is
+// refused.
+func (n *network) sequence(ctx context.Context, by matrix.UserID, channel string, lines []*wire.Message, finish func(error)) {
+	if len(lines) == 0 {
+		finish(nil)
+		return
+	}
+	u := &utterance{channel: channel, message: lines[0]}
+	n.utter(ctx, by, u, func(err error) {
+		if err != nil || len(lines) == 1 {
+			finish(err)
+			return
+		}
+		n.goRun(func() { n.sequence(n.ctx, by, channel, lines[1:], finish) })
+	})
+}
+
+// modeLines puts changes into as few MODEs as the server allows.
+func modeLines(channel string, changes []wire.ModeChange, most int) (lines []*wire.Message) {
+	if most <= 0 {
+		most = 10
+	}
+	for len(changes) > 0 {
+		now := changes[:min(most, len(changes))]
+		changes = changes[len(now):]
+		var letters strings.Builder
+		args, sign := []string{channel, ""}, byte(0)
+		for _, change := range now {
+			next := byte('-')
+			if change.Add {
+				next = '+'
+			}
+			if next != sign {
+				letters.WriteByte(next)
+				sign = next
+			}
+			letters.WriteByte(change.Mode)
+			if change.Arg != "" {
+				args = append(args, change.Arg)
+			}
+		}
+		args[1] = letters.String()
+		lines = append(lines, wire.NewMessage("MODE", args...))
+	}
+	return lines
+}

@@ -1,0 +1,86 @@
+package irc
+
+import (
+	"context"
+
+	"trestle/appservice/client"
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
+)
+
+// redactionCap is what servers call the ability to take messages back.
+const redactionCap = "draft/message-redaction"
+
+// hearRedact takes a message back that IRC takes back.
+func (n *network) hearRedact(m *wire.Message) {
+	ch := n.known(m.Param(0))
+	if ch == nil || m.Param(1) == "" {
+		return
+	}
+	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && u.puppet != nil {
+		return // it comes from Matrix
+	}
+	reason := ""
+	if len(m.Params) > 2 {
+		reason = plain(m.Param(2))
+	}
+	ch.portal.Redact(m.Param(1), reason)
+}
+
+// redact has a person's puppet take a message back on IRC, where the server knows how and has named
+// the message.
+func (n *network) redact(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
+	redacts := e.Redacts
+	if redacts == "" { // from room version 11 on
+		redacts = e.Content.AsRedaction().Redacts
+	}
+	by := matrix.UserID(e.Sender)
+	ids, err := p.RemoteIDs(ctx, matrix.EventID(redacts))
+	if err != nil {
+		n.log.Error("a redaction does not reach IRC", "event", e.ID, "err", err)
+	}
+	able := false
+	n.ask(ctx, func() {
+		if puppet := n.puppets[by]; puppet != nil && puppet.link != nil && puppet.link.conn != nil {
+			able = puppet.link.conn.HasCap(redactionCap)
+		}
+	})
+	if len(ids) == 0 || !able {
+		done()
+		return
+	}
+	var lines []*wire.Message
+	for _, id := range ids {
+		line := wire.NewMessage("REDACT", p.Name(), id)
+		if reason := oneLine(e.Content.AsRedaction().Reason); reason != "" {
+			line.Params = append(line.Params, reason)
+		}
+		lines = append(lines, line)
+	}
+	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
+		if err != nil {
+			p.Notice("IRC did not take a message back for " + string(by) + ": " + reasonOf(err))
+		}
+		done()
+	})
+}
+
+// idOf is the server's ID of a line, if it has told.
+func (s *speech) idOf(l *line) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.id == "" {
+		return nil
+	}
+	return []string{l.id}
+}
+
+// noteSent remembers what an event has become on IRC.
+func (n *network) noteSent(p *bridge.Portal, event matrix.EventID, sent bridge.Sent, ids []string) {
+	if len(ids) > 0 {
+		sent.RemoteID = ids[0]
+		p.NoteParts(event, ids[1:], sent.Time)
+	}
+	p.NoteMessage(event, sent)
+}
