@@ -85,6 +85,7 @@ func (n *network) open(ctx context.Context, name string, alias matrix.RoomAlias)
 
 // openWith is open for a channel that may want a key.
 func (n *network) openWith(ctx context.Context, name, key string, alias matrix.RoomAlias) (*bridge.Portal, error) {
+	n.meets(ctx)
 	err := n.flights.share(ctx, n.fold(name)+" "+key, func() error {
 		// Whoever asked may leave; the others, and the room, must not suffer.
 		return n.openAlone(n.ctx, name, key)
@@ -104,6 +105,16 @@ func (n *network) openWith(ctx context.Context, name, key string, alias matrix.R
 	}
 	// Another spelling of the same channel.
 	return p, p.CreateRoom(ctx, bridge.RoomSpec{Alias: alias})
+}
+
+// meets waits until it is known which spellings the network takes for one.
+func (n *network) meets(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	select {
+	case <-n.met:
+	case <-ctx.Done():
+	}
 }
 
 // aliasOf is the one alias that a room is created with.

@@ -66,6 +66,7 @@ func (b *bot) up(l *link) {
 	n := b.net
 	b.online, b.since, b.nick, b.lastErr = true, time.Now(), l.conn.Nick(), nil
 	n.mapping.Store(uint32(l.conn.Support().CaseMapping))
+	n.meet()
 	n.log.Info("connected", "nick", b.nick)
 	for _, name := range n.config.Channels {
 		n.want(name)

@@ -59,6 +59,7 @@ func told(h *fakehomeserver.Homeserver, room, text string) {
 }
 
 func TestModesBecomeRights(t *testing.T) {
+	t.Parallel()
 	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, server.Addr, "bob")
 		bob.Join("#trestle")
@@ -132,6 +133,7 @@ func sendLevels(h *fakehomeserver.Homeserver, room, by string, change map[string
 }
 
 func TestPowerBecomesModes(t *testing.T) {
+	t.Parallel()
 	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, server.Addr, "bob")
 		bob.Join("#trestle")
@@ -168,6 +170,7 @@ func TestPowerBecomesModes(t *testing.T) {
 }
 
 func TestBansGoBothWays(t *testing.T) {
+	t.Parallel()
 	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, server.Addr, "bob")
 		bob.Join("#trestle")
@@ -226,6 +229,7 @@ func TestBansGoBothWays(t *testing.T) {
 }
 
 func TestQuietsAreTold(t *testing.T) {
+	t.Parallel()
 	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, server.Addr, "bob")
 		bob.Join("#trestle")

@@ -38,6 +38,8 @@ type network struct {
 	watched sync.Map // folded names of the channels that the bot is in
 	nicks   sync.Map // matrix.UserID → nick of its connection
 	started atomic.Bool
+	met     chan struct{} // closed when the bot has been connected: the mapping is the network's
+	meet    func()        // closes it
 
 	// Of the loop:
 	bot       *bot
@@ -64,6 +66,8 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
 		expected: map[string]time.Time{},
 	}
+	n.met = make(chan struct{})
+	n.meet = sync.OnceFunc(func() { close(n.met) })
 	// Events of the last run may come before start. Connections outlive the
 	// service's context: stop says goodbye first.
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(s.ctx))

@@ -86,3 +86,10 @@ func (h *Homeserver) Room(user, alias string) string {
 	}
 	return room
 }
+
+// Resolve is the room that an alias leads to, or empty.
+func (h *Homeserver) Resolve(alias string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.aliases[alias]
+}
