@@ -28,6 +28,11 @@ type Remote interface {
 	QueryAlias(ctx context.Context, alias matrix.RoomAlias) error
 }
 
+// A StateWatcher is a remote that looks at the state of all rooms, not only of portals.
+type StateWatcher interface {
+	HandleState(ctx context.Context, e *client.Event)
+}
+
 // A Ghost is a virtual user.
 type Ghost struct {
 	ID   matrix.UserID

@@ -21,6 +21,9 @@ func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) 
 		done()
 		return
 	}
+	if watcher, ok := b.remote.(StateWatcher); ok && e.StateKey != nil {
+		watcher.HandleState(ctx, e)
+	}
 	p := b.FindRoom(room)
 	if p == nil && !ours && b.managed(room) == "" {
 		p = b.recover(ctx, room)

@@ -42,6 +42,7 @@ type user struct {
 	puppet   *puppet     // whose connection it is, nil for IRC's own people
 	bot      bool        // it is us
 	prefix   wire.Prefix // as far as it was shown
+	barred   bool        // by a rule of the operator's
 	channels map[*channel]bool
 }
 
@@ -134,7 +135,7 @@ func (n *network) watches(channel string) bool {
 }
 
 // visible tells whether a user has a ghost.
-func (u *user) visible() bool { return u.puppet == nil && !u.bot }
+func (u *user) visible() bool { return u.puppet == nil && !u.bot && !u.barred }
 
 // endOfNames compares what the server says with the room.
 func (ch *channel) endOfNames() {
@@ -142,7 +143,7 @@ func (ch *channel) endOfNames() {
 	present := map[*user]bool{}
 	for _, m := range ch.names {
 		u := n.enter(ch, m.Prefix.Nick)
-		u.show(m.Prefix)
+		n.show(u, m.Prefix)
 		ch.setStatus(u, m.Modes)
 		present[u] = true
 	}

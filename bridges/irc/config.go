@@ -57,9 +57,11 @@ type Network struct {
 
 	Reconnect Backoff // zero: 1 s to 5 min
 
-	Power          Power     // of statuses in the room; zero: DefaultPower
+	Power          *Power    // of statuses in the room; nil: DefaultPower
 	Mappings       []Mapping // channels of which the operator knows more
 	FollowForwards bool      // the alias of a channel that forwards leads to the other's room; else it is refused
+	PolicyRooms    []string  // IDs or aliases of rooms whose rules say who is not bridged
+	BanFile        string    // a list of such rules; empty: none
 }
 
 // A Backoff is the wait before connecting again: it doubles from First to Max, with jitter.
@@ -103,8 +105,8 @@ func (n *Network) complete() error {
 	setDefault(&n.Alias, "irc_{network}_{channel}")
 	setDefault(&n.User, "irc_{network}_{nick}")
 	setDefault(&n.DisplayName, "{nick}")
-	if n.Power == (Power{}) {
-		n.Power = DefaultPower
+	if n.Power == nil {
+		n.Power = &DefaultPower
 	}
 	if n.MaxConnections == 0 {
 		n.MaxConnections = 200

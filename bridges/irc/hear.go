@@ -85,7 +85,7 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 		}
 		ch.joined = true
 		n.watched.Store(ch.key, true)
-		n.enter(ch, m.Prefix.Nick).show(m.Prefix)
+		n.show(n.enter(ch, m.Prefix.Nick), m.Prefix)
 		n.askModes(ch, m.Param(0))
 		return
 	}
@@ -93,7 +93,7 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	u := n.enter(ch, m.Prefix.Nick)
-	u.show(m.Prefix)
+	n.show(u, m.Prefix)
 	if u.visible() {
 		ch.portal.Join(n.ghost(u.nick))
 	}
@@ -169,8 +169,15 @@ func (n *network) hearNick(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	before, after := n.ghost(u.nick), n.ghost(nick)
+	was := u.visible()
 	n.rename(u, nick)
+	n.show(u, wire.Prefix{})
 	n.renamedRights(u)
+	if was && u.barred {
+		for ch := range u.channels {
+			ch.portal.Leave(before, "Not bridged")
+		}
+	}
 	if !u.visible() || before == after {
 		return
 	}
@@ -233,6 +240,9 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 	}
 	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && u.puppet != nil {
 		u.puppet.observed(ch.key, m)
+		return
+	}
+	if n.barredOnIRC(m.Prefix) {
 		return
 	}
 	content, ok := n.content(ch, m)

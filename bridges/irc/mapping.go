@@ -2,6 +2,7 @@ package irc
 
 import (
 	"trestle/bridges/bridge"
+	"trestle/internal/config"
 	"trestle/internal/matrix"
 )
 
@@ -52,4 +53,12 @@ func (n *network) attached(p *bridge.Portal) {
 	for user, name := range p.People() {
 		n.personJoined(p, user, name)
 	}
+}
+
+func mappingsOf(from []config.IRCMapping) []Mapping {
+	mappings := make([]Mapping, len(from))
+	for i, m := range from {
+		mappings[i] = Mapping{Channel: m.Channel, Key: m.Key.Reveal(), Alias: matrix.RoomAlias(m.Alias), Room: m.Room}
+	}
+	return mappings
 }

@@ -81,10 +81,3 @@ func (u *user) seen() wire.Prefix {
 	seen.Nick = u.nick
 	return seen
 }
-
-// show notes what a message shows of its source.
-func (u *user) show(from wire.Prefix) {
-	if from.Host != "" {
-		u.prefix = from
-	}
-}

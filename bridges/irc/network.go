@@ -48,6 +48,7 @@ type network struct {
 	puppets   map[matrix.UserID]*puppet
 	byNick    map[string]*puppet // by folded nick of their connections
 	unsettled []*unsettled
+	policies  policies
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 
 	flights flights
@@ -64,7 +65,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		dialing:  make(chan struct{}, dialsAtOnce),
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
-		expected: map[string]time.Time{},
+		expected: map[string]time.Time{}, policies: newPolicies(),
 	}
 	n.met = make(chan struct{})
 	n.meet = sync.OnceFunc(func() { close(n.met) })
@@ -79,6 +80,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 func (n *network) start() {
 	n.started.Store(true)
 	n.work.Go(n.loop)
+	n.watchPolicies()
 	n.post(func() {
 		n.bot.connect()
 		for _, p := range n.service.bridge.Portals() {

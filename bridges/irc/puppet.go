@@ -50,6 +50,10 @@ func (p *puppet) connect() {
 	if p.link != nil || p.waiting != nil {
 		return
 	}
+	if reason, barred := n.barred(p.user); barred {
+		p.refused(errors.New(reason))
+		return
+	}
 	if open := n.openPuppets(); open >= n.config.MaxConnections {
 		err := fmt.Errorf("the bridge may have only %d connections to %s", n.config.MaxConnections, n.config.Name)
 		p.refused(err)

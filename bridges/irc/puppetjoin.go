@@ -21,6 +21,10 @@ type wish struct {
 
 // personJoined brings a Matrix user's puppet into a channel.
 func (n *network) personJoined(portal *bridge.Portal, user matrix.UserID, display string) {
+	if reason, barred := n.barred(user); barred {
+		portal.Remove(user, reason)
+		return
+	}
 	p := n.puppet(user)
 	p.display = display
 	channel := portal.Key().Channel

@@ -47,6 +47,9 @@ func networksOf(c config.IRC) ([]Network, error) {
 			Channels: from.Channels, MaxConnections: from.MaxConnections, IdleTimeout: from.IdleTimeout.Std(),
 			Flood:      &wire.Flood{Burst: from.FloodBurst, Interval: from.FloodInterval.Std()},
 			Scrollback: from.Scrollback, Published: from.Published,
+			Power:    &Power{from.PowerLevels.Owner, from.PowerLevels.Admin, from.PowerLevels.Op, from.PowerLevels.HalfOp, from.PowerLevels.Voice},
+			Mappings: mappingsOf(from.Mappings), FollowForwards: from.FollowForwards,
+			PolicyRooms: from.PolicyRooms, BanFile: from.BanFile,
 		}
 		var err error
 		if n.TLS, err = tlsOf(from); err != nil {
@@ -123,6 +126,16 @@ func Claim(r *registration.Registration, c config.IRC, server matrix.ServerName)
 		}
 		r.Namespaces.Users = append(r.Namespaces.Users, user)
 		r.Namespaces.Aliases = append(r.Namespaces.Aliases, alias)
+		for _, m := range n.Mappings {
+			if m.Alias == "" {
+				continue
+			}
+			exact, err := registration.NewNamespace(regexp.QuoteMeta(m.Alias), true)
+			if err != nil {
+				return fmt.Errorf("network %q: %w", id, err)
+			}
+			r.Namespaces.Aliases = append(r.Namespaces.Aliases, exact)
+		}
 	}
 	return nil
 }

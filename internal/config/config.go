@@ -235,6 +235,29 @@ type IRCNetwork struct {
 	Scrollback     int      `yaml:"scrollback"` // lines of earlier talk kept for a new room
 	Channels       []string `yaml:"channels"`   // the bot listens in these from the start
 	Published      bool     `yaml:"published"`  // new rooms are in the directory of public rooms
+
+	PowerLevels    IRCPower     `yaml:"power_levels"`
+	Mappings       []IRCMapping `yaml:"mappings"`
+	FollowForwards bool         `yaml:"follow_forwards"` // of channels that lead elsewhere; else they are refused
+	PolicyRooms    []string     `yaml:"policy_rooms"`    // whose rules (MSC2313) say who is not bridged
+	BanFile        string       `yaml:"ban_file" config:"path"`
+}
+
+// IRCPower is which power level a status on IRC is worth. 0 is none.
+type IRCPower struct {
+	Owner  int `yaml:"owner"`
+	Admin  int `yaml:"admin"`
+	Op     int `yaml:"op"`
+	HalfOp int `yaml:"half_op"`
+	Voice  int `yaml:"voice"`
+}
+
+// IRCMapping is what the operator says about a channel.
+type IRCMapping struct {
+	Channel string `yaml:"channel"`
+	Key     Secret `yaml:"key"`
+	Alias   string `yaml:"alias"` // one more for its room
+	Room    string `yaml:"room"`  // ID or alias of a room that exists
 }
 
 // SASL is how the bridge's bot proves who it is; empty means that it does not.

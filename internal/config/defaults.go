@@ -114,6 +114,7 @@ func DefaultIRCNetwork() IRCNetwork {
 		FloodBurst:     5,
 		FloodInterval:  Duration(2 * time.Second),
 		Scrollback:     100,
+		PowerLevels:    IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
 	}
 }
 

@@ -89,6 +89,7 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 		}
 	}
 	l.validateSASL(key, host, n)
+	l.validateModeration(key, n)
 }
 
 // validateNames looks at the two templates that claim a namespace.

@@ -1,0 +1,96 @@
+package irc_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/bridges/irc"
+	"trestle/internal/testkit"
+	"trestle/internal/testkit/fakehomeserver"
+	"trestle/internal/testkit/ircv3"
+)
+
+func rule(h *fakehomeserver.Homeserver, room, kind, entity, recommendation string) {
+	key := "rule:" + entity
+	h.Send(room, "@mod:localhost", "m.policy.rule."+kind, &key,
+		fmt.Sprintf(`{"entity":%q,"recommendation":%q,"reason":"spam"}`, entity, recommendation))
+}
+
+func TestRulesAreRespectedAtOnce(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{})
+	h.Register(alice, "alice")
+	h.Register(carol, "carol")
+	h.Register("@mod:localhost", "mod")
+	rules := h.Room("@mod:localhost", "#rules:localhost")
+	rule(h, rules, "user", "@carol:*", "m.ban")
+	bans := filepath.Join(t.TempDir(), "bans")
+	if err := os.WriteFile(bans, []byte("# people that are not bridged\nirc *!evil@*\nnonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	evil := testkit.DialIRC(t, server.Addr, "evil")
+	evil.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].PolicyRooms, c.Networks[0].BanFile = []string{"#rules:localhost"}, bans
+	start(t, h, c)
+	h.WaitMembership(rules, bot, "join")
+
+	room := join(t, h, alice, "alice", bob)
+	h.WaitMembership(room, ghost("bob"), "join")
+	h.Member(room, carol, carol, "join", "")
+	if e := h.WaitMembership(room, carol, "leave"); !strings.Contains(e.Reason(), "spam") {
+		t.Errorf("carol is removed with %s", e.Content)
+	}
+	evil.Say("#trestle", "buy this")
+	bob.Say("#trestle", "not that")
+	h.WaitBody(room, ghost("bob"), "not that")
+	if seen := h.Events(room, func(e fakehomeserver.Event) bool { return e.Sender == ghost("evil") }); len(seen) > 0 {
+		t.Errorf("evil is bridged: %s", seen[0].Content)
+	}
+
+	// New rules end what is under way.
+	began := time.Now()
+	rule(h, rules, "server", "localhost", "m.ban")
+	bob.Expect(":alice!", "QUIT")
+	if e := h.WaitMembership(room, alice, "leave"); !strings.Contains(e.Reason(), "spam") {
+		t.Errorf("alice is removed with %s", e.Content)
+	}
+	rule(h, rules, "user", ghost("bob"), "m.ban")
+	h.WaitMembership(room, ghost("bob"), "leave")
+	if err := os.WriteFile(bans, []byte("irc nobody\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.WaitMembership(room, ghost("evil"), "join")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	// A rule that is taken back is none any more.
+	rule(h, rules, "server", "localhost", "")
+	rule(h, rules, "user", ghost("bob"), "")
+	h.WaitMembership(room, ghost("bob"), "join")
+	join(t, h, alice, "alice", bob)
+}
+
+func TestARoomThatExistsBecomesAChannels(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{})
+	h.Register(alice, "alice")
+	room := h.Room(alice, "#lobby:localhost")
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].Channels = nil
+	c.Networks[0].Mappings = []irc.Mapping{{Channel: "#Lobby", Room: "#lobby:localhost"}}
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#lobby")
+	start(t, h, c)
+	bob.Expect(":alice!", "JOIN #lobby")
+	h.Say(room, alice, "hello")
+	bob.Expect(":alice!", "PRIVMSG", ":hello")
+	bob.Say("#lobby", "hi")
+	h.WaitBody(room, ghost("bob"), "hi")
+}
