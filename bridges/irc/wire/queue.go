@@ -22,8 +22,9 @@ type queue struct {
 }
 
 type queued struct {
-	line []byte
-	text bool // PRIVMSG and the like, which may be overtaken
+	line []byte // or several, that nothing may come between
+	text bool   // PRIVMSG and the like, which may be overtaken
+	cost int    // tokens
 }
 
 func (q *queue) init(size int, flood Flood, now time.Time) {
@@ -47,7 +48,7 @@ func (q *queue) urgent(line []byte) {
 
 // put adds a line unless the queue is full; then it returns a channel that is closed when
 // that may have changed.
-func (q *queue) put(line []byte, command string) (full <-chan struct{}) {
+func (q *queue) put(line []byte, command string, cost int) (full <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lines) >= q.size {
@@ -62,9 +63,22 @@ func (q *queue) put(line []byte, command string) (full <-chan struct{}) {
 			at--
 		}
 	}
-	q.lines = slices.Insert(q.lines, at, queued{line, isText(command)})
+	q.lines = slices.Insert(q.lines, at, queued{line, isText(command), cost})
 	q.nudge()
 	return nil
+}
+
+// spare adds a line if the queue is empty and more than half of the burst is left.
+func (q *queue) spare(line []byte, command string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fill(time.Now())
+	if len(q.lines) > 0 || q.flood.Interval > 0 && 2*q.tokens <= q.flood.Burst {
+		return false
+	}
+	q.lines = append(q.lines, queued{line, isText(command), 1})
+	q.nudge()
+	return true
 }
 
 // overtakes names the commands that go ahead of texts that wait, since nothing that was
@@ -101,7 +115,7 @@ func (q *queue) take(now time.Time) (out []byte, wait time.Duration) {
 	taken := 0
 	for taken < len(q.lines) && len(out) < maxWrite && (free || q.tokens > 0) {
 		out = append(out, q.lines[taken].line...)
-		q.tokens--
+		q.tokens -= q.lines[taken].cost
 		taken++
 	}
 	q.lines = slices.Delete(q.lines, 0, taken)

@@ -9,18 +9,20 @@ import (
 // Send queues a message; it waits while the queue is full. Queued is not
 // delivered: see Deliver. MODE, KICK and the like overtake texts that wait.
 func (c *Conn) Send(ctx context.Context, m *Message) error {
-	line, err := m.Append(nil)
+	line, err := c.encode(m)
 	if err != nil {
 		return err
 	}
-	if limit := c.Support().LineLen; len(line)-tagsLength(line) > limit {
-		return fmt.Errorf("%w: %s of more than %d bytes", ErrMalformed, m.Command, limit)
-	}
+	return c.enqueue(ctx, line, m.Command, 1)
+}
+
+// enqueue waits for a place in the queue.
+func (c *Conn) enqueue(ctx context.Context, line []byte, command string, cost int) error {
 	for {
 		if err := c.Err(); err != nil {
 			return err
 		}
-		full := c.queue.put(line, m.Command)
+		full := c.queue.put(line, command, cost)
 		if full == nil {
 			return nil
 		}
