@@ -15,6 +15,35 @@ type Protocol struct {
 	Instances      []Instance                 `json:"instances"`
 }
 
+// Whole is the protocol with all that the specification requires: lists and
+// objects that are missing are empty, and what is no description of a field or
+// has no network ID is left out.
+func (p Protocol) Whole() Protocol {
+	p.UserFields, p.LocationFields = append([]string{}, p.UserFields...), append([]string{}, p.LocationFields...)
+	types := map[string]json.RawMessage{}
+	for name, description := range p.FieldTypes {
+		var described struct{ Regexp, Placeholder *string }
+		if json.Unmarshal(description, &described) == nil && described.Regexp != nil && described.Placeholder != nil {
+			types[name] = description
+		}
+	}
+	p.FieldTypes = types
+	instances := []Instance{}
+	for _, instance := range p.Instances {
+		if instance.NetworkID == "" {
+			continue
+		}
+		if !isObject(instance.Fields) {
+			instance.Fields = json.RawMessage("{}")
+		}
+		instances = append(instances, instance)
+	}
+	p.Instances = instances
+	return p
+}
+
+func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
+
 // An Instance is one network of a protocol.
 type Instance struct {
 	NetworkID string          `json:"network_id"`
@@ -34,6 +63,9 @@ type Location struct {
 	Fields   json.RawMessage  `json:"fields"`
 }
 
+// Named reports whether the location says what it is and where.
+func (l Location) Named() bool { return l.Alias != "" && l.Protocol != "" && isObject(l.Fields) }
+
 // A URIAnswer is what a service says of a URI: which user or which room it
 // names.
 type URIAnswer struct {
@@ -48,3 +80,6 @@ type User struct {
 	Protocol string          `json:"protocol"`
 	Fields   json.RawMessage `json:"fields"`
 }
+
+// Named reports whether the user says who he is and where.
+func (u User) Named() bool { return u.UserID != "" && u.Protocol != "" && isObject(u.Fields) }

@@ -249,7 +249,7 @@ func TestThirdPartyLookUpsAreMergedOverAllServices(t *testing.T) {
 		})
 		other.Query = answers(map[string]string{
 			"/thirdparty/protocol/irc":      `{"user_fields":["nick"],"location_fields":[],"icon":"","field_types":{},"instances":[{"network_id":"oftc","desc":"OFTC","fields":{}}]}`,
-			"/thirdparty/protocol/xmpp":     `{"user_fields":["jid"],"location_fields":[],"icon":"mxc://test/xmpp","field_types":{},"instances":[]}`,
+			"/thirdparty/protocol/xmpp":     `{"user_fields":["jid"],"field_types":{"jid":5},"instances":[{"network_id":"jabber"},{}]}`,
 			"/thirdparty/user/irc?nick=bob": `[{"userid":"@other_bob:test","protocol":"irc","fields":{"nick":"bob"}}]`,
 		})
 		withServices(t, database, nil, irc, other)

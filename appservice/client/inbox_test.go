@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"trestle/appservice"
 	"trestle/appservice/client"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -192,7 +194,8 @@ func TestListener(t *testing.T) {
 	listener := client.Listener{HSToken: "secret", Inbox: in, Queries: answers{}, Logger: slog.New(slog.DiscardHandler)}
 	server := httptest.NewServer(listener.Handler())
 	defer server.Close()
-	const txn = `{"events":[{"event_id":"$1","room_id":"!r:hs","sender":"@a:hs","type":"x","content":{}}]}`
+	judged := http.Client{Transport: testkit.SpecTransport(t, http.DefaultTransport)}
+	const txn = `{"events":[{"event_id":"$1","room_id":"!r:hs","sender":"@a:hs","type":"x","content":{},"origin_server_ts":1}]}`
 	const header = "Bearer secret"
 	for _, test := range []struct {
 		method, path, auth, body string
@@ -207,7 +210,7 @@ func TestListener(t *testing.T) {
 		{"PUT", "/_matrix/app/v1/transactions/3?access_token=secret", "Bearer wrong", txn, 403, "M_FORBIDDEN"},
 		{"PUT", "/_matrix/app/v1/transactions/3", header, `{"events"`, 400, "M_BAD_JSON"},
 		{"PUT", "/_matrix/app/v1/transactions/3", header, `{}`, 400, "M_BAD_JSON"},
-		{"PUT", "/_matrix/app/v1/transactions/3", header, `{"events":[1,{"type":"x"}]}`, 200, ""},
+		{"PUT", "/transactions/3", header, `{"events":[1,{"type":"x"}]}`, 200, ""}, // not by the specification
 		{"GET", "/_matrix/app/v1/users/%40irc_bob%3Ahs", header, "", 200, ""},
 		{"GET", "/users/%40irc_eve%3Ahs?access_token=secret", "", "", 404, "M_NOT_FOUND"},
 		{"GET", "/_matrix/app/v1/users/bob", header, "", 400, "M_INVALID_PARAM"},
@@ -226,7 +229,7 @@ func TestListener(t *testing.T) {
 		if test.auth != "" {
 			req.Header.Set("Authorization", test.auth)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := judged.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,5 +242,76 @@ func TestListener(t *testing.T) {
 	}
 	if got := r.wait(t, 1); !slices.Equal(got, []string{"$1"}) {
 		t.Errorf("handled %v", got)
+	}
+}
+
+// directory knows the network irc, on which there is nobody and nothing but bob
+// and #tea.
+type directory struct{ answers }
+
+func (directory) Protocol(_ context.Context, protocol string) (*appservice.Protocol, error) {
+	if protocol != "irc" {
+		return nil, matrix.NotFound("No such protocol.")
+	}
+	return &appservice.Protocol{UserFields: []string{"nick"}, Instances: []appservice.Instance{{NetworkID: "libera"}}}, nil
+}
+
+func (directory) Users(_ context.Context, protocol string, fields map[string]string) ([]appservice.User, error) {
+	if protocol != "irc" || fields["nick"] != "bob" {
+		return nil, nil
+	}
+	return []appservice.User{{UserID: "@irc_bob:hs", Protocol: protocol, Fields: []byte(`{"nick":"bob"}`)}}, nil
+}
+
+func (directory) Locations(_ context.Context, protocol string, fields map[string]string) ([]appservice.Location, error) {
+	if protocol != "irc" || fields["channel"] != "#tea" {
+		return nil, nil
+	}
+	return []appservice.Location{{Alias: "#irc_tea:hs", Protocol: protocol, Fields: []byte(`{"channel":"#tea"}`)}}, nil
+}
+
+func (d directory) UserByID(ctx context.Context, user matrix.UserID) ([]appservice.User, error) {
+	return d.Users(ctx, "irc", map[string]string{"nick": strings.TrimPrefix(user.Localpart(), "irc_")})
+}
+
+func (d directory) LocationByAlias(ctx context.Context, alias matrix.RoomAlias) ([]appservice.Location, error) {
+	return d.Locations(ctx, "irc", map[string]string{"channel": strings.Replace(alias.Localpart(), "irc_", "#", 1)})
+}
+
+func TestListenerAnswersThirdPartyLookUps(t *testing.T) {
+	listener := client.Listener{HSToken: "secret", Queries: directory{}, Logger: slog.New(slog.DiscardHandler)}
+	server := httptest.NewServer(listener.Handler())
+	defer server.Close()
+	judged := http.Client{Transport: testkit.SpecTransport(t, http.DefaultTransport)}
+	const bob, tea = `[{"userid":"@irc_bob:hs","protocol":"irc","fields":{"nick":"bob"}}]`, `[{"alias":"#irc_tea:hs","protocol":"irc","fields":{"channel":"#tea"}}]`
+	for _, test := range []struct {
+		path   string
+		status int
+		body   string
+	}{
+		{"protocol/irc", 200, `{"user_fields":["nick"],"location_fields":[],"icon":"","field_types":{},"instances":[{"network_id":"libera","desc":"","fields":{}}]}`},
+		{"protocol/xmpp", 404, `{"errcode":"M_NOT_FOUND","error":"No such protocol."}`},
+		{"user/irc?nick=bob", 200, bob},
+		{"user/irc?nick=eve", 200, `[]`},
+		{"user?userid=%40irc_bob%3Ahs", 200, bob},
+		{"user?userid=bob", 400, `{"errcode":"M_INVALID_PARAM","error":"userid is not a user ID."}`},
+		{"location/irc?channel=%23tea", 200, tea},
+		{"location?alias=%23irc_tea%3Ahs", 200, tea},
+		{"location?alias=%23irc_milk%3Ahs", 200, `[]`},
+	} {
+		req, err := http.NewRequest("GET", server.URL+"/_matrix/app/v1/thirdparty/"+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer secret")
+		resp, err := judged.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != test.status || strings.TrimSpace(string(body)) != test.body {
+			t.Errorf("%s: %d %s %v, want %d %s", test.path, resp.StatusCode, body, err, test.status, test.body)
+		}
 	}
 }

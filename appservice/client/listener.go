@@ -189,15 +189,22 @@ func (l *Listener) thirdParty(look func(*http.Request, ThirdParty) (any, error))
 }
 
 func protocol(r *http.Request, t ThirdParty) (any, error) {
-	return t.Protocol(r.Context(), r.PathValue("protocol"))
+	p, err := t.Protocol(r.Context(), r.PathValue("protocol"))
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, matrix.NotFound("This service has no such protocol.")
+	}
+	return p.Whole(), nil
 }
 
 func users(r *http.Request, t ThirdParty) (any, error) {
-	return t.Users(r.Context(), r.PathValue("protocol"), fields(r))
+	return list(t.Users(r.Context(), r.PathValue("protocol"), fields(r)))
 }
 
 func locations(r *http.Request, t ThirdParty) (any, error) {
-	return t.Locations(r.Context(), r.PathValue("protocol"), fields(r))
+	return list(t.Locations(r.Context(), r.PathValue("protocol"), fields(r)))
 }
 
 func userByID(r *http.Request, t ThirdParty) (any, error) {
@@ -205,7 +212,7 @@ func userByID(r *http.Request, t ThirdParty) (any, error) {
 	if err != nil {
 		return nil, matrix.InvalidParam("userid is not a user ID.")
 	}
-	return t.UserByID(r.Context(), user)
+	return list(t.UserByID(r.Context(), user))
 }
 
 func locationByAlias(r *http.Request, t ThirdParty) (any, error) {
@@ -213,7 +220,12 @@ func locationByAlias(r *http.Request, t ThirdParty) (any, error) {
 	if err != nil {
 		return nil, matrix.InvalidParam("alias is not a room alias.")
 	}
-	return t.LocationByAlias(r.Context(), alias)
+	return list(t.LocationByAlias(r.Context(), alias))
+}
+
+// list is what was found, in a list that is empty rather than null.
+func list[Found any](found []Found, err error) (any, error) {
+	return append([]Found{}, found...), err
 }
 
 func fields(r *http.Request) map[string]string {

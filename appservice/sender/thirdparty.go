@@ -49,6 +49,7 @@ func (s *Service) Protocols(ctx context.Context) map[string]*appservice.Protocol
 func (s *Service) Protocol(ctx context.Context, name string) *appservice.Protocol {
 	services := s.offering(name)
 	answers := gather(ctx, s, services, request{path: appservice.ProtocolPath(name)}, func(id string, p appservice.Protocol) []appservice.Protocol {
+		p = p.Whole()
 		for i := range p.Instances {
 			p.Instances[i].InstanceID = id + "|" + p.Instances[i].NetworkID
 		}
@@ -60,9 +61,6 @@ func (s *Service) Protocol(ctx context.Context, name string) *appservice.Protoco
 	whole := answers[0]
 	for _, other := range answers[1:] {
 		whole.Instances = append(whole.Instances, other.Instances...)
-	}
-	if whole.Instances == nil {
-		whole.Instances = []appservice.Instance{}
 	}
 	return &whole
 }
@@ -92,14 +90,12 @@ func (s *Service) LocationsOf(ctx context.Context, alias matrix.RoomAlias) []app
 }
 
 func users(_ string, list []appservice.User) []appservice.User {
-	return slices.DeleteFunc(list, func(u appservice.User) bool { return u.UserID == "" || u.Protocol == "" || !isObject(u.Fields) })
+	return slices.DeleteFunc(list, func(u appservice.User) bool { return !u.Named() })
 }
 
 func locations(_ string, list []appservice.Location) []appservice.Location {
-	return slices.DeleteFunc(list, func(l appservice.Location) bool { return l.Alias == "" || l.Protocol == "" || !isObject(l.Fields) })
+	return slices.DeleteFunc(list, func(l appservice.Location) bool { return !l.Named() })
 }
-
-func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
 
 func (s *Service) offering(protocol string) []*registration.Registration {
 	var list []*registration.Registration
