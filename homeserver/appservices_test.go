@@ -30,7 +30,7 @@ type service struct {
 // newService makes a service for @<id>_…:test and #<id>_…:test.
 func newService(t *testing.T, id string, change ...func(*registration.Registration)) *service {
 	t.Helper()
-	fake := testkit.NewFakeAS(t, "hs_token_of_"+id)
+	fake := testkit.NewJudgedAS(t, "hs_token_of_"+id)
 	reg := registration.Generate(id, fake.URL, id+"bot")
 	reg.ASToken, reg.HSToken = "as_token_of_"+id, fake.HSToken
 	for sigil, space := range map[string]*[]registration.Namespace{"@": &reg.Namespaces.Users, "#": &reg.Namespaces.Aliases} {

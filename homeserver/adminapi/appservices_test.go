@@ -19,7 +19,7 @@ const own = "/_trestle/admin/v1"
 // without a URL.
 func withService(t *testing.T, url string) (*server, *testkit.FakeAS) {
 	t.Helper()
-	as := testkit.NewFakeAS(t, "")
+	as := testkit.NewJudgedAS(t, "")
 	reg := registration.Generate("irc", as.URL, "ircbot")
 	as.HSToken = reg.HSToken
 	users, err := registration.NewNamespace("@irc_.*:hs.example", true)

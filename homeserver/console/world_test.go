@@ -37,7 +37,7 @@ type world struct {
 
 func newWorld(t *testing.T, database string, answer func(testkit.Attempt) int, change ...func(*config.Config)) *world {
 	t.Helper()
-	w := &world{t: t, as: testkit.NewFakeAS(t, "hs_token_of_<irc>")}
+	w := &world{t: t, as: testkit.NewJudgedAS(t, "hs_token_of_<irc>")}
 	w.as.Answer = answer
 	w.cfg = config.Default()
 	w.cfg.ServerName, w.cfg.Data = "hs.example", t.TempDir()

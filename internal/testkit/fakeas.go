@@ -58,8 +58,18 @@ type Attempt struct {
 
 // NewFakeAS starts a service that ends with the test.
 func NewFakeAS(t testing.TB, hsToken string) *FakeAS {
+	return newFakeAS(t, hsToken, func(f *FakeAS) http.Handler { return f })
+}
+
+// NewJudgedAS is one that a real homeserver sends to: the test fails at what the
+// specification does not know, see [SpecService].
+func NewJudgedAS(t testing.TB, hsToken string) *FakeAS {
+	return newFakeAS(t, hsToken, func(f *FakeAS) http.Handler { return SpecService(t, f) })
+}
+
+func newFakeAS(t testing.TB, hsToken string, handler func(*FakeAS) http.Handler) *FakeAS {
 	f := &FakeAS{HSToken: hsToken, changed: make(chan struct{}), bodies: map[string][]byte{}}
-	f.server = httptest.NewServer(f)
+	f.server = httptest.NewServer(handler(f))
 	f.URL = f.server.URL
 	t.Cleanup(f.Close)
 	return f
@@ -98,6 +108,7 @@ func (f *FakeAS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		f.transaction(w, Attempt{TxnID: txnID, Legacy: !versioned}, body)
 	case f.Query != nil:
+		w.Header().Set("Content-Type", "application/json")
 		f.Query(w, r)
 	default:
 		reply(w, http.StatusNotFound, `{"errcode":"M_NOT_FOUND"}`)

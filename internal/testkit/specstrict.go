@@ -99,7 +99,7 @@ func (s *specification) checkEvent(kind string, event any) error {
 		return err
 	}
 	if err := s.schemas.check(node{file: file, value: document}, event); err != nil {
-		return fmt.Errorf("the event %s in /sync: %w", kind, shorten(err))
+		return fmt.Errorf("the event %s: %w", kind, shorten(err))
 	}
 	return nil
 }

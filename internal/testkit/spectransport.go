@@ -2,12 +2,9 @@ package testkit
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -17,28 +14,16 @@ import (
 // where CI is "true": there they have to be.
 func SpecTransport(t testing.TB, next http.RoundTripper) http.RoundTripper {
 	t.Helper()
-	spec, err := loadSpecification()
-	switch {
-	case err == nil:
-	case errors.Is(err, errNoSpecification) && os.Getenv("CI") != "true" && os.Getenv("TRESTLE_SPEC") == "":
-		t.Logf("responses are not validated: %v", err)
+	judge := newSpecJudge(t)
+	if judge == nil {
 		return next
-	default:
-		t.Fatalf("read the specification: %v", err)
 	}
-	transport := &specTransport{spec: spec, next: next, t: t, told: map[string]bool{}}
-	t.Cleanup(transport.close)
-	return transport
+	return &specTransport{judge: judge, next: next}
 }
 
 type specTransport struct {
-	spec *specification
-	next http.RoundTripper
-
-	mu    sync.Mutex
-	t     testing.TB // nil once the test is over
-	told  map[string]bool
-	first []*operation // that nobody had seen succeed
+	judge *specJudge
+	next  http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -59,7 +44,7 @@ func (st *specTransport) RoundTrip(request *http.Request) (*http.Response, error
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	op, err := st.spec.validate(Exchange{
+	x := Exchange{
 		Method:        request.Method,
 		URL:           request.URL,
 		RequestHeader: request.Header,
@@ -67,14 +52,13 @@ func (st *specTransport) RoundTrip(request *http.Request) (*http.Response, error
 		Status:        response.StatusCode,
 		Header:        response.Header,
 		Response:      body,
-	})
-	if err != nil {
-		st.report(request, sent, response.StatusCode, body, err)
 	}
-	if op != nil && response.StatusCode < 400 && coverage.first(op) {
-		st.mu.Lock()
-		st.first = append(st.first, op)
-		st.mu.Unlock()
+	op, err := st.judge.spec.validate(x)
+	if err != nil {
+		st.judge.report(x, err)
+	}
+	if op != nil && response.StatusCode < 400 {
+		st.judge.succeeded(op)
 	}
 	return response, nil
 }
@@ -90,38 +74,4 @@ func peekRequest(request *http.Request) ([]byte, error) {
 	}
 	request.Body = io.NopCloser(bytes.NewReader(body))
 	return body, err
-}
-
-// report fails the test, once for each problem: a client that polls would say
-// the same thing again and again. A test that is over cannot fail any more.
-func (st *specTransport) report(request *http.Request, sent []byte, status int, body []byte, err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	key := request.Method + err.Error()
-	if st.t == nil || st.told[key] {
-		return
-	}
-	st.told[key] = true
-	st.t.Errorf("%s %s → %d breaks the specification: %v\nsent %s\ngot  %s",
-		request.Method, request.URL.EscapedPath(), status, err, clip(sent), clip(body))
-}
-
-func (st *specTransport) close() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if line := seenLine(st.first); line != "" {
-		st.t.Log(line)
-	}
-	st.t = nil
-}
-
-func clip(body []byte) string {
-	const most = 2000
-	if len(body) == 0 {
-		return "nothing"
-	}
-	if len(body) > most {
-		return string(body[:most]) + "…"
-	}
-	return string(body)
 }

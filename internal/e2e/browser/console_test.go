@@ -23,7 +23,7 @@ import (
 // well says so, and with samples of a day.
 func operated(t *testing.T, well *atomic.Bool) (*testkit.Trestle, *testkit.FakeAS) {
 	t.Helper()
-	fake := testkit.NewFakeAS(t, "hs_token")
+	fake := testkit.NewJudgedAS(t, "hs_token")
 	fake.Answer = func(testkit.Attempt) int {
 		if well.Load() {
 			return http.StatusOK

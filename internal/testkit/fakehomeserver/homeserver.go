@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"trestle/internal/testkit"
 )
 
 // The registration that the homeserver has for the bridge.
@@ -56,6 +58,7 @@ type Homeserver struct {
 
 	t      testing.TB
 	server *httptest.Server
+	client http.Client // which holds the bridge's answers to the specification
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -82,6 +85,7 @@ func New(t testing.TB) *Homeserver {
 		listed:  map[string]bool{},
 		aliases: map[string]string{}, sent: map[string]string{},
 	}
+	h.client.Transport = testkit.SpecTransport(t, http.DefaultTransport)
 	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
 	h.URL = h.server.URL
 	stop := make(chan struct{})
@@ -185,7 +189,10 @@ func (h *Homeserver) call(method, target string, body []byte) (int, string) {
 		return 0, err.Error()
 	}
 	req.Header.Set("Authorization", "Bearer "+HSToken)
-	resp, err := http.DefaultClient.Do(req)
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := h.client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -1,7 +1,8 @@
 // Command report reads what go test -json writes: it shows each package's
 // line and all that failed tests have printed, and counts at the end. With the
 // list of the specification's operations it counts those that tests have seen
-// succeed, and is not content before that is all of the Client-Server API's.
+// succeed, and is not content before that is all of the Client-Server API's and
+// the Application Service API's.
 package main
 
 import (

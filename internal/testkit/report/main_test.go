@@ -15,7 +15,7 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"p","Output":"ok  \tp\t0.01s\n"}
 {"Action":"pass","Package":"p"}
 `
-	const seeing = `{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: operations seen: GET /a, PUT /b/{c}\n"}
+	const seeing = `{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: operations seen: GET /a, POST /ping, PUT /b/{c}\n"}
 {"Action":"pass","Package":"p","Test":"TestB"}
 `
 	cases := []struct {
@@ -39,10 +39,12 @@ func TestReport(t *testing.T) {
 		{"not building", `{"Action":"build-output","ImportPath":"p","Output":"x.go:1: wrong\n"}
 {"Action":"fail","Package":"p"}
 `, false, false, []string{"x.go:1: wrong", "failed: p"}, "noise", nil},
-		{"all operations", seeing, false, true, []string{"2 of 3 operations of client-server seen to succeed, 1 refused", "0 of 1 operations of application-service", "succeed: GET /ping"}, "succeed: GET /a",
-			[]operation{{"client-server", "GET /a"}, {"client-server", "PUT /b/{c}"}, {"client-server", neverSucceed[0]}, {"application-service", "GET /ping"}}},
+		{"all operations", seeing, false, true, []string{"2 of 3 operations of client-server seen to succeed, 1 refused", "1 of 1 operations of application-service"}, "no test has",
+			[]operation{{"client-server", "GET /a"}, {"client-server", "PUT /b/{c}"}, {"client-server", neverSucceed[0]}, {"application-service", "POST /ping"}}},
 		{"not all operations", seeing, false, false, []string{"1 of 2 operations of client-server", "succeed: GET /d"}, "succeed: GET /a",
 			[]operation{{"client-server", "GET /a"}, {"client-server", "GET /d"}}},
+		{"not all of a service's", seeing, false, false, []string{"0 of 1 operations of application-service", "succeed: GET /users"}, "succeed: GET /a",
+			[]operation{{"client-server", "GET /a"}, {"application-service", "GET /users"}}},
 		{"nothing", "no Go files\n", false, false, []string{"no Go files", "0 tests passed"}, "noise", nil},
 	}
 	for _, c := range cases {

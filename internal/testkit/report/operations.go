@@ -48,7 +48,7 @@ func (s *summary) see(line string) {
 	}
 }
 
-// count says how many operations were seen, and which of a client's were not.
+// count says how many operations were seen, and which were not.
 func (s *summary) count(out io.Writer) (all bool) {
 	all = true
 	for _, api := range []string{"client-server", "application-service"} {
@@ -67,7 +67,7 @@ func (s *summary) count(out io.Writer) (all bool) {
 				continue
 			}
 			fmt.Fprintf(out, "no test has seen it succeed: %s\n", op.name)
-			all = all && api != "client-server"
+			all = false
 		}
 		if total > 0 {
 			fmt.Fprintf(out, "specification: %d of %d operations of %s seen to succeed, %d refused as ever\n", seen, total, api, refused)
