@@ -34,9 +34,16 @@ type interest struct {
 // watched is a room and the services that see everything in it.
 type watched struct {
 	fixed   []*registration.Registration // by the room's ID and aliases
-	members map[matrix.UserID][]*registration.Registration
-	counts  map[*registration.Registration]int // of joined members in each one's namespace
-	all     []*registration.Registration       // fixed and counted; nil after a change
+	members map[matrix.UserID]*group     // those who are in it and watched
+	groups  []*group
+	all     []*registration.Registration // fixed and of the groups; nil after a change
+}
+
+// A group is the members of a room whom the same services watch. Most rooms have
+// one or two.
+type group struct {
+	watchers []*registration.Registration
+	members  int
 }
 
 func newInterest(rooms Rooms, set *registration.Set, only string) *interest {
@@ -200,10 +207,7 @@ func (i *interest) takeStale(room matrix.RoomID) bool {
 }
 
 func (i *interest) watch(id matrix.RoomID, room Room) *watched {
-	w := &watched{
-		members: make(map[matrix.UserID][]*registration.Registration, len(room.Members)),
-		counts:  map[*registration.Registration]int{},
-	}
+	w := &watched{members: make(map[matrix.UserID]*group, len(room.Members))}
 	w.fixed = union(w.fixed, i.set.RoomWatchers(id))
 	for _, alias := range room.Aliases {
 		w.fixed = union(w.fixed, i.set.AliasWatchers(alias))
@@ -220,45 +224,51 @@ func (i *interest) follow(w *watched, c *Change) bool {
 	if c.Membership == "join" {
 		return i.join(w, c.Target)
 	}
-	watchers, ok := w.members[c.Target]
+	g, ok := w.members[c.Target]
 	if !ok {
 		return false
 	}
 	delete(w.members, c.Target)
-	for _, r := range watchers {
-		if w.counts[r]--; w.counts[r] == 0 {
-			delete(w.counts, r)
-			w.all = nil
-		}
+	if g.members--; g.members == 0 {
+		w.groups = slices.DeleteFunc(w.groups, func(other *group) bool { return other == g })
+		w.all = nil
 	}
 	return true
 }
 
 func (i *interest) join(w *watched, user matrix.UserID) bool {
-	if _, ok := w.members[user]; ok {
-		return false
-	}
 	watchers := i.filter(i.set.UserWatchers(user), nil)
 	if len(watchers) == 0 {
 		return false
 	}
-	w.members[user] = watchers
-	for _, r := range watchers {
-		n := w.counts[r] + 1
-		if w.counts[r] = n; n == 1 {
-			w.all = nil
+	if _, ok := w.members[user]; ok {
+		return false
+	}
+	g := w.group(watchers)
+	g.members++
+	w.members[user] = g
+	return true
+}
+
+// group is that of the members with these watchers. They come one after the
+// other when a room is loaded, so the last group is looked at first.
+func (w *watched) group(watchers []*registration.Registration) *group {
+	for n := len(w.groups) - 1; n >= 0; n-- {
+		if g := w.groups[n]; slices.Equal(g.watchers, watchers) {
+			return g
 		}
 	}
-	return true
+	g := &group{watchers: watchers}
+	w.groups = append(w.groups, g)
+	w.all = nil
+	return g
 }
 
 func (w *watched) watchers() []*registration.Registration {
 	if w.all == nil {
-		w.all = append(make([]*registration.Registration, 0, len(w.fixed)+len(w.counts)), w.fixed...)
-		for r := range w.counts {
-			if !slices.Contains(w.fixed, r) {
-				w.all = append(w.all, r)
-			}
+		w.all = slices.Clone(w.fixed)
+		for _, g := range w.groups {
+			w.all = union(w.all, g.watchers)
 		}
 	}
 	return w.all

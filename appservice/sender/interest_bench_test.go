@@ -15,9 +15,10 @@ func (c crowd) Room(context.Context, matrix.RoomID, int64) (Room, error) {
 	return Room{Members: c.members}, nil
 }
 
-// BenchmarkFirstEventOfARoom decides the interest in a room with 5,000 members
-// of which nothing is known but whose namespaces the members are in.
-func BenchmarkFirstEventOfARoom(b *testing.B) {
+// BenchmarkInterest decides the interest in a room with 5,000 members: with
+// nothing known of it but its members, after one of them has changed, and when
+// it is known.
+func BenchmarkInterest(b *testing.B) {
 	r := registration.Generate("irc", "http://localhost:1", "ircbot")
 	n, err := registration.NewNamespace("@irc_.*", true)
 	if err != nil {
@@ -28,15 +29,41 @@ func BenchmarkFirstEventOfARoom(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var c crowd
-	for i := range 5000 {
-		c.members = append(c.members, matrix.UserID(fmt.Sprintf("@irc_user%d:hs", i)))
-	}
-	decide := newInterest(c, set, "")
-	for b.Loop() {
-		decide.forget()
-		if list, _ := decide.decide(b.Context(), &Change{Room: "!r:hs", Sender: "@alice:hs"}); len(list) != 1 {
-			b.Fatal("not interested")
+	room := func(ghosts int) crowd {
+		var c crowd
+		for i := range 5000 {
+			name := "@person%d:hs"
+			if i < ghosts {
+				name = "@irc_user%d:hs"
+			}
+			c.members = append(c.members, matrix.UserID(fmt.Sprintf(name, i)))
 		}
+		return c
+	}
+	message := Change{Room: "!r:hs", Sender: "@alice:hs"}
+	part := Change{Room: "!r:hs", Sender: "@irc_user1:hs", Target: "@irc_user1:hs", Membership: "leave"}
+	join := Change{Room: "!r:hs", Sender: "@irc_user1:hs", Target: "@irc_user1:hs", Membership: "join"}
+	for _, c := range []struct {
+		name   string
+		ghosts int
+		before func(*interest)
+		change []*Change
+	}{
+		{"first/5000ghosts", 5000, (*interest).forget, []*Change{&message}},
+		{"first/50ghosts", 50, (*interest).forget, []*Change{&message}},
+		{"member", 5000, func(*interest) {}, []*Change{&part, &message, &join}},
+		{"known", 5000, func(*interest) {}, []*Change{&message}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			decide := newInterest(room(c.ghosts), set, "")
+			for b.Loop() {
+				c.before(decide)
+				for _, change := range c.change {
+					if list, _ := decide.decide(b.Context(), change); len(list) != 1 {
+						b.Fatal("not interested")
+					}
+				}
+			}
+		})
 	}
 }

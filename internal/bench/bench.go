@@ -21,6 +21,8 @@ type Options struct {
 	Senders  int           // people who talk at once, three at least
 	Idle     int           // clients that wait
 	Rooms    int           // of a large account; 0: none is measured
+	Members  int           // of a large room; 0: none is measured
+	Events   int           // that wait for a service in the step backlog
 	Only     []string      // of the steps; empty: all
 	Log      io.Writer     // of the server; nil: nowhere
 }
@@ -57,13 +59,14 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	b := &run{ctx: ctx, options: o, server: s, service: service, client: newClient(s.url)}
 	steps := []step{
 		// First what readers that catch up with a flood would disturb.
-		{"latency", b.latency}, {"waiting", b.idle}, {"sends", b.sends}, {"service", b.delivery}, {"crowd", b.crowd},
-		{"page", b.page}, {"start", b.restart}, {"large", b.large},
+		{"latency", b.latency, false}, {"waiting", b.idle, false}, {"sends", b.sends, false}, {"service", b.delivery, false},
+		{"crowd", b.crowd, false}, {"page", b.page, false}, {"start", b.restart, false}, {"large", b.large, false},
+		{"members", b.members, false}, {"backlog", b.longBacklog, true},
 	}
 	if steps, err = chosen(steps, o.Only); err != nil {
 		return nil, err
 	}
-	for _, step := range append([]step{{"register", b.people}}, steps...) {
+	for _, step := range append([]step{{"register", b.people, false}}, steps...) {
 		if err := step.do(); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
@@ -73,21 +76,21 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 
 // A step measures one or several figures.
 type step struct {
-	name string
-	do   func() error
+	name   string
+	do     func() error
+	atWill bool // it takes long, and is only taken when it is asked for
 }
 
-// chosen is the steps with these names, or all of them.
+// chosen is the steps with these names, or without any those that are not at will.
 func chosen(steps []step, names []string) ([]step, error) {
 	for _, name := range names {
 		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
 			return nil, fmt.Errorf("there is no %q to measure", name)
 		}
 	}
-	if len(names) == 0 {
-		return steps, nil
-	}
-	return slices.DeleteFunc(steps, func(s step) bool { return !slices.Contains(names, s.name) }), nil
+	return slices.DeleteFunc(steps, func(s step) bool {
+		return !slices.Contains(names, s.name) && (len(names) > 0 || s.atWill)
+	}), nil
 }
 
 // Table writes figures as Markdown.

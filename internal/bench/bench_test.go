@@ -13,8 +13,8 @@ import (
 // on PostgreSQL those that treat it in a way of their own.
 func TestEveryFigureIsMeasured(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
-		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Senders: 4, Idle: 20, Rooms: 30, Log: t.Output()}
-		want := 15
+		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Senders: 4, Idle: 20, Rooms: 30, Members: 20, Log: t.Output()}
+		want := 17
 		if strings.HasPrefix(url, "postgres") {
 			o.Database, o.Only = url, []string{"latency", "crowd"}
 			want = 3
@@ -32,6 +32,15 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBacklog is a service that catches up, which no default run measures.
+func TestBacklog(t *testing.T) {
+	o := bench.Options{Binary: testkit.Binary(t), Senders: 4, Events: 500, Only: []string{"backlog"}, Log: t.Output()}
+	figures, err := bench.Run(t.Context(), o)
+	if err != nil || len(figures) != 2 {
+		t.Errorf("%v, %v", figures, err)
+	}
 }
 
 // TestOnlySomeFigures measures what was asked for.

@@ -66,8 +66,15 @@ func (b *run) sends() error {
 	return nil
 }
 
-// flood lets people send as fast as they are answered.
+// flood lets people send as fast as they are answered, for as long as a rate is measured.
 func (b *run) flood(label string, people int, room func(int) string) (perSecond float64, err error) {
+	end := time.Now().Add(b.options.Duration)
+	return b.pour(label, people, room, func(int64) bool { return time.Now().Before(end) })
+}
+
+// pour lets people send while there is more to send, which is asked with how
+// much has been.
+func (b *run) pour(label string, people int, room func(int) string, more func(sent int64) bool) (perSecond float64, err error) {
 	label = url.PathEscape(strings.ReplaceAll(label, "/", ""))
 	var count atomic.Int64
 	var failure atomic.Pointer[error]
@@ -80,10 +87,9 @@ func (b *run) flood(label string, people int, room func(int) string) (perSecond 
 		defer lines[i].close()
 	}
 	begin := time.Now()
-	end := begin.Add(b.options.Duration)
 	for _, line := range lines {
 		all.Go(func() {
-			for n := 0; time.Now().Before(end); n++ {
+			for n := 0; more(count.Load()); n++ {
 				if err := line.send(fmt.Sprintf("%s-%d", label, n)); err != nil {
 					failure.Store(&err)
 					return
@@ -209,12 +215,17 @@ func (b *run) mark(txn string) error {
 	if err := b.client.send(b.ctx, b.users[0].token, b.users[0].room, txn); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(2 * time.Minute); !b.service.marked(txn); time.Sleep(time.Millisecond) {
+	return b.arrived(txn, 2*time.Minute)
+}
+
+// arrived waits until the service has a message.
+func (b *run) arrived(txn string, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); !b.service.marked(txn); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the application service was not sent %s", txn)
 		}
 	}
-	return nil
+	return b.ctx.Err()
 }
 
 // page is the time that 20 events of history take.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trestle/registration"
@@ -18,6 +19,8 @@ import (
 type service struct {
 	listener net.Listener
 	server   *http.Server
+	asToken  string
+	away     atomic.Bool // it refuses everything
 
 	mu     sync.Mutex
 	events int
@@ -35,11 +38,16 @@ func newService(folder string) (*service, error) {
 	s := &service{listener: listener, marks: map[string]time.Time{}}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	reg := registration.Generate("bench", "http://"+listener.Addr().String(), "benchbot")
-	space, err := registration.NewNamespace("#bench_.*:bench", false)
-	if err != nil {
-		return nil, err
+	s.asToken = reg.ASToken
+	for expression, spaces := range map[string]*[]registration.Namespace{
+		"#bench_.*:bench": &reg.Namespaces.Aliases, "@ghost_.*:bench": &reg.Namespaces.Users,
+	} {
+		space, err := registration.NewNamespace(expression, false)
+		if err != nil {
+			return nil, err
+		}
+		*spaces = []registration.Namespace{space}
 	}
-	reg.Namespaces.Aliases = []registration.Namespace{space}
 	if err := reg.Write(filepath.Join(folder, "bench.yaml")); err != nil {
 		return nil, err
 	}
@@ -51,6 +59,10 @@ func (s *service) close() { _ = s.server.Close() }
 
 // ServeHTTP takes every transaction.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.away.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	var body struct {
 		Events []struct {
 			Content struct {
