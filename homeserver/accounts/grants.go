@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
+	"strings"
 	"time"
 
 	"trestle/homeserver/storage"
@@ -14,9 +15,19 @@ import (
 
 // GrantScope is the scope of a token that lets an application service act for
 // the user who has granted it.
-func GrantScope(service string) string { return "urn:trestle:appservice:" + service }
+func GrantScope(service string) string { return grantScope + service }
+
+// GrantedService is the application service of such a scope, or empty.
+func GrantedService(scope string) string {
+	service, ok := strings.CutPrefix(scope, grantScope)
+	if !ok {
+		return ""
+	}
+	return service
+}
 
 const (
+	grantScope  = "urn:trestle:appservice:"
 	grantPrefix = "trestle_ut_"
 	// MaxGrant is how long a user can let an application service act.
 	MaxGrant = 366 * 24 * time.Hour
@@ -61,8 +72,14 @@ func (s *Service) Grants(ctx context.Context, user matrix.UserID) ([]Grant, erro
 // Grant lets an application service act for a user for a while, and returns
 // the token with which it does. A token that it had before ends.
 func (s *Service) Grant(ctx context.Context, user matrix.UserID, service string, lasting time.Duration) (string, error) {
-	if s.options.AppServices.Load().ByID(service) == nil {
-		return "", matrix.NotFound("There is no application service %.80q here.", service)
+	return s.GrantFor(ctx, user, service, lasting, nil, func(*database.Tx) error { return nil })
+}
+
+// GrantFor is [Service.Grant] for a code of OAuth, of which it keeps the hash;
+// also is done in the same transaction.
+func (s *Service) GrantFor(ctx context.Context, user matrix.UserID, service string, lasting time.Duration, code []byte, also func(*database.Tx) error) (string, error) {
+	if err := s.CheckAppService(service); err != nil {
+		return "", err
 	}
 	if lasting <= 0 || lasting > MaxGrant {
 		return "", matrix.InvalidParam("An application service may act for you for a year at most.")
@@ -71,13 +88,48 @@ func (s *Service) Grant(ctx context.Context, user matrix.UserID, service string,
 	g := storage.AppServiceGrant{User: user, Service: service, CreatedAt: s.now(), ExpiresAt: s.now() + lasting.Milliseconds()}
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		tx.OnCommit(func() { s.grants.forget(user) })
-		return s.options.Store.Grants.Save(ctx, tx, g, hash[:])
+		if err := also(tx); err != nil {
+			return err
+		}
+		return s.options.Store.Grants.Save(ctx, tx, g, hash[:], code)
 	})
 	if err != nil {
 		return "", err
 	}
 	s.options.Log.Info("a user lets an application service act", "user", user, "service", service, "until", time.UnixMilli(g.ExpiresAt).UTC())
 	return token, nil
+}
+
+// CheckAppService is M_NOT_FOUND unless there is such an application service.
+func (s *Service) CheckAppService(id string) error {
+	if s.options.AppServices.Load().ByID(id) == nil {
+		return matrix.NotFound("There is no application service %.80q here.", id)
+	}
+	return nil
+}
+
+// WithdrawToken ends what a token lets an application service do; one that
+// is no such token does not matter.
+func (s *Service) WithdrawToken(ctx context.Context, token string) error {
+	if !strings.HasPrefix(token, grantPrefix) {
+		return nil
+	}
+	hash := sha256.Sum256([]byte(token))
+	g, err := s.options.Store.Grants.ByToken(ctx, hash[:])
+	if g == nil || err != nil {
+		return err
+	}
+	return s.Withdraw(ctx, g.User, g.Service)
+}
+
+// WithdrawCode ends what an application service was given for a code of OAuth;
+// false if that was nothing.
+func (s *Service) WithdrawCode(ctx context.Context, code []byte) (bool, error) {
+	g, err := s.options.Store.Grants.ByCode(ctx, code)
+	if g == nil || err != nil {
+		return false, err
+	}
+	return true, s.Withdraw(ctx, g.User, g.Service)
 }
 
 // Withdraw ends what a user has granted to an application service.

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/oauth"
@@ -31,14 +32,14 @@ func (a *oauthAPI) showConsent(ctx context.Context, v *visit) error {
 		return err
 	}
 	facts = append(facts, fact{"You will go back to", placeOf(request.Redirect)})
-	p := consentPage(request.Client, facts)
+	p := consentPage(request.Client, request.Scope, facts)
 	p.Action, p.Next, p.Hidden = oauth.AuthorizePath, request.Redirect, map[string]string{"request": request.Query()}
 	p.After = append(p.After, exit{"Use another account", template.URL(withNext(oauth.LoginPath, request.Path()))})
 	return a.show(v, p, http.StatusOK)
 }
 
 // consentPage asks; what it is about is in the facts.
-func consentPage(client *oauth.Client, facts []fact) *page {
+func consentPage(client *oauth.Client, scope oauth.Scope, facts []fact) *page {
 	name := client.Name
 	if name == "" {
 		name = placeOf(client.URI)
@@ -47,6 +48,10 @@ func consentPage(client *oauth.Client, facts []fact) *page {
 		Title: "Allow " + name + "?",
 		Text:  "It will be able to read and send messages, and to do everything else that you can do. Allow only what you have just started yourself.",
 	}, Facts: facts, Buttons: []button{{"answer", "allow", "Allow"}, {"answer", "deny", "Do not allow"}}}
+	if scope.AppService != "" {
+		p.Title, p.Text = actTitle(scope.AppService), actText+" "+name+" is given the token for it. Allow only what you have just started yourself."
+		p.Buttons = append(dayButtons(), button{"answer", "deny", "Do not allow"})
+	}
 	for _, link := range []accounts.Document{{Name: "About the application", URL: client.URI}, {Name: "Its terms", URL: client.TermsURI}, {Name: "Its privacy policy", URL: client.PolicyURI}} {
 		if link.URL != "" {
 			p.Links = append(p.Links, link)
@@ -57,7 +62,11 @@ func consentPage(client *oauth.Client, facts []fact) *page {
 
 // factsOf is who allows what.
 func (a *oauthAPI) factsOf(ctx context.Context, user matrix.UserID, client *oauth.Client, scope oauth.Scope) ([]fact, error) {
-	facts := []fact{{"Your account", string(user)}, {"The application is from", placeOf(client.URI)}, {"It will be the device", string(scope.Device)}}
+	facts := []fact{{"Your account", string(user)}, {"The application is from", placeOf(client.URI)}}
+	if scope.AppService != "" {
+		return a.factsOfService(ctx, user, scope.AppService, facts)
+	}
+	facts = append(facts, fact{"It will be the device", string(scope.Device)})
 	existing, err := a.accounts.Device(ctx, user, scope.Device)
 	if matrix.Code(err) == "M_NOT_FOUND" {
 		return facts, nil
@@ -122,20 +131,37 @@ func (a *oauthAPI) consent(ctx context.Context, v *visit) error {
 	if v.User == "" {
 		return v.goTo(withNext(oauth.LoginPath, request.Path()))
 	}
-	var back oauth.Return
-	switch v.form.Get("answer") {
-	case "allow":
-		back, err = a.oauth.Allow(ctx, request, v.User)
-	case "deny":
-		back = a.oauth.Deny(request)
-	default:
-		err = matrix.InvalidParam("There are two answers: to allow it or not.")
-	}
+	allowed, lasting, err := answered(v, request.Scope)
 	if err != nil {
 		return err
+	}
+	back := a.oauth.Deny(request)
+	if allowed {
+		request.Lasting = lasting
+		if back, err = a.oauth.Allow(ctx, request, v.User); err != nil {
+			return err
+		}
 	}
 	if back.Form == nil {
 		return v.goTo(back.URL)
 	}
 	return sendBack(v, &page{Page: accounts.Page{Title: "Done"}}, back, "Go back to "+placeOf(request.Redirect), http.StatusOK)
+}
+
+// answered is what the user says to a scope: whether it is allowed, and, if an
+// application service is to act, for how long.
+func answered(v *visit, scope oauth.Scope) (allowed bool, lasting time.Duration, err error) {
+	switch answer := v.form.Get("answer"); {
+	case answer == "deny":
+		return false, 0, nil
+	case scope.AppService != "":
+		if v.Suspended {
+			return false, 0, matrix.UserSuspended()
+		}
+		lasting, err = daysOf(v)
+		return err == nil, lasting, err
+	case answer == "allow":
+		return true, 0, nil
+	}
+	return false, 0, matrix.InvalidParam("There are two answers: to allow it or not.")
 }

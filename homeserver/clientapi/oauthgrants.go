@@ -61,17 +61,49 @@ func (a *oauthAPI) grantPage(ctx context.Context, v *visit) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &page{Page: accounts.Page{
-		Title: "Let " + g.Service + " act for you?",
-		Text:  "It will be able to read your rooms, to write in your name, and to join and leave rooms for you. It can neither change your account, your devices and your keys, nor read what is encrypted. Here you can end it at any time.",
-	}}
-	if g.Granted {
-		p.Facts = append(p.Facts, fact{"Beware", "It may act for you already. The token that it has will end."})
+	return &page{
+		Page: accounts.Page{Title: actTitle(g.Service), Text: actText + " Here you can end it at any time."}, Facts: actFacts(g), Buttons: dayButtons(),
+	}, nil
+}
+
+func actTitle(service string) string { return "Let " + service + " act for you?" }
+
+const actText = "It will be able to read your rooms, to write in your name, and to join and leave rooms for you. It can neither change your account, your devices and your keys, nor read what is encrypted."
+
+// actFacts is what somebody should know who lets a service act.
+func actFacts(g accounts.Grant) []fact {
+	if !g.Granted {
+		return nil
 	}
+	return []fact{{"Beware", "It may act for you already. The token that it has will end."}}
+}
+
+// factsOfService is who lets which service act, by an application.
+func (a *oauthAPI) factsOfService(ctx context.Context, user matrix.UserID, service string, facts []fact) ([]fact, error) {
+	list, err := a.accounts.Grants(ctx, user)
+	for _, g := range list {
+		if g.Service == service {
+			facts = append(facts, actFacts(g)...)
+		}
+	}
+	return append(facts, fact{"You can end it", "on the pages of your account, under “Bridges and bots”"}), err
+}
+
+func dayButtons() []button {
+	var list []button
 	for _, days := range grantDays {
-		p.Buttons = append(p.Buttons, button{"days", strconv.Itoa(days), "For " + strconv.Itoa(days) + " days"})
+		list = append(list, button{"days", strconv.Itoa(days), "For " + strconv.Itoa(days) + " days"})
 	}
-	return p, nil
+	return list
+}
+
+// daysOf is for how long a form lets a service act.
+func daysOf(v *visit) (time.Duration, error) {
+	days, err := strconv.Atoi(v.form.Get("days"))
+	if err != nil || days < 1 || days > grantDays[len(grantDays)-1] {
+		return 0, matrix.InvalidParam("Say for how long.")
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
 }
 
 // grant shows the token, this once.
@@ -79,12 +111,12 @@ func (a *oauthAPI) grant(ctx context.Context, v *visit) (*page, error) {
 	if v.Suspended {
 		return nil, matrix.UserSuspended()
 	}
-	days, err := strconv.Atoi(v.form.Get("days"))
-	if err != nil || days < 1 || days > grantDays[len(grantDays)-1] {
-		return nil, matrix.InvalidParam("Say for how long.")
+	lasting, err := daysOf(v)
+	if err != nil {
+		return nil, err
 	}
 	service := v.form.Get("appservice")
-	token, err := a.accounts.Grant(ctx, v.User, service, time.Duration(days)*24*time.Hour)
+	token, err := a.accounts.Grant(ctx, v.User, service, lasting)
 	if err != nil {
 		return nil, err
 	}

@@ -36,21 +36,22 @@ func (a *oauthAPI) link(ctx context.Context, v *visit) error {
 	if err != nil {
 		return a.explain(v, linkPage(code), err)
 	}
-	switch v.form.Get("answer") {
-	case "":
+	if v.form.Get("answer") == "" && v.form.Get("days") == "" {
 		facts, err := a.factsOf(ctx, v.User, device.Client, device.Scope)
 		if err != nil {
 			return err
 		}
-		p := consentPage(device.Client, append(facts, fact{"The device shows", device.UserCode}))
+		p := consentPage(device.Client, device.Scope, append(facts, fact{"The device shows", device.UserCode}))
 		p.Action, p.Hidden = oauth.LinkPath, map[string]string{"user_code": device.UserCode}
 		return a.show(v, p, http.StatusOK)
-	case "allow":
-		err = a.oauth.AnswerDevice(ctx, device, v.User)
-	case "deny":
-		err = a.oauth.AnswerDevice(ctx, device, "")
-	default:
-		err = matrix.InvalidParam("There are two answers: to allow it or not.")
+	}
+	allowed, lasting, err := answered(v, device.Scope)
+	if err == nil {
+		user := matrix.UserID("") // who denies it
+		if allowed {
+			user, device.Lasting = v.User, lasting
+		}
+		err = a.oauth.AnswerDevice(ctx, device, user)
 	}
 	if err != nil {
 		return a.explain(v, linkPage(code), err)

@@ -43,6 +43,9 @@ func (s *Service) AuthorizeDevice(ctx context.Context, p Parameters) (*DeviceAut
 	if err != nil {
 		return nil, err
 	}
+	if err := s.known(scope); err != nil {
+		return nil, err
+	}
 	code, hash := newSecret(devicePrefixCode)
 	now := s.now()
 	waiting := storage.OAuthDeviceCode{
@@ -115,6 +118,9 @@ type WaitingDevice struct {
 	UserCode string
 	Client   *Client
 	Scope    Scope
+
+	// Lasting is how long an application service may act; set by who allows it.
+	Lasting time.Duration
 }
 
 // Waiting is the device that shows a code, or M_NOT_FOUND.
@@ -136,14 +142,14 @@ func (s *Service) Waiting(ctx context.Context, typed string) (*WaitingDevice, er
 		return nil, err
 	}
 	scope, err := ParseScope(found.Scope)
-	return &WaitingDevice{code, client, scope}, err
+	return &WaitingDevice{UserCode: code, Client: client, Scope: scope}, err
 }
 
 // AnswerDevice allows a device that waits to be one of a user; without a user
 // it is denied.
 func (s *Service) AnswerDevice(ctx context.Context, d *WaitingDevice, user matrix.UserID) error {
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		waits, err := s.options.Store.AnswerDevice(ctx, tx, d.UserCode, user, s.now())
+		waits, err := s.options.Store.AnswerDevice(ctx, tx, d.UserCode, user, d.Lasting.Milliseconds(), s.now())
 		if err == nil && !waits {
 			err = matrix.NotFound("The device does not wait any more.")
 		}
@@ -174,7 +180,7 @@ func (s *Service) byDevice(ctx context.Context, p Parameters, client *Client) (*
 		return nil, s.notYet(ctx, found)
 	}
 	return s.begin(ctx, &grant{
-		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, code: hash, use: s.options.Store.UseDeviceCode,
+		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, lasting: found.Lasting, code: hash, use: s.options.Store.UseDeviceCode,
 	})
 }
 

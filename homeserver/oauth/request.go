@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // How the answer comes back to the client.
@@ -36,6 +37,9 @@ type Request struct {
 	Again     bool   // the user has to sign in once more
 	Hint      string // who the client believes will sign in, or empty
 
+	// Lasting is how long an application service may act; set by who allows it.
+	Lasting time.Duration
+
 	parameters Parameters
 }
 
@@ -59,7 +63,22 @@ func (s *Service) ParseRequest(ctx context.Context, query string) (*Request, err
 	if err != nil {
 		return nil, err
 	}
-	return client.Request(p)
+	r, err := client.Request(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.known(r.Scope); err != nil {
+		return nil, &Refusal{r, err}
+	}
+	return r, nil
+}
+
+// known is an error if a scope is about an application service that is not here.
+func (s *Service) known(scope Scope) *Error {
+	if scope.AppService == "" || s.options.Accounts.CheckAppService(scope.AppService) == nil {
+		return nil
+	}
+	return invalidScope("There is no application service %.80q here.", scope.AppService)
 }
 
 // Request is what a client asks for with these parameters, which are in its

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"trestle/homeserver/accounts"
 	"trestle/internal/matrix"
 )
 
@@ -19,10 +20,12 @@ const (
 
 const maxScopeTokens = 20
 
-// A Scope is what a client may do, and as which device.
+// A Scope is what a client may do, and as which device; or which application
+// service may act for the user.
 type Scope struct {
-	Device matrix.DeviceID
-	Tokens []string // as the client has named them, without those that mean nothing here
+	Device     matrix.DeviceID
+	AppService string   // instead of a device
+	Tokens     []string // as the client has named them, without those that mean nothing here
 }
 
 // String is the scope as it is told to the client.
@@ -30,9 +33,12 @@ func (s Scope) String() string { return strings.Join(s.Tokens, " ") }
 
 // ParseScope reads the scope that a client asks for: the whole Client-Server
 // API and exactly one device (Client-Server API § Scope), and perhaps an ID
-// token.
+// token; or, alone, that an application service may act for the user.
 func ParseScope(text string) (Scope, error) {
 	var s Scope
+	if service := accounts.GrantedService(strings.TrimSpace(text)); service != "" && !strings.ContainsAny(service, " \t") {
+		return Scope{AppService: service, Tokens: []string{accounts.GrantScope(service)}}, nil
+	}
 	full := false
 	tokens := strings.Fields(text)
 	if len(tokens) > maxScopeTokens {

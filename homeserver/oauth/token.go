@@ -1,9 +1,11 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
+	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/storage"
@@ -22,7 +24,7 @@ func (s *Service) Allow(ctx context.Context, r *Request, user matrix.UserID) (Re
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		return s.options.Store.SaveCode(ctx, tx, hash, storage.OAuthCode{
 			ClientID: r.ClientID, UserID: user, Scope: r.Scope.String(), RedirectURI: r.Redirect,
-			Challenge: r.Challenge, Nonce: r.Nonce, ExpiresAt: s.now() + codeLifetime,
+			Challenge: r.Challenge, Nonce: r.Nonce, Lasting: r.Lasting.Milliseconds(), ExpiresAt: s.now() + codeLifetime,
 		})
 	})
 	return s.answer(r, url.Values{"code": {code}}), err
@@ -33,7 +35,7 @@ type Tokens struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"` // seconds
-	RefreshToken string `json:"refresh_token"`
+	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
 	IDToken      string `json:"id_token,omitempty"`
 }
@@ -101,7 +103,7 @@ func (s *Service) byCode(ctx context.Context, p Parameters, client *Client) (*To
 		return nil, invalidGrant("The verifier does not prove that the code is yours.")
 	}
 	return s.begin(ctx, &grant{
-		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, nonce: found.Nonce, code: hash, use: s.options.Store.UseCode,
+		user: found.UserID, clientID: p["client_id"], name: client.Name, scope: found.Scope, nonce: found.Nonce, lasting: found.Lasting, code: hash, use: s.options.Store.UseCode,
 	})
 }
 
@@ -112,6 +114,7 @@ type grant struct {
 	name     string // of the device, if it is new
 	scope    string
 	nonce    string
+	lasting  int64  // ms that an application service may act
 	code     []byte // its hash
 	// use uses the code up, false if somebody else did so meanwhile.
 	use func(ctx context.Context, tx *database.Tx, code []byte) (bool, error)
@@ -123,12 +126,13 @@ func (s *Service) begin(ctx context.Context, g *grant) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
+	if scope.AppService != "" {
+		return s.delegate(ctx, g, scope)
+	}
 	device := accounts.NewDevice{ID: scope.Device, Name: g.name, Refresh: true}
 	login, err := s.options.Accounts.LoginWith(ctx, g.user, device, func(tx *database.Tx) error {
-		if unused, err := g.use(ctx, tx, g.code); err != nil {
+		if err := g.useUp(ctx, tx); err != nil {
 			return err
-		} else if !unused {
-			return invalidGrant("The code has been used already.")
 		}
 		session := storage.OAuthSession{UserID: g.user, DeviceID: scope.Device, ClientID: g.clientID, Scope: g.scope}
 		return s.options.Store.SaveSession(ctx, tx, session, g.code)
@@ -143,6 +147,28 @@ func (s *Service) begin(ctx context.Context, g *grant) (*Tokens, error) {
 	return tokens, err
 }
 
+// useUp uses the code of a grant up, in the transaction in which it takes effect.
+func (g *grant) useUp(ctx context.Context, tx *database.Tx) error {
+	unused, err := g.use(ctx, tx, g.code)
+	if err == nil && !unused {
+		err = invalidGrant("The code has been used already.")
+	}
+	return err
+}
+
+// delegate makes the token with which an application service acts for a user
+// (user_token). It is no bearer token: with it alone nobody can do anything.
+func (s *Service) delegate(ctx context.Context, g *grant, scope Scope) (*Tokens, error) {
+	lasting := time.Duration(g.lasting) * time.Millisecond
+	token, err := s.options.Accounts.GrantFor(ctx, g.user, scope.AppService, lasting, g.code, func(tx *database.Tx) error {
+		return g.useUp(ctx, tx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Tokens{AccessToken: token, TokenType: "user_token", ExpiresIn: g.lasting / 1000, Scope: g.scope}, nil
+}
+
 // replayed ends the session that began with a code, if there was one.
 func (s *Service) replayed(ctx context.Context, code []byte) error {
 	session, err := s.options.Store.SessionOfCode(ctx, code)
@@ -150,6 +176,9 @@ func (s *Service) replayed(ctx context.Context, code []byte) error {
 		return err
 	}
 	if session == nil {
+		if ended, err := s.options.Accounts.WithdrawCode(ctx, code); ended || err != nil {
+			return cmp.Or(err, error(invalidGrant("The code was used before: what it was for has ended.")))
+		}
 		return invalidGrant("There is no such code.")
 	}
 	if err := s.options.Accounts.RemoveDevices(ctx, session.UserID, []matrix.DeviceID{session.DeviceID}); err != nil {
@@ -243,8 +272,11 @@ func (s *Service) Revoke(ctx context.Context, p Parameters) error {
 		return newError("unsupported_token_type", "There are access tokens and refresh tokens here.")
 	}
 	session, err := s.sessionOf(ctx, token)
-	if err != nil || session == nil {
+	if err != nil {
 		return err
+	}
+	if session == nil {
+		return s.options.Accounts.WithdrawToken(ctx, token)
 	}
 	return s.options.Accounts.RemoveDevices(ctx, session.UserID, []matrix.DeviceID{session.DeviceID})
 }

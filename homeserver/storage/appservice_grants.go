@@ -25,14 +25,20 @@ const grantColumns = `user_id, service, created_at, expires_at, used_at`
 
 var (
 	upsertAppServiceGrant = database.SQL(`
-		INSERT INTO appservice_grants (user_id, service, token_hash, created_at, expires_at, used_at)
-		VALUES ($1, $2, $3, $4, $5, 0)
+		INSERT INTO appservice_grants (user_id, service, token_hash, code_hash, created_at, expires_at, used_at)
+		VALUES ($1, $2, $3, $4, $5, $6, 0)
 		ON CONFLICT (user_id, service) DO UPDATE
-		SET token_hash = excluded.token_hash, created_at = excluded.created_at, expires_at = excluded.expires_at, used_at = 0`)
+		SET token_hash = excluded.token_hash, code_hash = excluded.code_hash, created_at = excluded.created_at, expires_at = excluded.expires_at, used_at = 0`)
 	selectAppServiceGrant = database.SQL(`
 		SELECT ` + grantColumns + `
 		FROM appservice_grants
 		WHERE token_hash = $1`)
+	selectAppServiceGrantOfCode = database.SQL(`
+		SELECT ` + grantColumns + `
+		FROM appservice_grants
+		WHERE code_hash = $1
+		ORDER BY user_id
+		LIMIT 1`)
 	selectAppServiceGrantOf = database.SQL(`
 		SELECT ` + grantColumns + `
 		FROM appservice_grants
@@ -58,10 +64,16 @@ var (
 		LIMIT 1000`)
 )
 
-// Save stores a grant and the hash of its token, instead of an earlier one.
-func (s *AppServiceGrants) Save(ctx context.Context, tx *database.Tx, g AppServiceGrant, token []byte) error {
-	_, err := tx.Exec(ctx, upsertAppServiceGrant, g.User, g.Service, token, g.CreatedAt, g.ExpiresAt)
+// Save stores a grant and the hash of its token, instead of an earlier one. code
+// is the hash of the code of OAuth that it came by, or nil.
+func (s *AppServiceGrants) Save(ctx context.Context, tx *database.Tx, g AppServiceGrant, token, code []byte) error {
+	_, err := tx.Exec(ctx, upsertAppServiceGrant, g.User, g.Service, token, code, g.CreatedAt, g.ExpiresAt)
 	return err
+}
+
+// ByCode is the grant that came by a code of OAuth, or nil.
+func (s *AppServiceGrants) ByCode(ctx context.Context, code []byte) (*AppServiceGrant, error) {
+	return s.one(ctx, selectAppServiceGrantOfCode, code)
 }
 
 // ByToken is the grant with that hash of a token, or nil.

@@ -17,6 +17,7 @@ type OAuthCode struct {
 	RedirectURI string
 	Challenge   string
 	Nonce       string
+	Lasting     int64 // ms that an application service may act; 0: it is for a device
 	Used        bool
 	ExpiresAt   int64 // Unix ms
 }
@@ -29,19 +30,20 @@ type OAuthDeviceCode struct {
 	Scope     string
 	UserID    matrix.UserID // who has allowed it, or empty
 	Denied    bool
+	Lasting   int64 // as in OAuthCode, of who has allowed it
 	Pace      int64 // ms between two questions
 	AskAfter  int64 // Unix ms
 	ExpiresAt int64 // Unix ms
 }
 
-const oauthDeviceCodeColumns = `code_hash, user_code, client_id, scope, COALESCE(user_id, ''), denied, pace, ask_after, expires_at`
+const oauthDeviceCodeColumns = `code_hash, user_code, client_id, scope, COALESCE(user_id, ''), denied, lasting, pace, ask_after, expires_at`
 
 var (
 	insertOAuthCode = database.SQL(`
-		INSERT INTO oauth_codes (code_hash, client_id, user_id, scope, redirect_uri, challenge, nonce, used, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE, $8)`)
+		INSERT INTO oauth_codes (code_hash, client_id, user_id, scope, redirect_uri, challenge, nonce, lasting, used, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, FALSE, $9)`)
 	selectOAuthCode = database.SQL(`
-		SELECT client_id, user_id, scope, redirect_uri, challenge, nonce, used, expires_at
+		SELECT client_id, user_id, scope, redirect_uri, challenge, nonce, lasting, used, expires_at
 		FROM oauth_codes
 		WHERE code_hash = $1`)
 	useOAuthCode = database.SQL(`
@@ -69,7 +71,7 @@ var (
 		WHERE user_code = $1 AND user_id IS NULL AND NOT denied AND expires_at > $2`)
 	answerOAuthDeviceCode = database.SQL(`
 		UPDATE oauth_device_codes
-		SET user_id = $2, denied = $3
+		SET user_id = $2, denied = $3, lasting = $5
 		WHERE user_code = $1 AND user_id IS NULL AND NOT denied AND expires_at > $4`)
 	paceOAuthDeviceCode = database.SQL(`
 		UPDATE oauth_device_codes
@@ -85,7 +87,7 @@ var (
 
 // SaveCode keeps a code.
 func (s *OAuth) SaveCode(ctx context.Context, tx *database.Tx, hash []byte, c OAuthCode) error {
-	_, err := tx.Exec(ctx, insertOAuthCode, hash, c.ClientID, c.UserID, c.Scope, c.RedirectURI, c.Challenge, c.Nonce, c.ExpiresAt)
+	_, err := tx.Exec(ctx, insertOAuthCode, hash, c.ClientID, c.UserID, c.Scope, c.RedirectURI, c.Challenge, c.Nonce, c.Lasting, c.ExpiresAt)
 	return err
 }
 
@@ -93,7 +95,7 @@ func (s *OAuth) SaveCode(ctx context.Context, tx *database.Tx, hash []byte, c OA
 func (s *OAuth) Code(ctx context.Context, hash []byte) (*OAuthCode, error) {
 	var c OAuthCode
 	err := s.db.Read().QueryRow(ctx, selectOAuthCode, hash).
-		Scan(&c.ClientID, &c.UserID, &c.Scope, &c.RedirectURI, &c.Challenge, &c.Nonce, &c.Used, &c.ExpiresAt)
+		Scan(&c.ClientID, &c.UserID, &c.Scope, &c.RedirectURI, &c.Challenge, &c.Nonce, &c.Lasting, &c.Used, &c.ExpiresAt)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}
@@ -133,7 +135,7 @@ func (s *OAuth) DeviceWaiting(ctx context.Context, userCode string, now int64) (
 
 func scanOAuthDeviceCode(row *database.Row) (*OAuthDeviceCode, error) {
 	var c OAuthDeviceCode
-	err := row.Scan(&c.Hash, &c.UserCode, &c.ClientID, &c.Scope, &c.UserID, &c.Denied, &c.Pace, &c.AskAfter, &c.ExpiresAt)
+	err := row.Scan(&c.Hash, &c.UserCode, &c.ClientID, &c.Scope, &c.UserID, &c.Denied, &c.Lasting, &c.Pace, &c.AskAfter, &c.ExpiresAt)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}
@@ -144,9 +146,9 @@ func scanOAuthDeviceCode(row *database.Row) (*OAuthDeviceCode, error) {
 }
 
 // AnswerDevice allows a device that waits, or without a user denies it; false
-// if it does not wait any more.
-func (s *OAuth) AnswerDevice(ctx context.Context, tx *database.Tx, userCode string, user matrix.UserID, now int64) (bool, error) {
-	n, err := tx.Exec(ctx, answerOAuthDeviceCode, userCode, accountText(string(user)), user == "", now)
+// if it does not wait any more. lasting is as in [OAuthCode].
+func (s *OAuth) AnswerDevice(ctx context.Context, tx *database.Tx, userCode string, user matrix.UserID, lasting, now int64) (bool, error) {
+	n, err := tx.Exec(ctx, answerOAuthDeviceCode, userCode, accountText(string(user)), user == "", now, lasting)
 	return n > 0, err
 }
 
