@@ -164,6 +164,11 @@ type Answer interface {
 
 // fail answers an error. What is no Matrix error is logged here, once.
 func (x *exchange) fail(err error) {
+	if x.route.explain != nil && !x.w.Written() {
+		if err = x.route.explain(x.w, x.request(), err); err == nil {
+			return
+		}
+	}
 	var answer Answer
 	var known *matrix.Error
 	var parked *Parked

@@ -47,6 +47,7 @@ type Route struct {
 	bucket    string
 	bodyLimit int64
 	timeout   time.Duration
+	explain   func(w http.ResponseWriter, r *http.Request, err error) error
 	serve     func(x *exchange) error
 }
 
@@ -71,6 +72,13 @@ func Limit(bucket string) Option { return func(r *Route) { r.bucket = bucket } }
 
 // Timeout cancels the request's context after a while; the answer is 504.
 func Timeout(d time.Duration) Option { return func(r *Route) { r.timeout = d } }
+
+// Errors lets a route answer its errors itself, those included for which it
+// is not run at all, such as too many requests. What explain returns instead of
+// writing an answer is answered as usual.
+func Errors(explain func(w http.ResponseWriter, r *http.Request, err error) error) Option {
+	return func(r *Route) { r.explain = explain }
+}
 
 // Endpoint declares an operation that takes and answers JSON.
 //

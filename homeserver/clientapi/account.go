@@ -21,6 +21,7 @@ type AccountConfig struct {
 	// IdentityProviders are where people can log in instead of here; [Routes]
 	// fills them in.
 	IdentityProviders []IdentityProvider
+	PreferSSO         bool // these logins are what clients should offer
 	// ByOAuth reports whether a token came by OAuth, and so is renewed there
 	// and not by /refresh; nil: none did. [Routes] fills it in.
 	ByOAuth func(ctx context.Context, token string) (bool, error)

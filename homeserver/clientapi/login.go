@@ -27,6 +27,7 @@ type loginFlow struct {
 	Type      string             `json:"type"`
 	GetToken  bool               `json:"get_login_token,omitempty"` // clients can make tokens for this flow
 	Providers []IdentityProvider `json:"identity_providers,omitempty"`
+	Preferred bool               `json:"oauth_aware_preferred,omitempty"` // above all others
 }
 
 type loginFlowsResponse struct {
@@ -36,7 +37,7 @@ type loginFlowsResponse struct {
 func (a *accountAPI) loginFlows(context.Context, api.Caller, *struct{}) (*loginFlowsResponse, error) {
 	flows := []loginFlow{{Type: accounts.StagePassword}, {Type: tokenLogin, GetToken: true}, {Type: appServiceLogin}}
 	if providers := a.config.IdentityProviders; len(providers) > 0 {
-		flows = append(flows, loginFlow{Type: ssoLogin, Providers: providers})
+		flows = append(flows, loginFlow{Type: ssoLogin, Providers: providers, Preferred: a.config.PreferSSO})
 	}
 	return &loginFlowsResponse{flows}, nil
 }

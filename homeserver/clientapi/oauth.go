@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/oauth"
+	"trestle/internal/matrix"
 )
 
 // oauthAPI is the OAuth 2.0 API: what applications ask, and the pages for
@@ -45,17 +47,17 @@ func OAuthRoutes(service *oauth.Service, accounts *accounts.Service) []api.Route
 const maxOAuth = 64 << 10
 
 func (a *oauthAPI) routes() []api.Route {
-	body := api.BodyLimit(maxOAuth)
+	body, explain := api.BodyLimit(maxOAuth), api.Errors(oauthErrors)
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/v1/auth_metadata", api.None, a.metadata,
 			api.Aliases("/_matrix/client/unstable/org.matrix.msc2965/auth_metadata",
 				"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")),
 		api.Endpoint("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", api.None, a.issuer),
 		api.Endpoint("GET", oauth.KeysPath, api.None, a.keys),
-		api.Raw("POST", oauth.RegisterPath, api.None, a.register, api.Limit("register"), body),
-		api.Raw("POST", oauth.TokenPath, api.None, a.token, body),
-		api.Raw("POST", oauth.RevokePath, api.None, a.revoke, body),
-		api.Raw("POST", oauth.DevicePath, api.None, a.device, api.Limit("login"), body),
+		api.Raw("POST", oauth.RegisterPath, api.None, a.register, api.Limit("register"), body, explain),
+		api.Raw("POST", oauth.TokenPath, api.None, a.token, body, explain),
+		api.Raw("POST", oauth.RevokePath, api.None, a.revoke, body, explain),
+		api.Raw("POST", oauth.DevicePath, api.None, a.device, api.Limit("login"), body, explain),
 	}
 }
 
@@ -85,6 +87,28 @@ func answerOAuth(w http.ResponseWriter, status int, answer any) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Pragma", "no-cache")
 	return api.WriteJSON(w, status, raw)
+}
+
+// oauthErrors answers errors of this server as those of OAuth, which its
+// clients understand. There is no code for too many requests but that of RFC
+// 6749 § 4.1.2.1 for a server that is busy.
+func oauthErrors(w http.ResponseWriter, _ *http.Request, err error) error {
+	var known *matrix.Error
+	var mistake *oauth.Error
+	if errors.As(err, &mistake) || !errors.As(err, &known) {
+		return err
+	}
+	answer := oauth.Error{Code: "invalid_request", Description: known.Message}
+	switch {
+	case known.Status == http.StatusTooManyRequests:
+		answer.Code = "temporarily_unavailable"
+	case known.Status >= http.StatusInternalServerError:
+		answer.Code = "server_error"
+	}
+	for name, values := range known.Header {
+		w.Header()[name] = values
+	}
+	return answerOAuth(w, known.Status, &answer)
 }
 
 type clientResponse struct {

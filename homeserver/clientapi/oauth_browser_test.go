@@ -18,6 +18,8 @@ type browser struct {
 	base string
 	http *http.Client
 
+	accept string // empty: nothing is said
+
 	status int
 	header http.Header
 	body   string
@@ -76,6 +78,9 @@ func (b *browser) send(pairs ...string) *browser {
 func (b *browser) load(r *http.Request) *browser {
 	b.t.Helper()
 	b.left = ""
+	if b.accept != "" {
+		r.Header.Set("Accept", b.accept)
+	}
 	response, err := b.http.Do(r)
 	if err != nil {
 		b.t.Fatal(err)

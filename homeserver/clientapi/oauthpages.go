@@ -18,19 +18,28 @@ import (
 // accounts. Forms carry a token that belongs to the browser's cookie, and are
 // taken from this server's own pages only.
 func (a *oauthAPI) pageRoutes() []api.Route {
-	limit, body := api.Limit("login"), api.BodyLimit(maxForm)
+	limit, body, explain := api.Limit("login"), api.BodyLimit(maxForm), api.Errors(oauthPageErrors)
 	return []api.Route{
-		api.Raw("GET", oauth.AuthorizePath, api.None, a.page(a.showConsent)),
-		api.Raw("POST", oauth.AuthorizePath, api.None, a.page(a.consent), limit, body),
-		api.Raw("GET", oauth.LoginPath, api.None, a.page(a.showLogin)),
-		api.Raw("POST", oauth.LoginPath, api.None, a.page(a.logIn), limit, body),
-		api.Raw("GET", oauth.SignUpPath, api.None, a.page(a.showSignUp)),
-		api.Raw("POST", oauth.SignUpPath, api.None, a.page(a.signUp), api.Limit("register"), body),
-		api.Raw("GET", oauth.LinkPath, api.None, a.page(a.showLink)),
-		api.Raw("POST", oauth.LinkPath, api.None, a.page(a.link), limit, body),
-		api.Raw("GET", oauth.AccountPath, api.None, a.page(a.showAccount)),
-		api.Raw("POST", oauth.AccountPath, api.None, a.page(a.changeAccount), limit, body),
+		api.Raw("GET", oauth.AuthorizePath, api.None, a.page(a.showConsent), explain),
+		api.Raw("POST", oauth.AuthorizePath, api.None, a.page(a.consent), limit, body, explain),
+		api.Raw("GET", oauth.LoginPath, api.None, a.page(a.showLogin), explain),
+		api.Raw("POST", oauth.LoginPath, api.None, a.page(a.logIn), limit, body, explain),
+		api.Raw("GET", oauth.SignUpPath, api.None, a.page(a.showSignUp), explain),
+		api.Raw("POST", oauth.SignUpPath, api.None, a.page(a.signUp), api.Limit("register"), body, explain),
+		api.Raw("GET", oauth.LinkPath, api.None, a.page(a.showLink), explain),
+		api.Raw("POST", oauth.LinkPath, api.None, a.page(a.link), limit, body, explain),
+		api.Raw("GET", oauth.AccountPath, api.None, a.page(a.showAccount), explain),
+		api.Raw("POST", oauth.AccountPath, api.None, a.page(a.changeAccount), limit, body, explain),
 	}
+}
+
+// oauthPageErrors shows people a page where they are not let in at all, and tells
+// programs in the way of OAuth.
+func oauthPageErrors(w http.ResponseWriter, r *http.Request, err error) error {
+	if err = errorPage(w, r, err); err == nil {
+		return nil
+	}
+	return oauthErrors(w, r, err)
 }
 
 // A visit is a request of a browser for a page.

@@ -22,11 +22,12 @@ import (
 // scripts, but for puzzles, and load nothing from elsewhere.
 func (a *accountAPI) pageRoutes() []api.Route {
 	const fallback = "/_matrix/client/v3/auth/{authType}/fallback/web"
+	explain := api.Errors(errorPage)
 	return []api.Route{
-		api.Raw("GET", fallback, api.None, a.stagePage),
-		api.Raw("POST", fallback, api.None, a.submitStage, api.Limit("login"), api.BodyLimit(maxForm)),
-		api.Raw("GET", accounts.SubmitTokenPath, api.None, a.verifyPage),
-		api.Raw("POST", accounts.SubmitTokenPath, api.None, a.submitVerification, api.Limit("login"), api.BodyLimit(maxForm)),
+		api.Raw("GET", fallback, api.None, a.stagePage, explain),
+		api.Raw("POST", fallback, api.None, a.submitStage, api.Limit("login"), api.BodyLimit(maxForm), explain),
+		api.Raw("GET", accounts.SubmitTokenPath, api.None, a.verifyPage, explain),
+		api.Raw("POST", accounts.SubmitTokenPath, api.None, a.submitVerification, api.Limit("login"), api.BodyLimit(maxForm), explain),
 	}
 }
 
@@ -191,6 +192,15 @@ func (p *page) explain(w http.ResponseWriter, err error) error {
 		w.Header()[name] = values
 	}
 	return p.write(w, known.Status)
+}
+
+// errorPage shows errors to people, as a page, and returns those of programs,
+// which do not ask for one.
+func errorPage(w http.ResponseWriter, r *http.Request, err error) error {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return err
+	}
+	return (&page{Page: accounts.Page{Title: "This did not work"}}).explain(w, err)
 }
 
 // stagePage shows the page of a stage.

@@ -2,10 +2,8 @@ package clientapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
@@ -45,30 +43,16 @@ func SSORoutes(service *sso.Service, accounts *accounts.Service) []api.Route {
 }
 
 func (a *ssoAPI) routes() []api.Route {
-	limit := api.Limit("login")
+	limit, explain := api.Limit("login"), api.Errors(errorPage)
 	return []api.Route{
-		api.Raw("GET", sso.LoginPath, api.None, explained(a.redirect), limit),
-		api.Raw("GET", sso.LoginPath+"/{idpId}", api.None, explained(a.redirectTo), limit),
-		api.Raw("GET", sso.ChoosePath, api.None, explained(a.choose)),
-		api.Raw("GET", sso.CallbackPath+"{idpId}", api.None, explained(a.callback)),
-		api.Raw("GET", sso.StartPath+"{idpId}", api.None, explained(a.start), limit),
-		api.Raw("GET", sso.ConfirmPath, api.None, explained(a.confirm), limit),
-		api.Raw("GET", sso.NextPath, api.None, explained(a.question)),
-		api.Raw("POST", sso.NextPath, api.None, explained(a.answer), limit, api.BodyLimit(maxForm)),
-	}
-}
-
-type rawHandler = func(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error
-
-// explained shows errors to people as pages, and to programs as Matrix errors.
-func explained(handle rawHandler) rawHandler {
-	return func(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error {
-		err := handle(w, r, who, params)
-		var known *matrix.Error
-		if err == nil || !errors.As(err, &known) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
-			return err
-		}
-		return (&page{Page: accounts.Page{Title: "This did not work"}}).explain(w, err)
+		api.Raw("GET", sso.LoginPath, api.None, a.redirect, limit, explain),
+		api.Raw("GET", sso.LoginPath+"/{idpId}", api.None, a.redirectTo, limit, explain),
+		api.Raw("GET", sso.ChoosePath, api.None, a.choose, explain),
+		api.Raw("GET", sso.CallbackPath+"{idpId}", api.None, a.callback, explain),
+		api.Raw("GET", sso.StartPath+"{idpId}", api.None, a.start, limit, explain),
+		api.Raw("GET", sso.ConfirmPath, api.None, a.confirm, limit, explain),
+		api.Raw("GET", sso.NextPath, api.None, a.question, explain),
+		api.Raw("POST", sso.NextPath, api.None, a.answer, limit, api.BodyLimit(maxForm), explain),
 	}
 }
 

@@ -103,10 +103,10 @@ func withCertified(t *testing.T, database string, change func(p *config.SSOProvi
 
 func TestSSOLogin(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
-		s := withCertified(t, database, nil)
+		s := withCertified(t, database, func(_ *config.SSOProvider, cfg *config.Config) { cfg.SSO.Preferred = true })
 		nobody := &device{wholeServer: s}
 		if flows := nobody.must("GET", v3+"/login", nil); !strings.Contains(flows.body,
-			`{"type":"m.login.sso","identity_providers":[{"id":"cert","name":"Certified & Sons","icon":"mxc://hs.example/icon","brand":"certified"}]}`) {
+			`{"type":"m.login.sso","identity_providers":[{"id":"cert","name":"Certified & Sons","icon":"mxc://hs.example/icon","brand":"certified"}],"oauth_aware_preferred":true}`) {
 			t.Errorf("flows: %s", flows.body)
 		}
 		b := newVisitor(t)

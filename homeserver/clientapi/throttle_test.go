@@ -8,6 +8,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"trestle/homeserver/oauth"
 	"trestle/internal/config"
 	"trestle/internal/testkit"
 )
@@ -43,6 +44,29 @@ func TestThrottles(t *testing.T) {
 		// From everywhere: alice's own address is another bucket here.
 		alice.refused("DELETE", v3+"/devices/ALICE", map[string]any{"auth": login}, 429, "M_LIMIT_EXCEEDED")
 	})
+}
+
+// Whoever is too fast for OAuth is told so as OAuth does, and people by a page.
+func TestOAuthLimited(t *testing.T) {
+	s := newWholeServer(t, t.TempDir()+"/test.db", func(c *config.Config) {
+		c.NoRateLimits = false
+		c.RateLimits["register"] = config.RateLimit{PerSecond: 0.001, Burst: 1}
+		c.RateLimits["login"] = config.RateLimit{PerSecond: 0.001, Burst: 2}
+	})
+	a, b := newApp(t, s.url, s.http, "PHONE"), newBrowser(t, s.url)
+	a.fails(429, "temporarily_unavailable", "registration_endpoint")
+	if status, answer := a.post("device_authorization_endpoint", "client_id", a.config.ClientID, "scope", strings.Join(a.config.Scopes, " ")); status != 200 {
+		t.Errorf("a device: %d %v", status, answer)
+	}
+	b.open(oauth.LoginPath).says(200).send("user", "alice", "password", "wrong").says(403)
+	a.fails(429, "temporarily_unavailable", "device_authorization_endpoint", "client_id", a.config.ClientID)
+	b.accept = "text/html,*/*"
+	b.open(oauth.LoginPath).says(200).send("user", "alice", "password", "wrong").says(429, "<h1>This did not work</h1>", "Too many requests")
+	if b.header.Get("Retry-After") == "" {
+		t.Error("nobody says when to try again")
+	}
+	b.accept = "application/json"
+	b.open(oauth.LoginPath).says(200).send("user", "alice", "password", "wrong").says(429, `"error":"temporarily_unavailable"`)
 }
 
 // A server mails as it is configured to.

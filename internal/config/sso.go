@@ -4,8 +4,11 @@ package config
 type SSO struct {
 	// TrustedClients get logins without people being asked whether they know
 	// the client: addresses, or schemes of applications.
-	TrustedClients []string      `yaml:"trusted_clients"`
-	Providers      []SSOProvider `yaml:"providers"`
+	TrustedClients []string `yaml:"trusted_clients"`
+	// Preferred has clients that know of OAuth 2.0 offer nothing but these
+	// logins (oauth_aware_preferred).
+	Preferred bool          `yaml:"preferred"`
+	Providers []SSOProvider `yaml:"providers"`
 }
 
 // An SSOProvider is a place to log in.
