@@ -46,7 +46,7 @@ func providerOptions(p config.SSOProvider) (sso.ProviderOptions, error) {
 	o := sso.ProviderOptions{
 		Provider: sso.Provider{ID: p.ID, Name: p.Name, Icon: p.Icon, Brand: p.Brand},
 		Issuer:   p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(), Scopes: p.Scopes,
-		SignUp: p.AllowSignUp, LinkExisting: p.LinkExistingUsers, Update: p.UpdateProfile,
+		SignUp: p.AllowSignUp, LinkExisting: p.LinkExistingUsers, Update: p.UpdateProfile, EndEverything: p.LogoutEndsAll,
 	}
 	for _, r := range p.Require {
 		o.Require = append(o.Require, sso.Requirement{Claim: r.Claim, Value: r.Value})

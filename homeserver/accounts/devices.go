@@ -86,13 +86,7 @@ func (s *Service) removeOtherDevices(ctx context.Context, user matrix.UserID, bu
 // deleteOtherDevices ends the login tokens and signs browsers out as well: they
 // are devices to be. What application services were let do ends, too.
 func (s *Service) deleteOtherDevices(ctx context.Context, tx *database.Tx, user matrix.UserID, but matrix.DeviceID) error {
-	if err := s.options.Store.LoginTokens.DeleteOfUser(ctx, tx, user); err != nil {
-		return err
-	}
-	if err := s.options.Store.OAuth.DeleteOfUser(ctx, tx, user); err != nil {
-		return err
-	}
-	if err := s.options.Store.Console.DeleteOfUser(ctx, tx, user); err != nil {
+	if err := s.endBrowsers(ctx, tx, user); err != nil {
 		return err
 	}
 	if err := s.options.Store.Grants.DeleteOfUser(ctx, tx, user); err != nil {

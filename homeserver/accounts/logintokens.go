@@ -23,20 +23,21 @@ const loginPrefix = "trestle_lt_"
 // NewLoginToken makes a token with which somebody can log in as the user, once.
 // That the caller may do so is for the caller to know.
 func (s *Service) NewLoginToken(ctx context.Context, user matrix.UserID) (string, error) {
-	return s.newLoginToken(ctx, user, LoginTokenLifetime)
+	return s.newLoginToken(ctx, user, SSOSession{}, LoginTokenLifetime)
 }
 
 // NewRedirectToken is [Service.NewLoginToken] for browsers that carry it to
 // where it is used at once (Client-Server API § SSO client login).
-func (s *Service) NewRedirectToken(ctx context.Context, user matrix.UserID) (string, error) {
-	return s.newLoginToken(ctx, user, RedirectTokenLifetime)
+// What comes of it ends with the login at the other place, see [Service.EndSSO].
+func (s *Service) NewRedirectToken(ctx context.Context, user matrix.UserID, of SSOSession) (string, error) {
+	return s.newLoginToken(ctx, user, of, RedirectTokenLifetime)
 }
 
-func (s *Service) newLoginToken(ctx context.Context, user matrix.UserID, lifetime time.Duration) (string, error) {
+func (s *Service) newLoginToken(ctx context.Context, user matrix.UserID, of SSOSession, lifetime time.Duration) (string, error) {
 	token, hash := newToken(loginPrefix)
 	now := s.now()
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.LoginTokens.Insert(ctx, tx, hash[:], user, now+lifetime.Milliseconds(), now)
+		return s.options.Store.LoginTokens.Insert(ctx, tx, hash[:], user, of, now+lifetime.Milliseconds(), now)
 	})
 	if err != nil {
 		return "", err
@@ -51,7 +52,7 @@ func (s *Service) LoginByToken(ctx context.Context, token string, device NewDevi
 		return nil, matrix.MissingParam("The token is missing.")
 	}
 	store, hash := s.options.Store.LoginTokens, sha256.Sum256([]byte(token))
-	user, err := store.Find(ctx, hash[:], s.now())
+	user, of, err := store.Find(ctx, hash[:], s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,10 @@ func (s *Service) LoginByToken(ctx context.Context, token string, device NewDevi
 		if !unused {
 			return wrongLoginToken()
 		}
-		return s.writeLogin(ctx, tx, plan)
+		if err := s.writeLogin(ctx, tx, plan); err != nil || of.Issuer == "" {
+			return err
+		}
+		return s.options.Store.SSOSessions.Save(ctx, tx, user, plan.device.ID, of)
 	})
 	if err != nil {
 		return nil, err

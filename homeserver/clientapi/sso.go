@@ -51,6 +51,7 @@ func (a *ssoAPI) routes() []api.Route {
 		api.Raw("GET", sso.CallbackPath+"{idpId}", api.None, a.callback, explain),
 		api.Raw("GET", sso.StartPath+"{idpId}", api.None, a.start, limit, explain),
 		api.Raw("GET", sso.ConfirmPath, api.None, a.confirm, limit, explain),
+		api.Raw("POST", sso.LogoutPath+"{idpId}", api.None, a.logOut, api.BodyLimit(maxForm), api.Errors(oauthErrors)),
 		api.Raw("GET", sso.NextPath, api.None, a.question, explain),
 		api.Raw("POST", sso.NextPath, api.None, a.answer, limit, api.BodyLimit(maxForm), explain),
 	}
@@ -88,6 +89,20 @@ func (a *ssoAPI) beginLogin(w http.ResponseWriter, r *http.Request, request sso.
 		return err
 	}
 	return a.follow(w, r, next, http.StatusFound)
+}
+
+// logOut hears that a login at a provider is over, from the provider itself
+// (OpenID Connect Back-Channel Logout 1.0 § 2.8).
+func (a *ssoAPI) logOut(w http.ResponseWriter, r *http.Request, _ api.Caller, params api.Params) error {
+	w.Header().Set("Cache-Control", "no-store")
+	if err := r.ParseForm(); err != nil {
+		return matrix.InvalidParam("The form could not be read.")
+	}
+	if err := a.sso.Logout(r.Context(), params.Path("idpId"), r.PostForm.Get("logout_token")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
 }
 
 // choose shows the providers to people whose clients do not.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -44,6 +45,8 @@ type flow struct {
 
 	Person *person       `json:"person,omitempty"` // for stepName
 	User   matrix.UserID `json:"user,omitempty"`   // for the steps behind it
+
+	Login accounts.SSOSession `json:"login,omitzero"` // at the provider
 }
 
 func hashOf(kind, text string) []byte {

@@ -118,6 +118,10 @@ func (s *Service) Callback(ctx context.Context, cookies []*http.Cookie, provider
 	if err != nil {
 		return nil, err
 	}
+	f.Login = accounts.SSOSession{Issuer: p.options.Issuer, Subject: who.Subject}
+	if session := said.Text("sid"); len(session) <= maxIdentifier {
+		f.Login.Session = session
+	}
 	return s.arrived(ctx, p, f, who)
 }
 
@@ -170,7 +174,7 @@ func (s *Service) known(ctx context.Context, f *flow, user matrix.UserID) (*Next
 
 // hand gives the client its token.
 func (s *Service) hand(ctx context.Context, f *flow, client *url.URL) (*Next, error) {
-	token, err := s.options.Accounts.NewRedirectToken(ctx, f.User)
+	token, err := s.options.Accounts.NewRedirectToken(ctx, f.User, f.Login)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,8 @@ type ProviderOptions struct {
 	SignUp       bool          // people who are new get an account
 	LinkExisting bool          // people get the account of the name that they have there
 	Update       bool          // the display name is set at each login
+	// EndEverything: a logout there ends all sessions of the user here.
+	EndEverything bool
 }
 
 // A Requirement is a claim that has to have a value, or to be a list with it.

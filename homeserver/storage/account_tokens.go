@@ -141,7 +141,7 @@ func (s *Tokens) FindRefresh(ctx context.Context, q database.Querier, hash []byt
 // DeleteOfDevices ends all tokens of devices, and what is known of how they
 // were got.
 func (s *Tokens) DeleteOfDevices(ctx context.Context, tx *database.Tx, user matrix.UserID, devices []matrix.DeviceID) error {
-	for _, stmt := range []*database.Statement{deleteDeviceTokens, deleteDeviceRefreshTokens, deleteDeviceSpentTokens, deleteDeviceOAuthSessions} {
+	for _, stmt := range []*database.Statement{deleteDeviceTokens, deleteDeviceRefreshTokens, deleteDeviceSpentTokens, deleteDeviceOAuthSessions, deleteDeviceSSOSessions} {
 		if _, err := tx.Exec(ctx, stmt, user, devices); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type Accounts struct {
 	Grants      *AppServiceGrants
 	Subjects    *Subjects
 	SSOFlows    *SSOFlows
+	SSOSessions *SSOSessions
 	Console     *Console
 
 	db *database.DB
@@ -49,6 +50,7 @@ func NewAccounts(db *database.DB) *Accounts {
 		Grants:      &AppServiceGrants{db},
 		Subjects:    &Subjects{db},
 		SSOFlows:    &SSOFlows{db},
+		SSOSessions: &SSOSessions{db},
 		Console:     &Console{db},
 	}
 }

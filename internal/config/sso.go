@@ -27,6 +27,7 @@ type SSOProvider struct {
 	AllowSignUp       bool             `yaml:"allow_sign_up"`
 	LinkExistingUsers bool             `yaml:"link_existing_users"`
 	UpdateProfile     bool             `yaml:"update_profile"`
+	LogoutEndsAll     bool             `yaml:"logout_ends_all"`
 }
 
 // SSOMapping makes a user of what a provider says, by templates of claims.
