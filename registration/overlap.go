@@ -8,20 +8,35 @@ import (
 // maxTuples bounds the search for a text that several expressions match.
 const maxTuples = 50_000
 
-// Overlap returns a short text that both expressions match, and a third one as
-// well, within, which says what an ID looks like. It finds one if there is any,
-// unless the expressions are so large that the search has to be given up.
-func Overlap(a, b Namespace, within Namespace) (example string, ok bool) {
+// An Answer is what is known of two expressions.
+type Answer int
+
+// The answers. Unknown is that of expressions which are so large that the
+// search was given up, or that look at what is around a place (\b).
+const (
+	No Answer = iota
+	Yes
+	Unknown
+)
+
+// Overlap finds a short text that both expressions match, and a third one as
+// well, within, which says what an ID looks like.
+func Overlap(a, b Namespace, within Namespace) (example string, answer Answer) {
 	var programs [3]*program
 	for i, regex := range []string{a.Regex, b.Regex, within.Regex} {
 		var err error
 		if programs[i], err = newProgram(regex); err != nil {
-			return "", false
+			return "", Unknown
 		}
 	}
-	example, ok = intersect(programs)
+	if example, answer = intersect(programs); answer != Yes {
+		return "", answer
+	}
 	// Assertions inside of an expression were taken for true on the way.
-	return example, ok && a.Matches(example) && b.Matches(example) && within.Matches(example)
+	if !a.Matches(example) || !b.Matches(example) || !within.Matches(example) {
+		return "", Unknown
+	}
+	return example, Yes
 }
 
 // Apart reports whether two expressions have nothing in common for certain,
@@ -122,16 +137,20 @@ type step struct {
 	first  bool
 }
 
-// intersect walks all automata at once, breadth first.
-func intersect(programs [3]*program) (string, bool) {
+// intersect walks all automata at once, breadth first, and gives up at
+// maxTuples.
+func intersect(programs [3]*program) (string, Answer) {
 	reached := map[tuple]step{}
 	var queue []tuple
 	add := func(at tuple, how step) {
 		for _, x := range programs[0].closure(at[0]) {
 			for _, y := range programs[1].closure(at[1]) {
 				for _, z := range programs[2].closure(at[2]) {
+					if len(reached) == maxTuples {
+						return
+					}
 					next := tuple{x, y, z}
-					if _, ok := reached[next]; !ok && len(reached) < maxTuples {
+					if _, ok := reached[next]; !ok {
 						reached[next] = how
 						queue = append(queue, next)
 					}
@@ -154,13 +173,16 @@ func intersect(programs [3]*program) (string, bool) {
 			ranges, next[i] = common(ranges, runes(in)), in.Out
 		}
 		if matched == len(programs) {
-			return way(reached, at), true
+			return way(reached, at), Yes
 		}
 		if matched == 0 && len(ranges) > 0 {
 			add(next, step{before: at, by: legible(ranges)})
 		}
 	}
-	return "", false
+	if len(reached) == maxTuples {
+		return "", Unknown
+	}
+	return "", No
 }
 
 // way is the text that leads to a tuple.

@@ -209,7 +209,7 @@ func (s *Service) checkSpace(report *Report, k kind, space, local registration.N
 	case space.Matches(k.stranger):
 		report.add(Warning, 0, "%s matches every %s of this server: the service hears everything%s.", quoted(space), k.one,
 			map[bool]string{true: ", and may act as any user"}[k.name == "users"])
-	case !possible:
+	case possible == registration.No:
 		report.add(Warning, 0, "%s matches no %s of this server, %s.", quoted(space), k.one, s.options.ServerName)
 	case len(registration.Beginning(space)) < 2:
 		report.add(Warning, 0, "%s is not anchored: it has no fixed beginning, such as @bridge_, and so matches names that have its words anywhere.", quoted(space))
@@ -245,8 +245,13 @@ func (s *Service) overlaps(report *Report, reg *registration.Registration, other
 						report.add(Note, 0, "There are more expressions than are compared; overlaps may be missing.")
 						return
 					}
-					if example, ok := registration.Overlap(space, theirs, local); ok {
+					switch example, answer := registration.Overlap(space, theirs, local); answer {
+					case registration.Yes:
 						report.overlap(Overlap{k.name, space.Regex, other.ID, theirs.Regex, space.Exclusive && theirs.Exclusive, example})
+					case registration.Unknown:
+						report.partial = true
+						report.add(Warning, 0, "%s and %.120q of %q cannot be compared: they are too large, or look at what is around a place. Whether both match the same %s is not known.",
+							quoted(space), theirs.Regex, other.ID, k.name)
 					}
 				}
 			}
