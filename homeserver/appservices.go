@@ -11,6 +11,7 @@ import (
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
+	"trestle/internal/lru"
 	"trestle/internal/matrix"
 	"trestle/registration"
 )
@@ -20,7 +21,7 @@ import (
 func (s *Server) connectSender(keys *storage.Encryption, position int64) (*eventStream, *keyCountSource) {
 	s.asides = &asides{Notifier: s.notifier, registry: s.registry, store: s.store}
 	s.asides.unsure(position)
-	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName, asides: s.asides, keys: keys}
+	stream := &eventStream{store: s.store, notifier: s.notifier, server: s.cfg.ServerName, asides: s.asides, keys: keys, present: lru.New[place, matrix.UserID](rememberedPlaces, nil)}
 	keyCounts := &keyCountSource{asides: s.asides, table: keys}
 	s.sender = sender.New(sender.Options{
 		Registry: s.registry, Store: storage.NewAppServices(s.db), Stream: stream, Rooms: stream, Logger: s.log,
@@ -40,6 +41,7 @@ type eventStream struct {
 	server   matrix.ServerName
 	asides   *asides
 	keys     *storage.Encryption
+	present  *lru.Cache[place, matrix.UserID] // somebody of a service who was in a room
 }
 
 // Head is the newest committed position.

@@ -27,7 +27,7 @@ func (s eventStream) sightings(ctx context.Context, e *storage.Event, user matri
 				return nil, err
 			}
 		}
-		if alone, err := s.alone(ctx, state, set, service, user); err != nil {
+		if alone, err := s.alone(ctx, e.RoomID, state, set, service, user); err != nil {
 			return nil, err
 		} else if !alone {
 			continue
@@ -41,19 +41,43 @@ func (s eventStream) sightings(ctx context.Context, e *storage.Event, user matri
 	return list, nil
 }
 
+// A place is a room and a service that has users in it.
+type place struct {
+	room    matrix.RoomID
+	service string
+}
+
+// rememberedPlaces bounds the places of which somebody is remembered who is there.
+const rememberedPlaces = 10_000
+
 // alone reports whether a service has no other user in a room. Its own is asked
-// about first: bridges have it wherever they are.
-func (s eventStream) alone(ctx context.Context, state *rooms.Snapshot, set *registration.Set, service *registration.Registration, user matrix.UserID) (bool, error) {
-	own := service.Sender(s.server)
-	if own != user {
-		if m, err := state.Membership(ctx, own); err != nil || m == "join" {
+// about first, since bridges have it wherever they are, and then who was last
+// known to be there: a thousand users who come one after the other must not look
+// through all that have come before.
+func (s eventStream) alone(ctx context.Context, room matrix.RoomID, state *rooms.Snapshot, set *registration.Set, service *registration.Registration, user matrix.UserID) (bool, error) {
+	at := place{room, service.ID}
+	known, _ := s.present.Get(at)
+	for _, other := range []matrix.UserID{service.Sender(s.server), known} {
+		if other == "" || other == user {
+			continue
+		}
+		if m, err := state.Membership(ctx, other); err != nil || m == "join" {
 			return false, err
 		}
 	}
 	others, err := state.Events(ctx, func(key storage.StateKey) bool {
 		return key.Type == "m.room.member" && key.Key != string(user) && watches(set, service, matrix.UserID(key.Key))
 	})
-	return !slices.ContainsFunc(others, func(m *storage.Event) bool { return m.Membership() == "join" }), err
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(others, func(m *storage.Event) bool { return m.Membership() == "join" })
+	if i < 0 {
+		s.present.Put(at, user) // whom the next one meets, unless this one leaves
+		return true, nil
+	}
+	s.present.Put(at, matrix.UserID(*others[i].StateKey))
+	return false, nil
 }
 
 func watches(set *registration.Set, service *registration.Registration, user matrix.UserID) bool {

@@ -86,7 +86,7 @@ func TestSSOLogout(t *testing.T) {
 		}
 		fake.Be(dora)
 		b := newVisitor(t)
-		b.gone(s.url + oauth.AccountPath).click("Sign in with Provider a").shows(200, "Bridges and bots")
+		b.gone(s.url+oauth.AccountPath).click("Sign in with Provider a").shows(200, "Bridges and bots")
 		if status := s.hears("a", fake.Sign(logoutOf(fake, "4", map[string]any{"sub": "d"}))); status != 200 || two.in() || !other.in() {
 			t.Errorf("a subject: %d", status)
 		}

@@ -162,7 +162,9 @@ func TestCheckOwnsUpToWhatItDoesNotKnow(t *testing.T) {
 	if err != nil || !report.Usable || len(report.Overlaps) != 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	unknown := func(f registrar.Finding) bool { return strings.Contains(f.Text, "is not known") && strings.Contains(f.Text, `"irc"`) }
+	unknown := func(f registrar.Finding) bool {
+		return strings.Contains(f.Text, "is not known") && strings.Contains(f.Text, `"irc"`)
+	}
 	if !slices.ContainsFunc(report.Findings, unknown) {
 		t.Errorf("it says nothing of that: %+v", report.Findings)
 	}
