@@ -58,10 +58,18 @@ type committer struct {
 	alone   time.Duration
 	closed  bool
 	wake    chan struct{} // capacity 1
+
+	beat  func()
+	beats <-chan time.Time // nil: none
 }
 
-func newCommitter(db *DB) *committer {
-	c := &committer{db: db, stopped: make(chan struct{}), alone: rideAlone, wake: make(chan struct{}, 1)}
+// newCommitter begins to commit. Now and then while there is nothing to do, it
+// calls beat.
+func newCommitter(db *DB, beat func()) *committer {
+	c := &committer{db: db, stopped: make(chan struct{}), alone: rideAlone, wake: make(chan struct{}, 1), beat: beat}
+	if beat != nil {
+		c.beats = time.Tick(leadBeat)
+	}
 	go c.run()
 	return c
 }
@@ -193,11 +201,20 @@ func (c *committer) run() {
 			return
 		}
 		if len(group) == 0 {
-			<-c.wake
+			c.rest()
 			continue
 		}
 		c.commit(group)
 		c.answer(group)
+	}
+}
+
+// rest waits until there is something to do.
+func (c *committer) rest() {
+	select {
+	case <-c.wake:
+	case <-c.beats:
+		c.beat()
 	}
 }
 

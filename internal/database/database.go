@@ -34,9 +34,9 @@ type Options struct {
 	// OnGroup is told of each committed group: how many functions it held,
 	// and the time from its begin until it was durable.
 	OnGroup func(functions int, took time.Duration)
-	// OnLockLost is told, once, when the lock taken by LockServer is gone,
-	// because the connection to PostgreSQL broke: another server may start
-	// now, so that this one has to stop.
+	// OnLockLost is told, once, when the lock taken by LockServer or by a
+	// Candidate is gone, because the connection to PostgreSQL broke: another
+	// server may start now, so that this one has to stop.
 	OnLockLost func(error)
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
@@ -103,9 +103,12 @@ func Open(ctx context.Context, url string, migrations fs.FS, opts Options) (*DB,
 			return nil, err
 		}
 	}
+	files, err := readMigrations(migrations)
+	if err != nil {
+		return nil, fmt.Errorf("migrate database: %w", err)
+	}
 	db := &DB{options: opts}
-	var err error
-	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+	if isPostgres(url) {
 		db.engine = PostgreSQL
 		db.backend, err = openPostgres(ctx, url, opts)
 	} else {
@@ -114,12 +117,24 @@ func Open(ctx context.Context, url string, migrations fs.FS, opts Options) (*DB,
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := db.applyMigrations(ctx, migrations); err != nil {
+	if err := db.applyMigrations(ctx, files); err != nil {
 		db.backend.close()
 		return nil, fmt.Errorf("migrate database: %w", err)
 	}
-	db.commits = newCommitter(db)
+	db.commits = newCommitter(db, nil)
 	return db, nil
+}
+
+func isPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+// lost is whom the loss of the lock is told.
+func (o Options) lost() func(error) {
+	if o.OnLockLost != nil {
+		return o.OnLockLost
+	}
+	return func(err error) { o.Log.Error("the lock on the database is lost", "error", err) }
 }
 
 // Engine tells which database it is.
@@ -138,11 +153,7 @@ func (db *DB) Close() {
 // Close, or returns an error that wraps ErrLocked. Tools that write beside a
 // running server do not take it.
 func (db *DB) LockServer(ctx context.Context) error {
-	lost := db.options.OnLockLost
-	if lost == nil {
-		lost = func(err error) { db.options.Log.Error("the lock on the database is lost", "error", err) }
-	}
-	return db.backend.lockServer(ctx, lost)
+	return db.backend.lockServer(ctx, db.options.lost())
 }
 
 // CheckStatements prepares every statement of the program and returns the first

@@ -36,6 +36,14 @@ CREATE TABLE IF NOT EXISTS id_blocks (
 	name TEXT PRIMARY KEY,
 	next BIGINT NOT NULL
 );
+
+CREATE TABLE IF NOT EXISTS leader (
+	id BIGINT PRIMARY KEY CHECK (id = 1),
+	epoch BIGINT NOT NULL,
+	address TEXT NOT NULL,
+	secret TEXT NOT NULL,
+	identity TEXT NOT NULL
+);
 `
 
 // A migration is one file.
@@ -90,23 +98,8 @@ func readMigrations(files fs.FS) ([]migration, error) {
 }
 
 // applyMigrations brings the schema up to the newest migration.
-func (db *DB) applyMigrations(ctx context.Context, files fs.FS) error {
-	migrations, err := readMigrations(files)
-	if err != nil {
-		return err
-	}
-	own, err := schemaStatements(ownTables, db.engine)
-	if err != nil {
-		return err
-	}
-	next := 0
-	err = db.backend.migrate(ctx, func(tx migrationTx) error {
-		if err := tx.script(ctx, own); err != nil {
-			return err
-		}
-		next, err = compareMigrations(ctx, tx, migrations)
-		return err
-	})
+func (db *DB) applyMigrations(ctx context.Context, migrations []migration) error {
+	next, err := prepareSchema(ctx, db.backend, db.engine, migrations)
 	for err == nil && next < len(migrations) {
 		err = db.backend.migrate(ctx, func(tx migrationTx) error {
 			// Another process may have gone on in the meantime.
@@ -121,6 +114,23 @@ func (db *DB) applyMigrations(ctx context.Context, files fs.FS) error {
 		})
 	}
 	return err
+}
+
+// prepareSchema makes this package's tables and returns how many of the
+// migrations have been applied.
+func prepareSchema(ctx context.Context, b backend, engine Engine, migrations []migration) (next int, err error) {
+	own, err := schemaStatements(ownTables, engine)
+	if err != nil {
+		return 0, err
+	}
+	err = b.migrate(ctx, func(tx migrationTx) error {
+		if err := tx.script(ctx, own); err != nil {
+			return err
+		}
+		next, err = compareMigrations(ctx, tx, migrations)
+		return err
+	})
+	return next, err
 }
 
 func (m migration) apply(ctx context.Context, tx migrationTx, engine Engine) error {
@@ -144,14 +154,21 @@ func compareMigrations(ctx context.Context, tx migrationTx, known []migration) (
 	for i, a := range applied {
 		switch {
 		case i >= len(known):
-			return 0, fmt.Errorf("the database has the migration %s, which this program does not know: it belongs to a newer version", a.name)
+			return 0, schemaErrorf("the database has the migration %s, which this program does not know: it belongs to a newer version", a.name)
 		case a.version > known[i].version:
-			return 0, fmt.Errorf("migration %s is new, but %s has been applied already: migrations only go forward", known[i].name, a.name)
+			return 0, schemaErrorf("migration %s is new, but %s has been applied already: migrations only go forward", known[i].name, a.name)
 		case a.version < known[i].version:
-			return 0, fmt.Errorf("the database has the migration %s, which this program does not know", a.name)
+			return 0, schemaErrorf("the database has the migration %s, which this program does not know", a.name)
 		case a.checksum != known[i].checksum:
-			return 0, fmt.Errorf("migration %s has changed since it was applied to this database as %s", known[i].name, a.name)
+			return 0, schemaErrorf("migration %s has changed since it was applied to this database as %s", known[i].name, a.name)
 		}
 	}
 	return len(applied), nil
 }
+
+// A schemaError says that a database does not fit this program.
+type schemaError string
+
+func (e schemaError) Error() string { return string(e) }
+
+func schemaErrorf(format string, args ...any) error { return schemaError(fmt.Sprintf(format, args...)) }

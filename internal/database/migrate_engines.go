@@ -19,7 +19,11 @@ var (
 // migrate holds an advisory lock for the transaction, so that processes that
 // start together take turns.
 func (db *postgresDB) migrate(ctx context.Context, fn func(migrationTx) error) error {
-	conn, err := db.connect(ctx)
+	connect := db.connect
+	if db.leads != nil {
+		connect = db.connectLeader
+	}
+	conn, err := connect(ctx)
 	if err != nil {
 		return err
 	}

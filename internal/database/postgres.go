@@ -33,6 +33,7 @@ type postgresDB struct {
 	pool   *pgxpool.Pool
 	writer *postgresWriter // used by the committer only
 	lock   *postgresLock
+	leads  *lead // nil: not one of several
 
 	mu      sync.Mutex
 	control *pgx.Conn // reserves IDs

@@ -22,6 +22,10 @@ type postgresWriter struct {
 }
 
 func (db *postgresDB) write(ctx context.Context) (writer, error) {
+	if db.leads != nil && db.writer.conn.IsClosed() {
+		db.leads.end(ErrDeposed) // another connection has no lock
+		return nil, ErrDeposed
+	}
 	if db.writer == nil || db.writer.conn.IsClosed() {
 		conn, err := db.connect(ctx)
 		if err != nil {
@@ -46,6 +50,7 @@ func (w *postgresWriter) checked(err error) error {
 		disconnect(w.conn)
 	}
 	if err != nil && w.conn.IsClosed() {
+		w.db.leads.end(err)
 		return &lostError{err}
 	}
 	return err
@@ -111,13 +116,16 @@ func (w *postgresWriter) commit(ctx context.Context) error {
 		}
 	}
 	w.add(nil, "COMMIT", nil)
+	sent := time.Now()
 	tag, err := w.finish(ctx)
 	if err == nil && tag.String() != "COMMIT" {
 		err = errors.New("PostgreSQL has rolled the transaction back")
 	}
 	if err == nil || !w.conn.IsClosed() {
+		w.db.leads.saw(sent)
 		return err
 	}
+	w.db.leads.end(err)
 	switch w.db.outcome(w.xid) {
 	case "committed":
 		return nil
