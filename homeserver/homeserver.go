@@ -81,45 +81,68 @@ type Server struct {
 	media      *media.Service
 	previews   *preview.Service // nil: off
 
+	key         matrix.SigningKey
 	operatorKey []byte
 	api         *api.Server
 	metrics     *prometheus.Registry
-	health      telemetry.Health
+	health      *telemetry.Health
 	lost        chan error // the database belongs to another server now
 }
 
 // Open opens the database and connects the services. Close the Server.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, metrics: telemetry.NewRegistry(), lost: make(chan error, 1)}
-	key, _, err := config.SigningKey(cfg.SigningKey)
+	s, err := newServer(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	s.operatorKey = operatorKey(key)
-	if err := s.openStorage(ctx); err != nil {
+	db, err := s.openAlone(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.connect(ctx, key); err != nil {
-		s.Close()
+	if err := s.begin(ctx, db); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) openStorage(ctx context.Context) error {
-	groups := newGroupMetrics(s.metrics)
-	db, err := database.Open(ctx, s.cfg.Database.Reveal(), migrations.Homeserver, database.Options{
-		Log: s.log, OnGroup: groups.observe, OnLockLost: func(err error) { s.lost <- err },
-	})
+// newServer makes a Server without a database.
+func newServer(cfg *config.Config, log *slog.Logger) (*Server, error) {
+	key, _, err := config.SigningKey(cfg.SigningKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.db, s.store = db, storage.New(db)
+	return &Server{
+		cfg: cfg, log: log, key: key, operatorKey: operatorKey(key),
+		metrics: telemetry.NewRegistry(), health: &telemetry.Health{}, lost: make(chan error, 1),
+	}, nil
+}
+
+// openAlone opens a database that no other server may use.
+func (s *Server) openAlone(ctx context.Context) (*database.DB, error) {
+	db, err := database.Open(ctx, s.cfg.Database.Reveal(), migrations.Homeserver, s.databaseOptions())
+	if err != nil {
+		return nil, err
+	}
 	if err := db.LockServer(ctx); err != nil {
 		db.Close()
-		return fmt.Errorf("one server at a time may use a database: %w", err)
+		return nil, fmt.Errorf("one server at a time may use a database: %w", err)
 	}
+	return db, nil
+}
+
+func (s *Server) databaseOptions() database.Options {
+	groups := newGroupMetrics(s.metrics)
+	return database.Options{Log: s.log, OnGroup: groups.observe, OnLockLost: func(err error) { s.lost <- err }}
+}
+
+// begin connects the services to a database, which is theirs from then on.
+func (s *Server) begin(ctx context.Context, db *database.DB) error {
+	s.db, s.store = db, storage.New(db)
 	s.health.Add("database", s.store.Ping)
+	if err := s.connect(ctx, s.key); err != nil {
+		s.Close()
+		return err
+	}
 	return nil
 }
 
@@ -235,8 +258,12 @@ func (s *Server) forgot(ctx context.Context, user matrix.UserID, room matrix.Roo
 
 // Handler serves the client API, health and, for direct callers, metrics.
 func (s *Server) Handler() http.Handler {
-	client := s.api.Handler()
-	own := map[string]http.Handler{"/health": &s.health}
+	return s.pages(s.api.Handler())
+}
+
+// pages adds to the client API what is about this process.
+func (s *Server) pages(client http.Handler) http.Handler {
+	own := map[string]http.Handler{"/health": s.health}
 	if s.cfg.Metrics.Enabled && s.cfg.Metrics.Listen == "" {
 		own[s.cfg.Metrics.Path] = telemetry.DirectOnly(telemetry.MetricsHandler(s.metrics))
 	}

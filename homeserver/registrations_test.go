@@ -70,7 +70,7 @@ func TestSIGHUPReadsRegistrationsAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended, ready := make(chan error, 1), make(chan struct{})
 		go func() {
-			ended <- homeserver.Run(ctx, cfg, slog.New(slog.NewTextHandler(log, nil)), func(homeserver.Running) { close(ready) })
+			ended <- homeserver.Run(ctx, cfg, slog.New(slog.NewTextHandler(log, nil)), homeserver.Hooks{Ready: func(homeserver.Running) { close(ready) }})
 		}()
 		select {
 		case <-ready:

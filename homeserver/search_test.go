@@ -40,7 +40,7 @@ func TestWordsAreStoredBehindTheStream(t *testing.T) {
 
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- homeserver.Run(ctx, cfg, log, func(homeserver.Running) {}) }()
+		go func() { ended <- homeserver.Run(ctx, cfg, log, homeserver.Hooks{Ready: func(homeserver.Running) {}}) }()
 		db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
 		if err != nil {
 			t.Fatal(err)

@@ -26,15 +26,32 @@ type Running struct {
 	Metrics   prometheus.Registerer
 }
 
-// Run serves until ctx ends, then stops gracefully. It calls ready once all
-// listeners are open.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(Running)) error {
+// Hooks are called once each, when a process begins to serve.
+type Hooks struct {
+	// Begin may be nil. It comes before registrations are read.
+	Begin func() error
+	// Ready comes when requests are answered.
+	Ready func(Running)
+}
+
+// Run serves until ctx ends, then stops gracefully. One process of several that
+// share a database waits until it is its turn, and forwards meanwhile.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, hooks Hooks) error {
+	if hooks.Begin == nil {
+		hooks.Begin = func() error { return nil }
+	}
+	if cfg.Cluster != "" {
+		return runMember(ctx, cfg, log, hooks)
+	}
+	if err := hooks.Begin(); err != nil {
+		return err
+	}
 	s, err := Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	return s.serve(ctx, ready)
+	return s.serve(ctx, hooks.Ready)
 }
 
 func (s *Server) serve(ctx context.Context, ready func(Running)) error {
@@ -53,7 +70,7 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	tasks = append(tasks, func(ctx context.Context) error {
 		return clients.Serve(ctx, s.Handler(), listeners.Options{Logger: s.log, Drain: s.drain, Grace: s.cfg.ShutdownTimeout.Std()})
 	})
-	federation, err := s.federation(secure)
+	federation, err := s.federation(secure, s.federationHandler())
 	if err != nil {
 		return err
 	}
@@ -61,18 +78,24 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	if s.cfg.Metrics.Enabled && s.cfg.Metrics.Listen != "" {
 		tasks = append(tasks, s.serveMetrics)
 	}
-	tasks = append(tasks, s.jobs, s.hangups(), s.ephemeral.Run, s.search.Run, func(ctx context.Context) error {
+	tasks = append(tasks, s.background()...)
+	s.health.SetReady(true)
+	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
+	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics})
+	return runAll(ctx, cancel, tasks)
+}
+
+// background is what a server does besides answering, until the database is
+// another's.
+func (s *Server) background() []func(context.Context) error {
+	return []func(context.Context) error{s.jobs, s.hangups(), s.ephemeral.Run, s.search.Run, func(ctx context.Context) error {
 		select {
 		case err := <-s.lost:
 			return fmt.Errorf("the lock on the database is lost: %w", err)
 		case <-ctx.Done():
 			return nil
 		}
-	})
-	s.health.SetReady(true)
-	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics})
-	return runAll(ctx, cancel, tasks)
+	}}
 }
 
 // runAll runs tasks until one fails or the context ends, and waits for all.
@@ -104,7 +127,7 @@ func (s *Server) serveMetrics(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+s.cfg.Metrics.Path, telemetry.MetricsHandler(s.metrics))
-	mux.Handle("GET /health", &s.health)
+	mux.Handle("GET /health", s.health)
 	return group.Serve(ctx, mux, listeners.Options{Logger: s.log, Grace: time.Second})
 }
 
@@ -130,9 +153,16 @@ func secured(addresses []string, secure *tls.Config) []string {
 	return list
 }
 
-// federation opens the federation listeners. Besides OpenID, what they serve
-// comes with the Server-Server API; until then other paths are unrecognized.
-func (s *Server) federation(secure *tls.Config) ([]func(context.Context) error, error) {
+// federationHandler is what other servers reach. Besides OpenID, that comes with
+// the Server-Server API; until then other paths are unrecognized.
+func (s *Server) federationHandler() http.Handler {
+	server := api.NewServer(api.Options{Logger: s.log})
+	server.Handle(clientapi.OpenIDRoutes(s.accounts))
+	return server.Handler()
+}
+
+// federation opens the federation listeners.
+func (s *Server) federation(secure *tls.Config, handler http.Handler) ([]func(context.Context) error, error) {
 	if len(s.cfg.FederationListen) == 0 {
 		return nil, nil
 	}
@@ -140,9 +170,7 @@ func (s *Server) federation(secure *tls.Config) ([]func(context.Context) error, 
 	if err != nil {
 		return nil, err
 	}
-	server := api.NewServer(api.Options{Logger: s.log})
-	server.Handle(clientapi.OpenIDRoutes(s.accounts))
 	return []func(context.Context) error{func(ctx context.Context) error {
-		return group.Serve(ctx, server.Handler(), listeners.Options{Logger: s.log, Grace: time.Second})
+		return group.Serve(ctx, handler, listeners.Options{Logger: s.log, Grace: time.Second})
 	}}, nil
 }

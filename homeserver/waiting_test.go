@@ -24,7 +24,7 @@ func run(t *testing.T, url string) (base string, stop func()) {
 	ready := make(chan homeserver.Running, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- homeserver.Run(ctx, cfg, slog.New(slog.DiscardHandler), func(r homeserver.Running) { ready <- r })
+		ended <- homeserver.Run(ctx, cfg, slog.New(slog.DiscardHandler), homeserver.Hooks{Ready: func(r homeserver.Running) { ready <- r }})
 	}()
 	stopped := false
 	stop = func() {

@@ -29,8 +29,7 @@ type bundledIRC struct {
 	service  *registration.Registration
 }
 
-// bundleIRC opens the bridge's listener and writes its registration, before
-// the homeserver reads registrations. nil if no bridge is to run.
+// bundleIRC opens the bridge's listener. nil if no bridge is to run.
 func bundleIRC(cfg *config.Config, log *slog.Logger) (*bundledIRC, error) {
 	if cfg.NoBridges || len(cfg.AppServices) == 0 || !anyNetwork(cfg) {
 		return nil, nil
@@ -39,11 +38,16 @@ func bundleIRC(cfg *config.Config, log *slog.Logger) (*bundledIRC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the IRC bridge: %w", err)
 	}
-	service, err := writeRegistration(cfg, "http://"+listener.Addr().String())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("registration of the IRC bridge: %w", err), listener.Close())
+	return &bundledIRC{cfg: reachable(cfg), log: log.With("bridge", "irc"), listener: listener}, nil
+}
+
+// begin writes the registration, before the homeserver reads registrations: in
+// the one process that has a bridge running.
+func (b *bundledIRC) begin() (err error) {
+	if b.service, err = writeRegistration(b.cfg, "http://"+b.listener.Addr().String()); err != nil {
+		return fmt.Errorf("registration of the IRC bridge: %w", err)
 	}
-	return &bundledIRC{cfg: reachable(cfg), log: log.With("bridge", "irc"), listener: listener, service: service}, nil
+	return nil
 }
 
 func anyNetwork(cfg *config.Config) bool {

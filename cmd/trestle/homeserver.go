@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"trestle/homeserver"
 	"trestle/internal/config"
@@ -22,7 +23,7 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 		return err
 	}
 	if bridge == nil {
-		return homeserver.Run(ctx, cfg, log, func(homeserver.Running) { ready() })
+		return homeserver.Run(ctx, cfg, log, homeserver.Hooks{Ready: func(homeserver.Running) { ready() }})
 	}
 	defer bridge.close()
 	// The bridge says goodbye while the homeserver still answers.
@@ -30,17 +31,24 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 	defer end()
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var running atomic.Bool
+	defer context.AfterFunc(ctx, func() {
+		if !running.Load() {
+			stop() // it may have to wait for its turn, without a bridge
+		}
+	})()
 	var bridged sync.WaitGroup
-	err = homeserver.Run(serving, bridge.cfg, log, func(running homeserver.Running) {
+	err = homeserver.Run(serving, bridge.cfg, log, homeserver.Hooks{Begin: bridge.begin, Ready: func(here homeserver.Running) {
+		running.Store(true)
 		bridged.Go(func() {
-			if err := bridge.run(bridging, running); err != nil && !errors.Is(err, context.Canceled) {
+			if err := bridge.run(bridging, here); err != nil && !errors.Is(err, context.Canceled) {
 				bridge.log.ErrorContext(ctx, "the bridge has stopped", "err", err)
 			}
 			<-bridging.Done()
 			stop()
 		})
 		ready()
-	})
+	}})
 	end()
 	bridged.Wait()
 	return err

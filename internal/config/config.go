@@ -28,6 +28,7 @@ type Config struct {
 	TLSKey           string            `yaml:"tls_key" config:"path" flag:"the FILE with the certificate's private key, PEM"`
 	CAFile           string            `yaml:"ca_file" config:"path" flag:"trust the certificate authorities in this FILE when talking to other servers"`
 	Database         Secret            `yaml:"database" config:"database" flag:"an SQLite FILE or a postgres:// URL"`
+	Cluster          string            `yaml:"cluster" flag:"share the PostgreSQL database with other processes, which reach this one at this ADDRESS: host:port"`
 	AppServices      []string          `yaml:"appservices" config:"path" flag:"read application services' registrations from this FOLDER (repeatable)"`
 
 	RegistrationSharedSecret Secret `yaml:"registration_shared_secret" flag:"the SECRET that lets scripts register users"`

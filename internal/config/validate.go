@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -116,6 +117,41 @@ func (l *loader) validateAddresses() {
 		check(item("federation_listen", i), address)
 	}
 	check("metrics.listen", c.Metrics.Listen)
+	check("cluster", c.Cluster)
+	l.validateCluster()
+}
+
+// validateCluster wants an address that means this process elsewhere, too.
+func (l *loader) validateCluster() {
+	c := l.cfg
+	if c.Cluster == "" {
+		return
+	}
+	host, _, err := net.SplitHostPort(c.Cluster)
+	ip := net.ParseIP(host)
+	if strings.HasPrefix(c.Cluster, "unix:") || strings.HasPrefix(c.Cluster, "tls:") || err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		l.invalidf("cluster", "%q is not an address under which others reach this process, such as 10.0.0.1:8010", c.Cluster)
+	}
+	if !isPostgres(c.Database.Reveal()) {
+		l.invalidf("cluster", "several processes share a PostgreSQL database, see database; SQLite is for one")
+	}
+	if bridged := c.Bridges.IRC; !c.NoBridges && anyEnabled(bridged.Networks) && !isPostgres(bridged.Database.Reveal()) {
+		c.Warnings = append(c.Warnings, "bridges.irc.database is a file: the bridge runs in whichever process leads, and forgets its rooms if that is on another machine")
+	}
+}
+
+func anyEnabled(networks map[string]IRCNetwork) bool {
+	for _, network := range networks {
+		if network.Enabled {
+			return true
+		}
+	}
+	return false
+}
+
+func isPostgres(database string) bool {
+	scheme, _, _ := strings.Cut(database, "://")
+	return scheme == "postgres" || scheme == "postgresql"
 }
 
 // checkListen accepts host:port, :port, tls:host:port and unix:/path.

@@ -20,6 +20,7 @@ type Check func(ctx context.Context) error
 type Health struct {
 	mu     sync.Mutex
 	ready  bool
+	role   string
 	checks map[string]Check
 }
 
@@ -42,8 +43,16 @@ func (h *Health) SetReady(ready bool) {
 	h.ready = ready
 }
 
+// SetRole says what the server does among several.
+func (h *Health) SetRole(role string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.role = role
+}
+
 type healthAnswer struct {
 	Status  string   `json:"status"` // ok, starting or failing
+	Role    string   `json:"role,omitempty"`
 	Version string   `json:"version"`
 	Failing []string `json:"failing,omitempty"`
 }
@@ -65,13 +74,13 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Health) answer(ctx context.Context) healthAnswer {
 	h.mu.Lock()
-	ready, checks := h.ready, make(map[string]Check, len(h.checks))
+	ready, role, checks := h.ready, h.role, make(map[string]Check, len(h.checks))
 	for name, check := range h.checks {
 		checks[name] = check
 	}
 	h.mu.Unlock()
 
-	answer := healthAnswer{Status: "ok", Version: Build().Version}
+	answer := healthAnswer{Status: "ok", Role: role, Version: Build().Version}
 	if !ready {
 		answer.Status = "starting"
 		return answer

@@ -75,6 +75,8 @@ func TestHealth(t *testing.T) {
 		t.Error("the answer tells the world why")
 	}
 	broken = nil
+	health.SetRole("standby")
+	expect(200, `"role":"standby"`)
 	health.SetReady(false)
 	expect(503, `"starting"`)
 }

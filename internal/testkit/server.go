@@ -168,6 +168,19 @@ func (s *Trestle) Stop() {
 	}
 }
 
+// Ended waits until the server ends by itself, and returns how it did.
+func (s *Trestle) Ended() error {
+	s.t.Helper()
+	select {
+	case err := <-s.exited:
+		s.process = nil
+		return err
+	case <-time.After(startWithin):
+		s.t.Fatalf("the server has not ended after %s", startWithin)
+		return nil
+	}
+}
+
 // Restart is Kill and Start.
 func (s *Trestle) Restart() {
 	s.t.Helper()
