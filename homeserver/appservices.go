@@ -26,7 +26,7 @@ func (s *Server) connectSender(keys *storage.Encryption, position int64) (*event
 	s.sender = sender.New(sender.Options{
 		Registry: s.registry, Store: storage.NewAppServices(s.db), Stream: stream, Rooms: stream, Logger: s.log,
 		Ephemeral: receiptSource{s.asides, storage.NewReceipts(s.db)}, ToDevice: messageSource{s.asides, keys.ToDevice},
-		Devices: deviceListSource{s.asides, keys.DeviceLists}, Keys: keyCounts,
+		Devices: deviceListSource{s.asides, keys.DeviceLists}, Keys: keyCounts, Serves: s.db.Leads,
 	})
 	s.asides.sender = s.sender
 	s.metrics.MustRegister(s.sender.Collector())

@@ -146,3 +146,35 @@ func TestHangingServiceTimesOut(t *testing.T) {
 		}
 	})
 }
+
+// A process that another one may have replaced says nothing to services.
+func TestSilentWhereAnotherServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		as := &stub{status: http.StatusOK}
+		serves := make(chan bool, 1)
+		serves <- false
+		w := newWorld()
+		start(t, w, sender.Options{
+			Registry: registry(t, service(t, "irc", "http://stub")), BackoffMin: time.Second, BackoffMax: time.Second,
+			Transport: func(*registration.Registration) http.RoundTripper { return as },
+			Serves: func() bool {
+				now := <-serves
+				serves <- now
+				return now
+			},
+		})
+		w.say(room, "@irc_x:"+server)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(as.times()); n != 0 {
+			t.Errorf("%d attempts of a process that does not serve", n)
+		}
+		<-serves
+		serves <- true
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := len(as.times()); n != 1 {
+			t.Errorf("%d attempts of one that does", n)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -35,6 +36,7 @@ type link struct {
 	previous   registration.Previous // its HSToken is tried where the newer one is refused
 	queryToken registration.QueryToken
 	agent      string
+	serves     func() bool // may be nil
 	events     http.RoundTripper
 	queries    http.RoundTripper
 
@@ -46,7 +48,7 @@ type link struct {
 }
 
 func newLink(opts Options, reg *registration.Registration) *link {
-	l := &link{base: reg.URL, hsToken: reg.HSToken, previous: reg.Previous, queryToken: reg.QueryToken, agent: opts.UserAgent}
+	l := &link{base: reg.URL, hsToken: reg.HSToken, previous: reg.Previous, queryToken: reg.QueryToken, agent: opts.UserAgent, serves: opts.Serves}
 	if opts.Transport != nil {
 		l.events = opts.Transport(reg)
 		l.queries = l.events
@@ -185,6 +187,9 @@ func (l *link) located(ctx context.Context, r request, token string, legacy, inU
 // once makes one HTTP request and reads a bounded part of its answer. Redirects
 // are not followed: the service is where its registration says.
 func (l *link) once(ctx context.Context, r request, token string, legacy, inURL bool) (answer, error) {
+	if l.serves != nil && !l.serves() {
+		return answer{}, errors.New("another process may serve this service by now")
+	}
 	path := r.path.Stable
 	if legacy {
 		path = r.path.Legacy

@@ -83,6 +83,10 @@ type Options struct {
 	Rooms     Rooms
 	Logger    *slog.Logger
 
+	// Serves reports whether services are this process's to speak to, and not
+	// another's by now; it is asked before each request. nil: they are.
+	Serves func() bool
+
 	TLS       *tls.Config // of connections to services; nil is Go's default
 	UserAgent string
 	// Transport replaces HTTP in tests.
