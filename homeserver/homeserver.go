@@ -125,7 +125,7 @@ func (s *Server) openAlone(ctx context.Context) (*database.DB, error) {
 	}
 	if err := db.LockServer(ctx); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("one server at a time may use a database: %w", err)
+		return nil, fmt.Errorf("one server at a time may use a database, unless all have the setting cluster: %w", err)
 	}
 	return db, nil
 }

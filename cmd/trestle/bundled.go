@@ -17,6 +17,7 @@ import (
 	"trestle/bridges/irc"
 	"trestle/homeserver"
 	"trestle/internal/config"
+	"trestle/internal/database"
 	"trestle/registration"
 )
 
@@ -93,7 +94,7 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 		return err
 	}
 	bridge.Logger, bridge.Metrics = b.log, running.Metrics
-	service, err := irc.New(ctx, bridge)
+	service, err := b.open(ctx, bridge)
 	if err != nil {
 		return err
 	}
@@ -107,6 +108,23 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 		err = errors.Join(err, cause)
 	}
 	return err
+}
+
+// open makes the bridge. In a cluster, that of the leader before may still have
+// the bridge's database: its process stands still.
+func (b *bundledIRC) open(ctx context.Context, bridge irc.Config) (*irc.Service, error) {
+	for {
+		service, err := irc.New(ctx, bridge)
+		if b.cfg.Cluster == "" || !errors.Is(err, database.ErrLocked) {
+			return service, err
+		}
+		b.log.WarnContext(ctx, "the bridge waits for the one before it to end", "err", err)
+		select {
+		case <-time.After(5 * time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // close gives up a listener that run has not used.
