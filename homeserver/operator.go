@@ -23,6 +23,7 @@ import (
 
 	"trestle/homeserver/api"
 	"trestle/internal/config"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
@@ -64,6 +65,9 @@ func NewOperator(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Op
 	alone := *cfg
 	alone.AppServices = nil // they are told when the server runs
 	server, err := Open(ctx, &alone, log)
+	if cfg.Cluster != "" && errors.Is(err, database.ErrLocked) {
+		return nil, fmt.Errorf("the server runs, but none of its processes is here; do this where one is: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 			deadline = time.Now().Add(f.options.Patience) // it has not waited for a leader so far
 		}
 		failed = leader
-		f.missed(leader)
+		f.missed(leader, err)
 	}
 }
 
@@ -111,11 +111,15 @@ func (f *Forwarder) reached(leader Leader) {
 	}
 }
 
-func (f *Forwarder) missed(leader Leader) {
+func (f *Forwarder) missed(leader Leader, err error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if leader == f.leader && f.since.IsZero() {
+	first := leader == f.leader && f.since.IsZero()
+	if first {
 		f.since = time.Now()
+	}
+	f.mu.Unlock()
+	if first {
+		f.options.Log.Warn("the leader does not answer", "address", leader.Address, "err", err)
 	}
 }
 

@@ -76,7 +76,7 @@ func NewForwarder(options Options) *Forwarder {
 		DisableCompression: true, MaxResponseHeaderBytes: 1 << 20, ForceAttemptHTTP2: false,
 	}
 	f.proxy = &httputil.ReverseProxy{
-		Rewrite: rewrite, Transport: f, FlushInterval: -1, ErrorHandler: f.failed,
+		Rewrite: rewrite, Transport: f, ErrorHandler: f.failed,
 		ErrorLog: slog.NewLogLogger(options.Log.Handler(), slog.LevelDebug),
 	}
 	return f

@@ -205,3 +205,19 @@ func TestOnlyPostgresIsShared(t *testing.T) {
 		t.Error("SQLite is shared")
 	}
 }
+
+// Who waits goes on when PostgreSQL comes back.
+func TestACandidateOutlivesItsConnection(t *testing.T) {
+	t.Parallel()
+	url := testkit.Postgres(t) + "&application_name=" + t.Name()
+	first := lead(t, stand(t, url, schema, database.Options{}))
+	second := stand(t, url, schema, database.Options{})
+	announced(t, second, "")
+	terminate(t, url, "NOT "+theHolder)
+	if _, err := first.Announce(t.Context(), database.Leader{Address: "a:1"}); err != nil {
+		t.Fatal(err)
+	}
+	announced(t, second, "a:1")
+	first.Close()
+	lead(t, second)
+}
