@@ -19,7 +19,7 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	deadline := time.Now().Add(f.options.Patience)
 	failed := Leader{}
 	streamed := r.Body != nil && r.GetBody == nil
-	for {
+	for begun := 0; ; {
 		leader, reign, err := f.await(r.Context(), failed, deadline)
 		if err != nil {
 			return nil, err
@@ -33,17 +33,21 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Context().Err() != nil || f.stopping.Err() != nil && reads {
 			return nil, err
 		}
-		begun := a.sent.Load() && !a.refused
-		if begun && !reads || a.sent.Load() && streamed {
-			return nil, &lostError{err}
-		}
-		if begun {
+		if a.sent.Load() && !a.refused {
+			begun++
 			deadline = time.Now().Add(f.options.Patience) // it has not waited for a leader so far
+		}
+		if begun > 0 && !reads || begun == maxBegun || a.sent.Load() && streamed {
+			return nil, &lostError{err}
 		}
 		failed = leader
 		f.missed(leader, err)
 	}
 }
+
+// maxBegun is how often a leader may begin to answer a request that reads: it may
+// be the request that ends the connection.
+const maxBegun = 4
 
 // A lostError is that of a request of which nobody knows what became.
 type lostError struct{ err error }

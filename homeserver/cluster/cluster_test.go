@@ -243,6 +243,21 @@ func TestTheLeaderGoesAway(t *testing.T) {
 	}
 }
 
+// Some requests end the connection, whoever gets them.
+func TestAReadIsNotRepeatedForEver(t *testing.T) {
+	var asked atomic.Int64
+	l := newLeader(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	f, server := standby(t, time.Minute)
+	f.Follow(l.leads(1))
+	failure(t, ask(t.Context(), "GET", server.URL, ""), http.StatusBadGateway)
+	if n := asked.Load(); n > 20 {
+		t.Errorf("the leader was asked %d times", n)
+	}
+}
+
 // Streams come through as they are written, and the leader learns when nobody
 // listens any more.
 func TestStreams(t *testing.T) {
