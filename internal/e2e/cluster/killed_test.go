@@ -102,6 +102,7 @@ func (w *world) listen(ctx context.Context, token, room, last string) (bodies []
 // processes: each time another serves within seconds, and neither people nor the
 // application service see more of it than a delay.
 func TestTheClusterServesWhoeverDies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	alice, bob := w.person("alice"), w.person("bob")
 	room := w.do("POST", v3+"/createRoom", asToken, map[string]any{"preset": "public_chat"})["room_id"].(string)
@@ -239,6 +240,7 @@ func (w *world) standStill(token string) {
 
 // Who is not the same server is not let in.
 func TestAStrangerDoesNotStandBy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	for name, args := range map[string][]string{
 		"another name": {"--data", w.data, "--server-name", "example.org"},
