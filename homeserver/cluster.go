@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,6 +46,7 @@ type member struct {
 	clients, others *listeners.Group
 	serving         atomic.Pointer[map[cluster.Entrance]http.Handler] // nil: stands by
 	deposed         atomic.Bool
+	left            sync.Once
 	begun           bool // the Server has a database; read when all tasks have ended
 }
 
@@ -116,6 +118,8 @@ func (m *member) open() (tasks []func(context.Context) error, err error) {
 	tasks = append(tasks, func(ctx context.Context) error {
 		return m.clients.Serve(ctx, m.pages(m.handler(cluster.Clients)), listeners.Options{Logger: m.log, Drain: m.drain, Grace: grace})
 	}, func(ctx context.Context) error {
+		ctx, cancel := m.farewell(ctx)
+		defer cancel()
 		return m.others.Serve(ctx, &m.gate, listeners.Options{Logger: m.log, Drain: m.drain, Grace: grace})
 	})
 	if m.cfg.Metrics.Enabled && m.cfg.Metrics.Listen != "" {
@@ -139,12 +143,37 @@ func (m *member) handler(entrance cluster.Entrance) http.Handler {
 	})
 }
 
+// drain begins the end. What the others pass on is refused from now on, and
+// waits there for the next leader.
 func (m *member) drain() {
-	m.health.SetReady(false)
-	m.forward.Drain()
-	if m.serving.Load() != nil {
-		m.Server.drain()
-	}
+	m.left.Do(func() {
+		m.health.SetReady(false)
+		m.forward.Drain()
+		if m.serving.Load() != nil {
+			m.gate.Close()
+			m.resign()
+			m.Server.drain()
+		}
+	})
+}
+
+// lastWords is how long a leader that ends keeps its connections with the others:
+// longer than they take to hear of it.
+const lastWords = 400 * time.Millisecond
+
+// farewell is a context that ends a little later, so that no connection is closed
+// on which a request is on its way.
+func (m *member) farewell(ctx context.Context) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		m.drain()
+		if m.serving.Load() != nil && !m.deposed.Load() {
+			time.AfterFunc(lastWords, cancel)
+			return
+		}
+		cancel()
+	})
+	return later, cancel
 }
 
 // campaign waits until this process leads, and leads until ctx ends.
@@ -161,9 +190,7 @@ func (m *member) campaign(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err := runAll(ctx, cancel, m.background())
-	m.resign(context.WithoutCancel(ctx))
-	return err
+	return runAll(ctx, cancel, m.background())
 }
 
 // follow forwards to another leader, if that is one of the same server.
@@ -218,11 +245,11 @@ func (m *member) address() string {
 }
 
 // resign has requests wait for the next leader instead of coming here.
-func (m *member) resign(ctx context.Context) {
+func (m *member) resign() {
 	if m.deposed.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if _, err := m.db.Announce(ctx, database.Leader{Identity: m.identity}); err != nil {
 		m.log.WarnContext(ctx, "the others have not been told of the end", "err", err)

@@ -133,23 +133,31 @@ func TestTheClusterServesWhoeverDies(t *testing.T) {
 	if !slices.Equal(heard, bodies) {
 		t.Errorf("bob has heard %d messages of %d, or others", len(heard), len(bodies))
 	}
-	total, there := 1, map[string]bool{}
+	w.complete(sent, bodies)
+	w.delivered(room, ids)
+	txns := len(w.service.Transactions())
+	t.Logf("%d messages in %d transactions, %d attempts in vain", len(bodies), txns, len(w.service.Attempts())-txns)
+}
+
+// complete holds the messages of a room to what each talker has sent.
+func (w *world) complete(sent []int, bodies []string) {
+	w.t.Helper()
+	there := map[string]bool{}
 	for _, body := range bodies {
 		there[body] = true
 	}
+	total := 1 // the last one
 	for i, n := range sent {
 		total += n
 		for k := range n {
 			if !there[fmt.Sprint(string(rune('a'+i)), " ", k)] {
-				t.Errorf("message %d of talker %d is lost", k, i)
+				w.t.Errorf("message %d of talker %d is lost", k, i)
 			}
 		}
 	}
 	if len(bodies) != total {
-		t.Errorf("%d messages were sent, and there are %d", total, len(bodies))
+		w.t.Errorf("%d messages were sent, and there are %d", total, len(bodies))
 	}
-	w.delivered(room, ids)
-	t.Logf("%d messages in %d transactions", total, len(w.service.Transactions()))
 }
 
 // delivered waits until the service has the whole room: each event once, in
