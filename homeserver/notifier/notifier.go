@@ -111,6 +111,13 @@ func (n *Notifier) Position() int64 {
 	return n.position
 }
 
+// Serial is the newest serial of what is not stored.
+func (n *Notifier) Serial() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.serial
+}
+
 // Changed is closed at the next change of any kind: for readers of the whole stream.
 func (n *Notifier) Changed() <-chan struct{} {
 	n.mu.Lock()

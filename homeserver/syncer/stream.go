@@ -92,7 +92,7 @@ func (st *stream) begin() error {
 	if err != nil {
 		return err
 	}
-	st.from = Token{Position: min(token.Position, snap.Position), Serial: token.Serial}
+	st.from = Token{Position: min(token.Position, snap.Position), Serial: serialBy(token.Serial, snap.Serial)}
 	return nil
 }
 

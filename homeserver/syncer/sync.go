@@ -142,6 +142,7 @@ func (s *Service) Sync(ctx context.Context, req Request) (*Response, error) {
 	// another time, as after a database was restored.
 	now := s.Notifier.Position()
 	since.Position, since.Sent = min(since.Position, now), min(since.Sent, now)
+	since.Serial = serialBy(since.Serial, s.Notifier.Serial())
 	if !initial && req.Device != "" {
 		if err := s.Keys.Acknowledge(ctx, req.User, req.Device, since.sent()); err != nil {
 			return nil, err

@@ -58,3 +58,12 @@ func (t Token) sent() int64 {
 	}
 	return t.Position
 }
+
+// serialBy is a token's serial as of now. One that has not been reached is of a
+// process whose clock was ahead, and older than all of this one.
+func serialBy(serial, now int64) int64 {
+	if serial > now {
+		return 0
+	}
+	return serial
+}
