@@ -27,6 +27,7 @@ func (s *speech) writes(b []byte, done bool) {
 func (s *speech) intend(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.begun = true
 	if !l.sent && l.seq != 0 {
 		s.puppet.net.service.journal.set(l.seq, progress{l.after.Line, l.after.Offset, true})
 	}
@@ -65,8 +66,9 @@ func (s *speech) echoed(m *wire.Message) {
 func (s *speech) refused(m *wire.Message) {
 	s.mu.Lock()
 	l := s.line
+	begun := l != nil && l.begun // the answer may be here before the writer gets to say that it has written
 	s.mu.Unlock()
-	if l == nil || !l.sent {
+	if !begun {
 		return
 	}
 	n := s.puppet.net

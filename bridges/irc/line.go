@@ -14,6 +14,7 @@ type line struct {
 	end     []byte // how it looks on the wire, its end
 	seq     int64
 	after   progress // of the utterance, when it is taken
+	begun   bool     // about to be handed to the kernel, or more
 	sent    bool     // handed to the kernel
 	sentAt  time.Time
 	echoes  bool   // the server will echo it; that counts while the connection lives
