@@ -38,7 +38,7 @@ func (b *Bridge) loadKeys(ctx context.Context) error {
 			return err
 		}
 		if p := b.byID[portal]; p != nil {
-			p.remoteKey = key
+			p.remoteKey = stored(key)
 		}
 	}
 	return rows.Err()
@@ -62,7 +62,7 @@ func (p *Portal) SetRemoteKey(key string) {
 	case key == "":
 		p.bridge.write(deleteKey, p.id)
 	default:
-		p.bridge.write(upsertKey, p.id, key)
+		p.bridge.write(upsertKey, p.id, storable(key))
 	}
 	p.remoteKey = key
 }

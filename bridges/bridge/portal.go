@@ -45,7 +45,7 @@ func newPortal(b *Bridge) *Portal {
 
 // row is what upsertPortal takes.
 func (p *Portal) row() []any {
-	return []any{p.id, p.key.Network, p.key.Channel, p.name, p.alias, p.room, p.topic, p.wanted}
+	return []any{p.id, p.key.Network, storable(p.key.Channel), storable(p.name), p.alias, p.room, p.topic, p.wanted}
 }
 
 // Key names the channel.

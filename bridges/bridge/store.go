@@ -114,6 +114,7 @@ func (b *Bridge) loadPortals(ctx context.Context) error {
 		if err := rows.Scan(&p.id, &p.key.Network, &p.key.Channel, &p.name, &p.alias, &p.room, &p.topic, &p.wanted); err != nil {
 			return err
 		}
+		p.key.Channel, p.name = stored(p.key.Channel), stored(p.name)
 		b.byKey[p.key] = p
 		b.byID[p.id] = p
 		if p.room != "" {

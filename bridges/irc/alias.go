@@ -126,6 +126,9 @@ func (n *network) openAlone(ctx context.Context, name, key string) error {
 	if p := n.service.bridge.Find(n.key(name)); p != nil && p.Room() != "" {
 		return p.CreateRoom(ctx, bridge.RoomSpec{Alias: n.aliasOf(name)})
 	}
+	if _, err := matrix.ParseRoomAlias(string(n.aliasOf(name))); err != nil {
+		return matrix.NotFound("%s is too long for an alias.", decode(name))
+	}
 	asking, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	view, err := n.enterChannel(asking, name, key)

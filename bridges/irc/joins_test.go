@@ -235,3 +235,35 @@ func fiftyJoins(t *testing.T, addr string, spellings ...string) {
 		t.Errorf("there are %d rooms: %v", len(rooms), rooms)
 	}
 }
+
+func TestNamesThatLookOdd(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].Channels = nil
+	_, stop := start(t, h, c)
+	h.Register(alice, "alice")
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	for channel, alias := range map[string]string{
+		"#a/b": "#a/b", "#c++": "#c++", "&local": "&local", "+free": "+free", "#q=3d": "#q=3d3d", "#été": "#été",
+		"##-[]{}": "##-[]{}", "#\xff": "#=ff",
+	} {
+		bob.Join(channel)
+		room, refusal := h.Join(alice, "#irc_local_"+alias+":localhost")
+		if refusal != "" {
+			t.Errorf("%q: %s", channel, refusal)
+			continue
+		}
+		bob.Expect(":alice!", "JOIN", channel)
+		h.Say(room, alice, "in "+alias)
+		bob.Expect(":alice!", "PRIVMSG "+channel+" :in "+alias)
+		bob.Say(channel, "and back")
+		h.WaitBody(room, ghost("bob"), "and back")
+	}
+	stop()
+	bob.Expect(":alice!", "QUIT")
+	start(t, h, c)
+	for range 8 { // the bridge knows them all again
+		bob.Expect(":alice!", "JOIN")
+	}
+}
