@@ -59,7 +59,7 @@ func (b *Bridge) loadBans(ctx context.Context) error {
 			return err
 		}
 		if p := b.byID[portal]; p != nil {
-			p.bans[ban.User] = ban.Mask
+			p.bans[ban.User] = stored(ban.Mask)
 		}
 	}
 	return rows.Err()
@@ -95,7 +95,7 @@ func (p *Portal) NoteBan(user matrix.UserID, mask string) {
 		return
 	}
 	p.bans[user] = mask
-	p.bridge.write(upsertBan, p.id, user, mask)
+	p.bridge.write(upsertBan, p.id, user, storable(mask))
 }
 
 // Ban bans somebody from the room, behind what was said before.
@@ -122,24 +122,36 @@ func (p *Portal) act(ctx context.Context, e entry) error {
 	switch e.Kind {
 	case kindRights:
 		return p.applyRights(ctx, e)
-	case kindBan:
-		return bot.Ban(ctx, room, e.Target, e.Reason)
-	case kindUnban:
-		raw, err := bot.State(ctx, room, "m.room.member", string(e.Target))
-		if err != nil && !client.Is(err, "M_NOT_FOUND") {
+	case kindBan, kindUnban:
+		// It may be done already: an entry comes again if the bridge was killed.
+		banned, err := p.banned(ctx, e.Target)
+		switch {
+		case err != nil || banned == (e.Kind == kindBan):
 			return err
+		case banned:
+			return bot.Unban(ctx, room, e.Target)
 		}
-		var is struct {
-			Membership string `json:"membership"`
-		}
-		if _ = json.Unmarshal(raw, &is); is.Membership != "ban" {
-			return nil
-		}
-		return bot.Unban(ctx, room, e.Target)
+		return bot.Ban(ctx, room, e.Target, e.Reason)
 	case kindRedact:
 		return p.redact(ctx, e)
 	}
 	return fmt.Errorf("the queue has an entry of kind %q", e.Kind)
+}
+
+// banned tells whether the room bans somebody.
+func (p *Portal) banned(ctx context.Context, user matrix.UserID) (bool, error) {
+	raw, err := p.bridge.client.Bot().State(ctx, p.Room(), "m.room.member", string(user))
+	if client.Is(err, "M_NOT_FOUND") {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read a membership: %w", err)
+	}
+	var is struct {
+		Membership string `json:"membership"`
+	}
+	_ = json.Unmarshal(raw, &is)
+	return is.Membership == "ban", nil
 }
 
 // redact finds the event and takes it back.

@@ -94,12 +94,25 @@ func (p *Portal) SetRights(r Rights, enforce bool, revoke ...matrix.UserID) {
 	p.enqueue(entry{Kind: kindRights, Content: encode(rightsEntry{r, enforce, revoke}), Time: millis(time.Now())}, nil)
 }
 
-// Granted is the power that the network has given a user in the room.
-func (p *Portal) Granted(user matrix.UserID) (level int, ok bool) {
+// Rights are those of the network that the room has by now.
+func (p *Portal) Rights() Rights {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	level, ok = p.granted.applied.Users[user]
-	return level, ok
+	r := p.granted.applied
+	r.Users = maps.Clone(r.Users)
+	return r
+}
+
+// NoteRights notes what people have made of the rights in the room.
+func (p *Portal) NoteRights(change func(*Rights)) {
+	r := p.Rights()
+	if r.Users == nil {
+		r.Users = map[matrix.UserID]int{}
+	}
+	change(&r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.granted.applied = r
 }
 
 // applyRights changes what differs in the room.

@@ -32,6 +32,7 @@ type channel struct {
 	settling bool             // the room is to follow soon
 	changing int              // changes by people of Matrix that are on their way to IRC
 	about    []matrix.UserID  // whose power these change
+	moderate bool             // the last of these is, or would be, +m
 
 	untrimmed int // messages since the log was last trimmed
 }

@@ -121,11 +121,14 @@ func TestModesBecomeRights(t *testing.T) {
 	})
 }
 
-// send sends power levels as a person, with a few others than there are.
+// sendLevels sends power levels as a person, with a few others than there are.
 func sendLevels(h *fakehomeserver.Homeserver, room, by string, change map[string]int) {
 	l := lastLevels(h, room)
 	for user, level := range change {
-		l.Users[user] = level
+		if l.Users[user] = level; user == "" { // what speaking takes
+			delete(l.Users, user)
+			l.Speak = level
+		}
 	}
 	raw, _ := json.Marshal(l)
 	empty := ""
@@ -157,6 +160,16 @@ func TestPowerBecomesModes(t *testing.T) {
 		sendLevels(h, room, alice, map[string]int{ghost("dave"): 60})
 		bob.Expect(":alice!", "MODE #trestle +o", "dave")
 		waitLevels(t, h, room, "dave's power", func(l levels) bool { return l.Users[ghost("dave")] == 50 })
+
+		sendLevels(h, room, alice, map[string]int{"": 1})
+		bob.Expect(":alice!", "MODE #trestle", "+m")
+		sendLevels(h, room, alice, map[string]int{"": 0})
+		bob.Expect(":alice!", "MODE #trestle", "-m")
+		empty := ""
+		h.Send(room, alice, "m.room.join_rules", &empty, `{"join_rule":"invite"}`)
+		bob.Expect(":alice!", "MODE #trestle", "+i")
+		h.Send(room, alice, "m.room.join_rules", &empty, `{"join_rule":"public"}`)
+		bob.Expect(":alice!", "MODE #trestle", "-i")
 
 		bob.Send("MODE #trestle -o alice")
 		waitLevels(t, h, room, "alice without power", func(l levels) bool { _, has := l.Users[alice]; return !has })

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"trestle/appservice/client"
@@ -168,17 +169,32 @@ func (n *network) setPower(ctx context.Context, p *bridge.Portal, e *client.Even
 			return
 		}
 		support := n.bot.link.conn.Support()
-		changes, users := n.powerChanges(ch, levels.Users, levels.UsersDefault, support)
-		if change, ok := n.speakChange(ch, levels.EventsDefault); ok {
-			changes = append(changes, change)
+		had := p.Rights()
+		changes, users := n.powerChanges(ch, levels, had, support)
+		// While a change is under way, neither the channel nor the room shows what was asked for last.
+		moderated, level := levels.EventsDefault > 0, levels.EventsDefault
+		if (level != had.Speak || ch.changing > 0 && ch.moderate != moderated) && n.config.Power.Voice > 0 {
+			changes = append(changes, wire.ModeChange{Add: moderated, Mode: 'm'})
+			ch.moderate = moderated
 		}
+		p.NoteRights(func(r *bridge.Rights) {
+			r.Speak = levels.EventsDefault
+			for _, user := range users {
+				r.Users[user] = levels.Users[id.UserID(user)]
+			}
+		})
 		lines, about = modeLines(p.Name(), changes, support.Modes), users
 	})
+	if len(lines) == 0 && len(about) == 0 {
+		done()
+		return
+	}
 	n.changeModes(ctx, p, by, lines, about, done)
 }
 
-// powerChanges are the changes of status by which IRC would have what the room has.
-func (n *network) powerChanges(ch *channel, levels map[id.UserID]int, usual int, support *wire.Support) (changes []wire.ModeChange, about []matrix.UserID) {
+// powerChanges are the changes of status by which IRC would have what somebody has changed in the room:
+// what differs from the rights that the room had.
+func (n *network) powerChanges(ch *channel, levels *event.PowerLevelsEventContent, rights bridge.Rights, support *wire.Support) (changes []wire.ModeChange, about []matrix.UserID) {
 	power := n.config.Power
 	members := slices.SortedFunc(maps.Keys(ch.members), func(a, b *user) int { return strings.Compare(a.nick, b.nick) })
 	for _, u := range members {
@@ -191,12 +207,13 @@ func (n *network) powerChanges(ch *channel, levels map[id.UserID]int, usual int,
 		default:
 			user = n.ghost(u.nick).ID
 		}
-		level, named := levels[id.UserID(user)]
-		if !named {
-			level = usual
-		}
+		level, named := levels.Users[id.UserID(user)]
+		granted, given := rights.Users[user]
 		had := ch.status[u]
-		if level == power.most(had) {
+		if !named {
+			level = levels.UsersDefault
+		}
+		if !named && !given || level == granted || level == power.most(had) {
 			continue
 		}
 		want := power.status(level, support)
@@ -218,35 +235,33 @@ func (n *network) powerChanges(ch *channel, levels map[id.UserID]int, usual int,
 	return changes, about
 }
 
-// speakChange is +m or -m, if the power that speaking takes has come to mean that.
-func (n *network) speakChange(ch *channel, level int) (wire.ModeChange, bool) {
-	moderated := level > 0 && n.config.Power.Voice > 0
-	return wire.ModeChange{Add: moderated, Mode: 'm'}, moderated != ch.is('m')
-}
-
 // setJoinRule has a person's puppet make the channel what the room has become: for those who
 // are invited, or open.
 func (n *network) setJoinRule(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
 	rule := e.Content.AsJoinRules().JoinRule
 	var lines []*wire.Message
+	changed := false
 	n.ask(ctx, func() {
 		ch := n.known(p.Key().Channel)
 		if ch == nil || !ch.synced || rule != "public" && rule != "invite" {
 			return
 		}
-		if closed := rule == "invite"; closed != ch.is('i') {
+		closed := rule == "invite"
+		changed = closed != p.Rights().Invited || closed != ch.is('i') || ch.changing > 0
+		p.NoteRights(func(r *bridge.Rights) { r.Invited = closed })
+		if changed {
 			lines = modeLines(p.Name(), []wire.ModeChange{{Add: closed, Mode: 'i'}}, 0)
 		}
 	})
+	if !changed {
+		done()
+		return
+	}
 	n.changeModes(ctx, p, matrix.UserID(e.Sender), lines, nil, done)
 }
 
 // changeModes has a puppet send MODEs, and makes the room what IRC has made of them.
 func (n *network) changeModes(ctx context.Context, p *bridge.Portal, by matrix.UserID, lines []*wire.Message, about []matrix.UserID, done func()) {
-	if len(lines) == 0 && len(about) == 0 {
-		done()
-		return
-	}
 	n.ask(ctx, func() { n.channel(p.Name()).changing++ })
 	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
 		if err != nil {
@@ -254,27 +269,26 @@ func (n *network) changeModes(ctx context.Context, p *bridge.Portal, by matrix.U
 		}
 		n.post(func() {
 			ch := n.channel(p.Name())
-			ch.changing--
 			ch.about = append(ch.about, about...)
-			if ch.joined && ch.synced {
-				n.enforce(ch)
-			}
+			n.enforce(ch)
 		})
 		done()
 	})
 }
 
-// enforce gives the room the rights that IRC has, after all that the server has said by now was heard.
+// enforce ends a change: the room gets the rights that IRC has, after all that the server has said by
+// now was heard, and unless another change is under way.
 func (n *network) enforce(ch *channel) {
 	conn := n.bot.link.conn
 	n.goRun(func() {
-		if conn.Barrier(n.ctx) != nil {
-			return // the channel is synchronised anew
+		if conn != nil {
+			_ = conn.Barrier(n.ctx) // if it fails, the channel will be synchronised anew
 		}
 		n.post(func() {
+			ch.changing--
 			if ch.joined && ch.synced && ch.changing == 0 {
 				ch.portal.SetRights(n.rights(ch), true, ch.about...)
-				ch.about = nil
+				ch.about, ch.moderate = nil, ch.is('m')
 			}
 		})
 	})
