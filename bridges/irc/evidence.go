@@ -15,7 +15,7 @@ func (s *speech) writes(b []byte, done bool) {
 	l := s.line
 	s.mu.Unlock()
 	switch {
-	case l == nil || !bytes.Contains(b, l.end):
+	case l == nil || len(l.end) == 0 || !bytes.Contains(b, l.end):
 	case done:
 		s.mark(l)
 	default:
@@ -52,11 +52,13 @@ func (s *speech) mark(l *line) {
 func (s *speech) echoed(m *wire.Message) {
 	s.mu.Lock()
 	l := s.line
-	s.mu.Unlock()
 	if l != nil && l.text != "" && same(l.text, textOf(m)) {
-		s.mu.Lock()
 		l.id = m.ID()
-		s.mu.Unlock()
+	} else {
+		l = nil
+	}
+	s.mu.Unlock()
+	if l != nil {
 		s.decide(l, verdict{taken: true}, true)
 	}
 }
@@ -69,6 +71,10 @@ func (s *speech) refused(m *wire.Message) {
 	begun := l != nil && l.begun // the answer may be here before the writer gets to say that it has written
 	s.mu.Unlock()
 	if !begun {
+		return
+	}
+	if m.Command == "FAIL" && m.Param(0) == "BATCH" && strings.HasPrefix(m.Param(1), "MULTILINE_") {
+		s.decide(l, verdict{single: true}, false)
 		return
 	}
 	n := s.puppet.net
@@ -95,7 +101,7 @@ func (p *puppet) observed(channel string, m *wire.Message) {
 	}
 	if l := s.line; l != nil && l.channel == channel && l.text != "" && !l.seen {
 		s.owed = s.owed[:0]
-		l.seen = true
+		l.seen, l.id = true, m.ID()
 		// Echoes and the bot's eyes come in no order: while one of them counts, the
 		// other must not, or a late one would be taken for that of the next line.
 		if !l.echoes || l.lost {

@@ -11,7 +11,8 @@ import (
 type line struct {
 	channel string
 	text    string
-	end     []byte // how it looks on the wire, its end
+	block   *wire.Block // nil: the utterance's command, or nothing
+	end     []byte      // how it looks on the wire
 	seq     int64
 	after   progress // of the utterance, when it is taken
 	begun   bool     // about to be handed to the kernel, or more
@@ -30,6 +31,7 @@ type verdict struct {
 	taken   bool
 	refused error // the server said no; nil and not taken: it never arrived
 	doubt   bool  // that is only likely
+	single  bool  // it never arrived, as the server does not take several lines at once
 }
 
 // owed is a line that is known to be taken and that the bot has yet to see.
@@ -50,20 +52,8 @@ func (s *speech) begin(u *utterance, conn *wire.Conn) *line {
 			l.decide(verdict{refused: err})
 		}
 		l.end = encoded
-	} else {
-		rest := u.lines[u.at.Line][min(u.at.Offset, len(u.lines[u.at.Line])):]
-		l.text, l.after = "", progress{Line: u.at.Line + 1}
-		if pieces := conn.Split(u.kind, u.target, rest); len(pieces) > 0 {
-			l.text = pieces[0]
-			if len(pieces) > 1 {
-				l.after = progress{Line: u.at.Line, Offset: u.at.Offset + len(pieces[0])}
-			}
-		}
-		l.end = []byte(l.text)
-		if u.kind == wire.Action {
-			l.end = append(l.end, 1)
-		}
-		l.end = append(l.end, '\r', '\n')
+	} else if err := l.paragraph(u, conn); err != nil {
+		l.decide(verdict{refused: err})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,6 +64,23 @@ func (s *speech) begin(u *utterance, conn *wire.Conn) *line {
 	return l
 }
 
+// paragraph takes what can be said at once: of several lines, where the server has draft/multiline.
+func (l *line) paragraph(u *utterance, conn *wire.Conn) (err error) {
+	p, next := conn.Paragraph(u.kind, u.target, u.lines, wire.Place{Line: u.at.Line, Offset: u.at.Offset}, u.single)
+	l.after = progress{Line: next.Line, Offset: next.Offset}
+	if len(p.Pieces) == 0 {
+		return nil
+	}
+	if u.at == (progress{}) {
+		p.Tags = u.tags
+	}
+	l.text = p.Text()
+	if l.block, err = conn.Block(p); err == nil {
+		l.end = l.block.Bytes()
+	}
+	return err
+}
+
 // say sends a line and waits until it is known what became of it.
 func (s *speech) say(ctx context.Context, conn *wire.Conn, u *utterance, l *line) verdict {
 	defer func() {
@@ -81,14 +88,14 @@ func (s *speech) say(ctx context.Context, conn *wire.Conn, u *utterance, l *line
 		s.line = nil
 		s.mu.Unlock()
 	}()
-	if len(l.text) == 0 && u.message == nil {
-		return verdict{taken: true} // nothing was left
-	}
 	var err error
-	if u.message != nil {
+	switch {
+	case u.message != nil:
 		err = conn.Send(ctx, u.message)
-	} else {
-		err = conn.Say(ctx, wire.Text{Kind: u.kind, Target: u.target, Lines: []string{l.text}})
+	case l.block != nil && len(l.end) > 0:
+		err = conn.SendBlock(ctx, l.block)
+	case l.text == "":
+		return verdict{taken: true} // nothing was left
 	}
 	if err != nil {
 		return s.failed(ctx, conn, l, err)

@@ -50,11 +50,13 @@ type utterance struct {
 	kind     wire.Kind
 	lines    []string
 	at       progress
-	message  *wire.Message // instead of lines
-	optional bool          // not worth connecting or joining for
-	doubt    string        // what may be on IRC twice
-	ids      []string      // by which the server knows what has been said
-	finish   func(error)   // a *wire.SendError if refused
+	message  *wire.Message     // instead of lines
+	tags     map[string]string // of the first line, if the server has tags
+	single   bool              // a message for each line, whatever the server can do
+	optional bool              // not worth connecting or joining for
+	doubt    string            // what may be on IRC twice
+	ids      []string          // by which the server knows what has been said
+	finish   func(error)       // a *wire.SendError if refused
 }
 
 func (s *speech) init(p *puppet) {
@@ -159,6 +161,7 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 			continue // the connection has just ended
 		}
 		v := s.say(ctx, conn, u, l)
+		u.single = u.single || v.single
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
