@@ -34,6 +34,7 @@ type Event struct {
 	StateKey *string         `json:"state_key,omitempty"`
 	Content  json.RawMessage `json:"content"`
 	Time     int64           `json:"origin_server_ts"`
+	Redacts  string          `json:"redacts,omitempty"`
 }
 
 // Body is the text of a message.
@@ -73,6 +74,9 @@ type Homeserver struct {
 	frozen  []Event           // the transaction that is under way
 	txn     int
 	fails   int // requests to be answered with 502
+	files   map[string]File
+
+	ephemeral []json.RawMessage // for the bridge
 
 	failCreation bool
 	listed       map[string]bool // rooms in the directory
@@ -148,16 +152,16 @@ func (h *Homeserver) deliver(stop <-chan struct{}) {
 			n := min(len(h.queue), 50)
 			h.frozen, h.queue = h.queue[:n:n], h.queue[n:]
 		}
-		batch := h.frozen
+		batch, ephemeral := h.frozen, h.ephemeral
 		if h.down {
-			batch = nil
+			batch, ephemeral = nil, nil
 		}
 		h.mu.Unlock()
-		if len(batch) > 0 && service != "" {
-			if h.push(service, txn, batch) {
+		if len(batch)+len(ephemeral) > 0 && service != "" {
+			if h.push(service, txn, batch, ephemeral) {
 				h.mu.Lock()
 				h.txn++
-				h.frozen = nil
+				h.frozen, h.ephemeral = nil, h.ephemeral[len(ephemeral):]
 				h.mu.Unlock()
 				continue
 			}
@@ -176,8 +180,11 @@ func (h *Homeserver) deliver(stop <-chan struct{}) {
 	}
 }
 
-func (h *Homeserver) push(service string, txn int, events []Event) bool {
-	body, _ := json.Marshal(map[string]any{"events": events})
+func (h *Homeserver) push(service string, txn int, events []Event, ephemeral []json.RawMessage) bool {
+	if events == nil {
+		events = []Event{}
+	}
+	body, _ := json.Marshal(map[string]any{"events": events, "ephemeral": ephemeral})
 	target := fmt.Sprintf("%s/_matrix/app/v1/transactions/t%d", service, txn)
 	status, _ := h.call(http.MethodPut, target, body)
 	return status == http.StatusOK

@@ -66,6 +66,10 @@ func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
 	if req.is("v3/rooms/*/state/*") {
 		req.path = append(req.path, "")
 	}
+	if req.is("v1/media/download/*/*") {
+		h.download(w, r, req)
+		return
+	}
 	_ = json.NewDecoder(r.Body).Decode(&req.body)
 	answer, err := any(struct{}{}), error(nil)
 	if r.Header.Get("Authorization") != "Bearer "+ASToken {
@@ -125,6 +129,11 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		return h.send(r)
 	case r.is("v3/rooms/*/state/*/*"):
 		return h.state(method, r)
+	case r.is("v3/rooms/*/event/*"):
+		return h.event(r)
+	case r.is("v3/rooms/*/typing/*"):
+		h.typing(r)
+		return struct{}{}, nil
 	}
 	if answer, known := h.moderation(method, r); known {
 		return answer, nil

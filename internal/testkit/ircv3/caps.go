@@ -8,7 +8,8 @@ import (
 
 // capabilities are what the server offers, and their values.
 var capabilities = map[string]string{
-	"account-tag": "", "batch": "", "cap-notify": "", "draft/message-redaction": "", "echo-message": "", "extended-join": "",
+	"account-tag": "", "batch": "", "cap-notify": "", "draft/message-redaction": "",
+	"draft/multiline": "max-bytes=4096,max-lines=20", "echo-message": "", "extended-join": "",
 	"labeled-response": "", "message-tags": "", "multi-prefix": "", "server-time": "", "standard-replies": "",
 	"userhost-in-names": "",
 }

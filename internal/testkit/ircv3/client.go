@@ -22,6 +22,7 @@ type Client struct {
 	channels               map[*channel]bool
 	answering              bool // a labelled command runs
 	answers                []*Message
+	text                   *multiline // that is on its way in
 
 	mu    sync.Mutex
 	ready *sync.Cond
@@ -198,3 +199,6 @@ func (c *Client) write() {
 		}
 	}
 }
+
+// Break breaks the connection, from within a command; what was queued is not written.
+func (c *Client) Break() { c.conn.Close() }

@@ -219,3 +219,10 @@ func (s *Server) tell(ch *channel, m *Message, except *Client) {
 func (s *Server) isChannel(target string) bool {
 	return target != "" && strings.IndexByte(s.options.ChanTypes, target[0]) >= 0
 }
+
+// Command is how a command is worked off now, for a Handle that adds to it.
+func (s *Server) Command(name string) Command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commands[name]
+}

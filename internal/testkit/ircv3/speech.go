@@ -11,6 +11,9 @@ func runText(s *Server, c *Client, m *Message) {
 		c.Reply("461", m.Command, "Not enough parameters")
 		return
 	}
+	if c.collect(m) {
+		return
+	}
 	said := NewMessage(c.source(), m.Command, m.Params...)
 	for key, value := range m.Tags {
 		if strings.HasPrefix(key, "+") { // the client's own
