@@ -32,6 +32,7 @@ type Client struct {
 	config Config
 	base   *url.URL
 	http   *http.Client
+	files  *http.Client // for what may take long
 	bot    matrix.UserID
 
 	mu         sync.Mutex
@@ -58,7 +59,13 @@ func New(config Config) (*Client, error) {
 	if client == nil {
 		client = newHTTPClient()
 	}
-	return &Client{config: config, base: base, http: client, bot: bot, registered: map[matrix.UserID]bool{}}, nil
+	files := &http.Client{Transport: client.Transport, CheckRedirect: client.CheckRedirect}
+	if transport, ok := client.Transport.(*http.Transport); ok {
+		patient := transport.Clone()
+		patient.ResponseHeaderTimeout = mediaWait
+		files.Transport = patient
+	}
+	return &Client{config: config, base: base, http: client, files: files, bot: bot, registered: map[matrix.UserID]bool{}}, nil
 }
 
 // newHTTPClient keeps connections for many senders at once: the default of two

@@ -43,6 +43,13 @@ type URIs interface {
 	AliasOfURI(ctx context.Context, uri string) (matrix.RoomAlias, error)
 }
 
+// Ephemeral may be implemented by a [Queries] whose service is told who types and
+// the like (Application Service API § Pushing ephemeral data). What is lost stays lost.
+type Ephemeral interface {
+	// HandleEphemeral is called for each, in order, and must not block.
+	HandleEphemeral(raw json.RawMessage)
+}
+
 // A Listener is what the homeserver talks to.
 type Listener struct {
 	HSToken string
@@ -137,7 +144,15 @@ func (l *Listener) transaction(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, l.Inbox.Store(r.Context(), r.PathValue("txn"), txn.Events)
+	if err := l.Inbox.Store(r.Context(), r.PathValue("txn"), txn.Events); err != nil {
+		return nil, err
+	}
+	if ephemeral, ok := l.Queries.(Ephemeral); ok {
+		for _, raw := range txn.Ephemeral {
+			ephemeral.HandleEphemeral(raw)
+		}
+	}
+	return nil, nil
 }
 
 func (l *Listener) user(r *http.Request) (any, error) {

@@ -10,6 +10,7 @@ import (
 
 	"trestle/appservice/client"
 	"trestle/internal/database"
+	"trestle/internal/lru"
 	"trestle/internal/matrix"
 )
 
@@ -72,6 +73,8 @@ type Bridge struct {
 	ctx      context.Context // ends when the bridge stops
 	work     sync.WaitGroup
 
+	recent *lru.Cache[remoteKey, Known] // messages that the network has named
+
 	ids    *database.IDs
 	intake *intake
 
@@ -90,6 +93,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		client: o.Client, inbox: o.Inbox, db: o.DB, remote: o.Remote, log: o.Logger,
 		commands: newCommands(o.Prefix, o.Commands),
 		slots:    make(chan struct{}, membershipSlots),
+		recent:   lru.New[remoteKey, Known](recentMessages, nil),
 		ids:      o.DB.NewIDs("bridge"),
 		byID:     map[int64]*Portal{}, byKey: map[Key]*Portal{}, byRoom: map[matrix.RoomID]*Portal{},
 		ghostNames: map[matrix.UserID]string{}, management: map[matrix.RoomID]matrix.UserID{},
@@ -175,6 +179,13 @@ func (b *Bridge) Find(key Key) *Portal {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.byKey[key]
+}
+
+// FindID returns the portal with a number, or nil.
+func (b *Bridge) FindID(id int64) *Portal {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.byID[id]
 }
 
 // FindRoom returns a room's portal, or nil.

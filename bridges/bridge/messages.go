@@ -23,7 +23,7 @@ var (
 		FROM messages
 		WHERE event_id = $1`)
 	selectRemoteMessage = database.SQL(`
-		SELECT event_id
+		SELECT event_id, sender
 		FROM messages
 		WHERE portal = $1
 		AND remote_id = $2
@@ -45,6 +45,7 @@ type Sent struct {
 
 // NoteMessage remembers a message of a Matrix user that the other side has.
 func (p *Portal) NoteMessage(event matrix.EventID, m Sent) {
+	p.noteRemote(m.RemoteID, Known{event, m.Sender})
 	p.bridge.write(insertMessage, event, p.id, m.Sender, m.RemoteID, m.Excerpt, millis(m.Time))
 }
 
@@ -62,12 +63,26 @@ func (p *Portal) Message(ctx context.Context, event matrix.EventID) (Sent, bool,
 
 // EventOf finds the event of a message by the network's ID.
 func (p *Portal) EventOf(ctx context.Context, remoteID string) (matrix.EventID, bool, error) {
-	var event matrix.EventID
-	err := p.bridge.db.Read().QueryRow(ctx, selectRemoteMessage, p.id, remoteID).Scan(&event)
-	if errors.Is(err, database.ErrNoRows) {
-		return p.partOf(ctx, remoteID)
+	known, ok, err := p.Known(ctx, remoteID)
+	return known.Event, ok, err
+}
+
+// Known finds the event of a message, and whose it is, by the network's ID.
+func (p *Portal) Known(ctx context.Context, remoteID string) (Known, bool, error) {
+	if known, ok := p.bridge.recent.Get(remoteKey{p.id, remoteID}); ok {
+		return known, true, nil
 	}
-	return event, err == nil, err
+	var known Known
+	err := p.bridge.db.Read().QueryRow(ctx, selectRemoteMessage, p.id, remoteID).Scan(&known.Event, &known.Sender)
+	if !errors.Is(err, database.ErrNoRows) {
+		return known, err == nil, err
+	}
+	event, ok, err := p.partOf(ctx, remoteID)
+	if err != nil || !ok {
+		return known, false, err
+	}
+	sent, _, err := p.Message(ctx, event)
+	return Known{event, sent.Sender}, err == nil, err
 }
 
 // pruneMessages forgets old messages, once an hour.

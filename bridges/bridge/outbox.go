@@ -21,6 +21,8 @@ const (
 	kindMessage = "message"
 	kindState   = "state"
 	kindKick    = "kick"
+
+	kindReaction = "reaction"
 )
 
 // An entry is one row of the outbox: something that Matrix is to be told.
@@ -36,6 +38,8 @@ type entry struct {
 	Time     int64           `json:"time"`
 	RemoteID string          `json:"remote_id,omitempty"`
 	Excerpt  string          `json:"excerpt,omitempty"`
+	ReplyTo  string          `json:"reply_to,omitempty"` // the network's ID of the message that is meant
+	Once     string          `json:"once,omitempty"`     // what makes it one that may have been sent before
 
 	seq int64
 }
@@ -204,10 +208,13 @@ func (p *Portal) sent(e entry, event matrix.EventID, err error) {
 	p.mu.Lock()
 	p.drain.sent = e.seq
 	p.mu.Unlock()
+	if event != "" {
+		p.noteRemote(e.RemoteID, Known{event, e.Sender})
+	}
 	ctx := context.Background()
 	b.db.Enqueue(func(tx *database.Tx) error {
 		err := tx.Queue(ctx, deleteEntry, e.seq)
-		if event != "" && e.Sender != "" {
+		if event != "" && e.Sender != "" && e.Kind == kindMessage {
 			err = errors.Join(err, tx.Queue(ctx, insertMessage, event, p.id, e.Sender, e.RemoteID, e.Excerpt, e.Time))
 		}
 		return err
@@ -221,12 +228,23 @@ func (p *Portal) sent(e entry, event matrix.EventID, err error) {
 	p.unqueue(e.Sender)
 }
 
+// transaction names an entry to the homeserver, the same at each attempt.
+func (b *Bridge) transaction(e entry) string {
+	if e.Once != "" {
+		return b.instance + "." + e.Once
+	}
+	return fmt.Sprintf("%s.%d", b.instance, e.seq)
+}
+
 // deliver sends one entry, however long the homeserver is away.
 func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
 	b, room := p.bridge, p.Room()
 	user := b.client.Bot()
 	if e.Sender != "" {
 		user = b.client.As(e.Sender)
+	}
+	if !p.relate(ctx, &e) {
+		return "", nil
 	}
 	var event matrix.EventID
 	attempt := func(ctx context.Context) (err error) {
@@ -245,7 +263,7 @@ func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
 		default:
 			event, err = user.Send(ctx, room, client.Message{
 				Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time),
-				TransactionID: fmt.Sprintf("%s.%d", b.instance, e.seq),
+				TransactionID: b.transaction(e),
 			})
 		}
 		return err

@@ -48,6 +48,9 @@ func (p *Portal) row() []any {
 	return []any{p.id, p.key.Network, storable(p.key.Channel), storable(p.name), p.alias, p.room, p.topic, p.wanted}
 }
 
+// ID is the portal's number, which it keeps.
+func (p *Portal) ID() int64 { return p.id }
+
 // Key names the channel.
 func (p *Portal) Key() Key { return p.key }
 
@@ -109,6 +112,7 @@ type Message struct {
 	Content  any // of m.room.message
 	Time     time.Time
 	RemoteID string // the network's ID of the message, if it has such
+	ReplyTo  string // the network's ID of the message that it answers, if it says so
 	Excerpt  string // for quoting it in a reply
 }
 
@@ -117,7 +121,7 @@ type Message struct {
 func (p *Portal) Say(m Message, stored func()) {
 	p.enqueue(entry{
 		Kind: kindMessage, Sender: m.Sender.ID, Name: m.Sender.Name, Type: "m.room.message",
-		Content: encode(m.Content), Time: millis(m.Time), RemoteID: m.RemoteID, Excerpt: m.Excerpt,
+		Content: encode(m.Content), Time: millis(m.Time), RemoteID: m.RemoteID, Excerpt: m.Excerpt, ReplyTo: m.ReplyTo,
 	}, stored)
 }
 

@@ -89,18 +89,30 @@ func (b *Bridge) load(ctx context.Context) error {
 // loadInstance reads, or makes up, what tells this database from any other
 // that this bridge may have had before: it goes into the transaction IDs, which
 // the homeserver must never see twice for two events.
-func (b *Bridge) loadInstance(ctx context.Context) error {
-	fresh := rand.Text()[:10]
-	err := b.db.Update(ctx, func(tx *database.Tx) error {
-		if err := tx.Queue(ctx, insertSetting, "instance", fresh); err != nil {
+func (b *Bridge) loadInstance(ctx context.Context) (err error) {
+	b.instance, err = b.setting(ctx, "instance", rand.Text()[:10])
+	return err
+}
+
+// Secret is a key with a name, which nobody but this bridge knows. It is made up when it is
+// first asked for, and stays.
+func (b *Bridge) Secret(ctx context.Context, name string) ([]byte, error) {
+	secret, err := b.setting(ctx, name, rand.Text()+rand.Text())
+	return []byte(secret), err
+}
+
+// setting is a value of the table, which becomes fresh if there was none.
+func (b *Bridge) setting(ctx context.Context, name, fresh string) (value string, err error) {
+	err = b.db.Update(ctx, func(tx *database.Tx) error {
+		if err := tx.Queue(ctx, insertSetting, name, fresh); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, selectSetting, "instance").Scan(&b.instance)
+		return tx.QueryRow(ctx, selectSetting, name).Scan(&value)
 	})
 	if err != nil {
-		return fmt.Errorf("read the instance's name: %w", err)
+		return "", fmt.Errorf("read the setting %q: %w", name, err)
 	}
-	return nil
+	return value, nil
 }
 
 func (b *Bridge) loadPortals(ctx context.Context) error {
