@@ -221,7 +221,7 @@ func (m *member) lead(ctx context.Context) error {
 		return err
 	}
 	m.begun = true
-	handlers := map[cluster.Entrance]http.Handler{cluster.Clients: m.api.Handler(), cluster.Federation: m.federationHandler()}
+	handlers := map[cluster.Entrance]http.Handler{cluster.Clients: m.clientHandler(), cluster.Federation: m.federationHandler()}
 	leader := database.Leader{Address: m.address(), Secret: rand.Text(), Identity: m.identity}
 	m.gate.Open(leader.Secret, handlers)
 	if leader.Epoch, err = db.Announce(ctx, leader); err != nil {
@@ -232,7 +232,7 @@ func (m *member) lead(ctx context.Context) error {
 	m.leading.Set(1)
 	m.health.SetRole(leads)
 	m.log.InfoContext(ctx, "serving", "addresses", m.clients.Addresses(), "took", time.Since(started))
-	m.hooks.Ready(Running{Addresses: m.clients.Addresses(), Metrics: m.metrics})
+	m.hooks.Ready(Running{Addresses: m.clients.Addresses(), Metrics: m.metrics, Mount: m.mounts.set})
 	return nil
 }
 

@@ -84,6 +84,7 @@ type Server struct {
 	key         matrix.SigningKey
 	operatorKey []byte
 	api         *api.Server
+	mounts      mounts
 	metrics     *prometheus.Registry
 	health      *telemetry.Health
 	lost        chan error // the database belongs to another server now
@@ -258,7 +259,7 @@ func (s *Server) forgot(ctx context.Context, user matrix.UserID, room matrix.Roo
 
 // Handler serves the client API, health and, for direct callers, metrics.
 func (s *Server) Handler() http.Handler {
-	return s.pages(s.api.Handler())
+	return s.pages(s.clientHandler())
 }
 
 // pages adds to the client API what is about this process.
@@ -271,6 +272,18 @@ func (s *Server) pages(client http.Handler) http.Handler {
 	// there are names that look like "a//b" or "..".
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h := own[r.URL.Path]; h != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		client.ServeHTTP(w, r)
+	})
+}
+
+// clientHandler is the client API, and what bundled bridges show beside it.
+func (s *Server) clientHandler() http.Handler {
+	client := s.api.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := s.mounts.of(r.URL.Path); h != nil {
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -24,6 +24,9 @@ import (
 type Running struct {
 	Addresses []string // of the client API, one for each in the configuration
 	Metrics   prometheus.Registerer
+	// Mount has a handler answer below a path of the client API's listeners, which
+	// begins and ends with a slash, from now on; nil ends that.
+	Mount func(path string, handler http.Handler)
 }
 
 // Hooks are called once each, when a process begins to serve.
@@ -81,7 +84,7 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	tasks = append(tasks, s.background()...)
 	s.health.SetReady(true)
 	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics})
+	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set})
 	return runAll(ctx, cancel, tasks)
 }
 

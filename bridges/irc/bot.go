@@ -27,10 +27,12 @@ type bot struct {
 	failures int
 	lastErr  error
 	waiting  []func() // to be called when it is up
+
+	questions, pings *meter // that are answered
 }
 
 func newBot(n *network) *bot {
-	b := &bot{net: n}
+	b := &bot{net: n, questions: newMeter(ctcpLimit), pings: newMeter(pingLimit)}
 	b.link = &link{net: n, owner: b, closed: true}
 	return b
 }

@@ -16,7 +16,7 @@ import (
 // Config is all that the bridge needs to know.
 type Config struct {
 	HomeserverURL string            // as the bridge reaches it
-	PublicURL     string            // as people's browsers do, for links to media; HomeserverURL if empty
+	PublicURL     string            // as people's browsers reach Public, for links; HomeserverURL if empty
 	ServerName    matrix.ServerName // of the virtual users
 	ServiceID     string            // id of the registration
 	ASToken       string            // as_token
@@ -25,6 +25,8 @@ type Config struct {
 	Listen        string            // where the homeserver reaches us: host:port or unix:/path; empty: Handler is served by somebody else
 	Database      string            // a file, or postgres://
 	Journal       string            // file that outlives a killed process; empty: none
+	LinkLifetime  time.Duration     // of links; 30 days
+	LinkMaxSize   int64             // bytes of a file that a link leads to; 100 MiB
 	Networks      []Network
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil: none
@@ -55,6 +57,12 @@ type Network struct {
 	RoomVersion    string        // of new rooms; empty: the homeserver's default
 	Published      bool          // new rooms are in the directory of public rooms
 
+	Edits       string // how edits are said: difference (the default), text, off
+	Reactions   string // how reactions are: auto (the default), tags, lines, off
+	NoTyping    bool   // nobody is shown to be typing
+	MaxLines    int    // of a message; a longer one becomes a link; 15
+	Undelivered string // how a message is marked that IRC did not take: reply (the default), reaction, off
+
 	Reconnect Backoff // zero: 1 s to 5 min
 
 	Power          *Power    // of statuses in the room; nil: DefaultPower
@@ -73,6 +81,12 @@ func (c *Config) complete() error {
 	}
 	if c.PublicURL == "" {
 		c.PublicURL = c.HomeserverURL
+	}
+	if c.LinkLifetime == 0 {
+		c.LinkLifetime = 30 * 24 * time.Hour
+	}
+	if c.LinkMaxSize == 0 {
+		c.LinkMaxSize = 100 << 20
 	}
 	if c.HSToken == "" {
 		return fmt.Errorf("the bridge needs its hs_token")
@@ -107,6 +121,12 @@ func (n *Network) complete() error {
 	setDefault(&n.DisplayName, "{nick}")
 	if n.Power == nil {
 		n.Power = &DefaultPower
+	}
+	setDefault(&n.Edits, "difference")
+	setDefault(&n.Reactions, "auto")
+	setDefault(&n.Undelivered, "reply")
+	if n.MaxLines == 0 {
+		n.MaxLines = 15
 	}
 	if n.MaxConnections == 0 {
 		n.MaxConnections = 200

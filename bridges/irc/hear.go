@@ -15,6 +15,8 @@ func (n *network) hear(c *wire.Conn, m *wire.Message) {
 	switch m.Command {
 	case "PRIVMSG", "NOTICE":
 		n.hearText(c, m)
+	case "TAGMSG":
+		n.hearTags(c, m)
 	case "JOIN":
 		n.hearJoin(c, m)
 	case "PART":
@@ -258,8 +260,9 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 	}
 	ch.portal.Say(bridge.Message{
 		Sender: n.ghost(m.Prefix.Nick), Content: content, Time: m.Time,
-		RemoteID: m.ID(), Excerpt: excerpt(content.Body),
+		RemoteID: m.ID(), Excerpt: excerpt(content.Body), ReplyTo: replied(m),
 	}, nil)
+	n.stopTyping(ch, n.ghost(m.Prefix.Nick).ID)
 	n.trim(ch)
 }
 
@@ -300,13 +303,18 @@ func (n *network) hearPrivate(m *wire.Message) {
 	command, args, ctcp := m.CTCP()
 	switch {
 	case !ctcp:
-		n.bot.send(wire.NewMessage("NOTICE", nick, "I bridge channels to Matrix. Invite me to a channel and I will listen there."))
-	case command == "VERSION":
-		n.bot.ctcpReply(nick, "VERSION Trestle, a bridge to Matrix")
-	case command == "PING":
+		if n.bot.questions.take(time.Now()) {
+			n.bot.send(wire.NewMessage("NOTICE", nick, "I bridge channels to Matrix. Invite me to a channel and I will listen there."))
+		}
+	case command == "PING" && n.bot.pings.take(time.Now()):
 		// The answer says more than that we are there: what the channels said
 		// before the question is stored.
-		n.service.bridge.Stored(func() { n.post(func() { n.bot.ctcpReply(nick, "PING "+args) }) })
+		answer := ctcpAnswer(command, clipBytes(args), time.Now())
+		n.service.bridge.Stored(func() { n.post(func() { n.bot.ctcpReply(nick, answer) }) })
+	case command != "PING" && n.bot.questions.take(time.Now()):
+		if answer := ctcpAnswer(command, "", time.Now()); answer != "" {
+			n.bot.ctcpReply(nick, answer)
+		}
 	}
 }
 

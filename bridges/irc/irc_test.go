@@ -303,7 +303,7 @@ func TestTextsSurviveTheWay(t *testing.T) {
 		h.Send(room, alice, "m.room.message", nil, reply)
 		bob.Expect(":alice!", "PRIVMSG #trestle :bob: yes")
 		h.Send(room, alice, "m.room.message", nil, `{"msgtype":"m.image","body":"cat.png","url":"mxc://localhost/cat"}`)
-		bob.Expect(":alice!", "cat.png", "/localhost/cat")
+		bob.Expect(":alice!", "sent cat.png: ", "/_trestle/irc/media/", "/cat.png")
 		h.Send(room, alice, "m.room.message", nil,
 			`{"msgtype":"m.text","body":"* fixed","m.new_content":{"msgtype":"m.text","body":"fixed"},"m.relates_to":{"rel_type":"m.replace","event_id":"$x"}}`)
 		bob.Expect(":alice!", "PRIVMSG #trestle :* fixed")

@@ -30,6 +30,8 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 	switch e.Type {
 	case event.EventMessage, event.EventSticker:
 		n.say(ctx, p, e, done)
+	case event.EventReaction:
+		n.react(ctx, p, e, done)
 	case event.StateTopic:
 		n.setTopic(ctx, p, e, done)
 	case event.StatePowerLevels:
@@ -45,23 +47,31 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		n.member(ctx, p, e)
 		done()
 	case event.EventEncrypted:
-		p.Notice("Encrypted messages do not reach IRC.")
+		n.undelivered(p, e, "Encrypted messages do not reach IRC.")
 		done()
 	default:
+		if kindOfPoll(e.Type.Type) != "" {
+			n.say(ctx, p, e, done)
+			return
+		}
 		done()
 	}
 }
 
 // say has a puppet say a message.
 func (n *network) say(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
-	kind, lines := n.render(ctx, p, e)
-	if len(lines) == 0 {
+	n.speak(ctx, p, e, n.render(ctx, p, e), done)
+}
+
+// speak has a puppet say what an event became.
+func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, said saying, done func()) {
+	if len(said.lines) == 0 {
 		done()
 		return
 	}
-	sender := matrix.UserID(e.Sender)
+	sender, lines := matrix.UserID(e.Sender), said.lines
 	u := &utterance{
-		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: kind, lines: lines, at: n.service.journal.at(e.Seq),
+		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq),
 	}
 	if u.at.Doubt {
 		// To say it again would nearly always be to say it twice.
@@ -72,7 +82,7 @@ func (n *network) say(ctx context.Context, p *bridge.Portal, e *client.Event, do
 	n.utter(ctx, sender, u, func(err error) {
 		if err != nil {
 			n.service.metrics.undelivered.Inc()
-			p.Notice(undelivered(sender, err))
+			n.undelivered(p, e, refusalOf(err))
 		} else {
 			n.service.metrics.toIRC.Inc()
 			n.noteSent(p, matrix.EventID(e.ID), bridge.Sent{
@@ -122,17 +132,6 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 		s.waitForSpace(ctx)
 	case <-ctx.Done():
 	}
-}
-
-// undelivered tells a room that a message did not reach IRC.
-func undelivered(user matrix.UserID, err error) string {
-	why := err.Error()
-	if refusal, ok := errors.AsType[*wire.SendError](err); ok {
-		why = decode(refusal.Text)
-	} else if errors.Is(err, errNotInChannel) {
-		why = "the user is not in the channel on IRC"
-	}
-	return fmt.Sprintf("A message of %s did not reach IRC: %s", user, strings.TrimSuffix(why, ".")+".")
 }
 
 // setTopic has a puppet set the channel's topic. If IRC refuses, the room gets

@@ -50,6 +50,7 @@ type network struct {
 	unsettled []*unsettled
 	policies  policies
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
+	typing    typists
 
 	flights flights
 }
@@ -65,7 +66,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		dialing:  make(chan struct{}, dialsAtOnce),
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
-		expected: map[string]time.Time{}, policies: newPolicies(),
+		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),
 	}
 	n.met = make(chan struct{})
 	n.meet = sync.OnceFunc(func() { close(n.met) })

@@ -150,6 +150,8 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 	case "PRIVMSG", "NOTICE":
 		if c.FromSelf(m) {
 			p.speech.echoed(m)
+		} else {
+			p.asked(c, m)
 		}
 	case "JOIN":
 		if c.FromSelf(m) {

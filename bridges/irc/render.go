@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix/event"
-	"maunium.net/go/mautrix/id"
 
 	"trestle/appservice/client"
 	"trestle/bridges/bridge"
@@ -17,97 +16,111 @@ import (
 )
 
 const (
-	maxText     = 16 << 10         // bytes of one message on IRC; a longer one is cut
-	maxExcerpt  = 60               // bytes of a message that are kept for quoting
-	freshReply  = 10 * time.Minute // a reply to something newer does not quote it
-	cutNotice   = "… (the message was too long)"
-	editMark    = "* "
-	mediaNotice = "sent"
+	maxText    = 16 << 10         // bytes of one message on IRC; the rest is behind a link
+	maxExcerpt = 60               // bytes of a message that are kept for quoting
+	maxThread  = 30               // bytes of them that name a thread
+	freshReply = 10 * time.Minute // a reply to something newer does not quote it
+	editMark   = "* "
 )
 
-// render makes IRC's lines of a Matrix message; none if there is nothing to say.
-func (n *network) render(ctx context.Context, p *bridge.Portal, e *client.Event) (wire.Kind, []string) {
-	content := e.Content.AsMessage()
-	if content.Body == "" && content.FormattedBody == "" && content.NewContent == nil {
-		return 0, nil
-	}
-	edited := false
-	if content.RelatesTo.GetReplaceID() != "" && content.NewContent != nil {
-		relates := content.RelatesTo
-		content, edited = content.NewContent, true
-		content.RelatesTo = relates
-	}
-	lines := n.lines(content)
-	if e.Type == event.EventSticker {
-		lines = []string{"[" + oneLine(content.Body) + "]"}
-	}
-	if len(lines) == 0 {
-		return 0, nil
-	}
-	if edited {
-		lines[0] = editMark + lines[0]
-	} else if to := content.RelatesTo.GetNonFallbackReplyTo(); to != "" {
-		lines[0] = n.address(ctx, p, matrix.EventID(to)) + lines[0]
-	}
-	switch content.MsgType {
-	case event.MsgEmote:
-		return wire.Action, lines
-	case event.MsgNotice:
-		return wire.Notice, lines
-	}
-	return wire.Privmsg, lines
+// A saying is a Matrix event in IRC's words; one without lines is not said.
+type saying struct {
+	kind  wire.Kind
+	lines []string
+	tags  map[string]string // the client's own, of the first line
 }
 
-// lines is a message's own text.
-func (n *network) lines(content *event.MessageEventContent) []string {
-	options := format.ToOptions{User: n.nickOf, Room: n.channelOf, Media: n.mediaLink, MaxBytes: maxText}
+// render makes IRC's lines of a Matrix event.
+func (n *network) render(ctx context.Context, p *bridge.Portal, e *client.Event) saying {
+	switch kindOfPoll(e.Type.Type) {
+	case pollStart:
+		return n.pollStarted(p, e)
+	case pollResponse:
+		return n.pollAnswered(ctx, p, e)
+	case pollEnd:
+		return n.pollEnded(ctx, p, e)
+	}
+	content := e.Content.AsMessage()
+	if e.Type == event.EventSticker {
+		return saying{lines: format.Plain("["+oneLine(content.Body)+"]", format.ToOptions{MaxBytes: maxText}).Text}
+	}
+	if content.RelatesTo.GetReplaceID() != "" && content.NewContent != nil {
+		return n.edited(ctx, p, e)
+	}
+	if content.Body == "" && content.FormattedBody == "" {
+		return saying{}
+	}
+	said := saying{kind: kindOf(content), lines: n.lines(p, e, content)}
+	if len(said.lines) == 0 {
+		return saying{}
+	}
+	n.service.spoken.Put(matrix.EventID(e.ID), bodyOf(content))
+	mark := n.thread(ctx, p, content)
+	if to := content.RelatesTo.GetNonFallbackReplyTo(); to != "" {
+		address, tags := n.address(ctx, p, matrix.EventID(to))
+		mark, said.tags = mark+address, tags
+	}
+	said.lines[0] = mark + said.lines[0]
+	return said
+}
+
+// kindOf is how a message is said.
+func kindOf(content *event.MessageEventContent) wire.Kind {
+	switch content.MsgType {
+	case event.MsgEmote:
+		return wire.Action
+	case event.MsgNotice:
+		return wire.Notice
+	}
+	return wire.Privmsg
+}
+
+// lines is a message's own text; a long one is its beginning, and a link.
+func (n *network) lines(p *bridge.Portal, e *client.Event, content *event.MessageEventContent) []string {
+	options := format.ToOptions{User: n.nickOf, Room: n.channelOf, Media: n.pictures(p, e, content), MaxBytes: maxText}
+	var before []string
 	switch content.MsgType {
 	case event.MsgImage, event.MsgFile, event.MsgAudio, event.MsgVideo:
-		return format.Plain(n.media(content), options).Text
+		before = format.Plain(n.media(p, e, content), options).Text
+		if content.FileName == "" || content.FileName == content.Body {
+			return before // no caption
+		}
 	case event.MsgLocation:
-		return format.Plain(strings.TrimSpace(content.Body+" "+content.GeoURI), options).Text
+		return format.Plain(location(content), options).Text
 	}
 	var text format.Lines
 	if content.Format == event.FormatHTML && content.FormattedBody != "" {
 		text = format.ToIRC(content.FormattedBody, options)
 	} else {
-		body := content.Body
-		if content.RelatesTo.GetReplyTo() != "" {
-			body = event.TrimReplyFallbackText(body)
-		}
-		text = format.Plain(body, options)
+		text = format.Plain(bodyOf(content), options)
 	}
-	if text.Cut {
-		text.Text = append(text.Text, cutNotice)
+	return append(before, n.shorten(p, e, text)...)
+}
+
+// bodyOf is a message's plain text, without what it quotes of the one that it answers.
+func bodyOf(content *event.MessageEventContent) string {
+	if content.RelatesTo.GetReplyTo() != "" {
+		return event.TrimReplyFallbackText(content.Body)
 	}
-	return text.Text
+	return content.Body
 }
 
 // media is a line that leads to a file.
-func (n *network) media(content *event.MessageEventContent) string {
-	name := content.FileName
-	if name == "" {
-		name = content.Body
+func (n *network) media(p *bridge.Portal, e *client.Event, content *event.MessageEventContent) string {
+	name := fileName(content)
+	if _, _, ok := mediaID(string(content.URL)); !ok {
+		return "sent " + name
 	}
-	caption := ""
-	if content.FileName != "" && content.Body != content.FileName {
-		caption = " " + content.Body
-	}
-	link, ok := n.mediaLink(string(content.URL))
-	if !ok {
-		return fmt.Sprintf("%s %s%s", mediaNotice, name, caption)
-	}
-	return fmt.Sprintf("%s %s%s: %s", mediaNotice, name, caption, link)
+	return "sent " + name + ": " + n.fileLink(p, e, 0, name)
 }
 
-// mediaLink is a file's address on the web.
-func (n *network) mediaLink(mxc string) (string, bool) {
-	path, ok := strings.CutPrefix(mxc, "mxc://")
-	server, id, found := strings.Cut(path, "/")
-	if !ok || !found || server == "" || id == "" || strings.ContainsAny(path, " \r\n\x00?#%") {
-		return "", false
+// location is a place in words, if there are such, and as numbers.
+func location(content *event.MessageEventContent) string {
+	place, _, _ := strings.Cut(strings.TrimPrefix(content.GeoURI, "geo:"), ";")
+	if place == "" || strings.Contains(content.Body, place) {
+		return content.Body
 	}
-	return strings.TrimSuffix(n.service.config.PublicURL, "/") + "/_matrix/media/v3/download/" + server + "/" + id, true
+	return strings.TrimSpace(content.Body + " (" + place + ")")
 }
 
 // nickOf is how a Matrix user is called on this network.
@@ -139,58 +152,51 @@ func (n *network) channelOf(room string) (string, bool) {
 }
 
 // address begins a reply: with the nick of who said the other message, and with a bit
-// of that if it was long ago.
-func (n *network) address(ctx context.Context, p *bridge.Portal, to matrix.EventID) string {
+// of that if it was long ago. The tags say the same to clients.
+func (n *network) address(ctx context.Context, p *bridge.Portal, to matrix.EventID) (string, map[string]string) {
 	sent, ok, err := p.Message(ctx, to)
 	if err != nil || !ok {
-		return ""
+		return "", nil
 	}
+	tags := replyTags(sent.RemoteID)
 	nick, known := n.nickOf(string(sent.Sender))
 	switch {
 	case !known:
-		return ""
+		return "", tags
 	case time.Since(sent.Time) < freshReply || sent.Excerpt == "":
-		return nick + ": "
+		return nick + ": ", tags
 	}
-	return fmt.Sprintf("%s (“%s”): ", nick, sent.Excerpt)
+	return fmt.Sprintf("%s (“%s”): ", nick, sent.Excerpt), tags
 }
 
-// content makes a Matrix message of what IRC said.
-func (n *network) content(ch *channel, m *wire.Message) (*event.MessageEventContent, bool) {
-	text, kind := m.Last(), event.MsgText
-	command, args, ctcp := m.CTCP()
-	switch {
-	case ctcp && command == "ACTION":
-		text, kind = args, event.MsgEmote
-	case ctcp: // a question to everybody in the channel; ours is the bot's to answer, and it does not
-		return nil, false
-	case m.Command == "NOTICE":
-		kind = event.MsgNotice
+// replyTags refer to a message, under the name that the tag has, and the one that it had.
+func replyTags(remoteID string) map[string]string {
+	if remoteID == "" {
+		return nil
 	}
-	var mentioned event.Mentions
-	body, html := format.FromIRC(text, format.FromOptions{Mention: func(nick string) (string, bool) {
-		p := n.byNick[n.fold(nick)]
-		if p == nil || p.wanted[ch.key] == nil {
-			return "", false
-		}
-		mentioned.Add(id.UserID(p.user))
-		return string(p.user), true
-	}})
-	if body == "" {
-		return nil, false
+	return map[string]string{"+reply": remoteID, "+draft/reply": remoteID}
+}
+
+// thread marks what is said in one.
+func (n *network) thread(ctx context.Context, p *bridge.Portal, content *event.MessageEventContent) string {
+	root := content.RelatesTo.GetThreadParent()
+	if root == "" {
+		return ""
 	}
-	content := &event.MessageEventContent{MsgType: kind, Body: body, Mentions: &mentioned}
-	if html != "" {
-		content.Format, content.FormattedBody = event.FormatHTML, html
+	sent, ok, err := p.Message(ctx, matrix.EventID(root))
+	if err != nil || !ok || sent.Excerpt == "" {
+		return "[thread] "
 	}
-	return content, true
+	return "[thread “" + clip(sent.Excerpt, maxThread) + "”] "
 }
 
 // excerpt is the beginning of a text, on one line.
-func excerpt(text string) string {
-	text = plain(text)
-	if len(text) <= maxExcerpt {
+func excerpt(text string) string { return clip(plain(text), maxExcerpt) }
+
+// clip cuts a text between its characters.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxExcerpt], "") + "…"
+	return strings.TrimSuffix(wire.SplitText(text, limit)[0], "…") + "…"
 }

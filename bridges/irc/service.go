@@ -14,7 +14,9 @@ import (
 
 	"trestle/appservice/client"
 	"trestle/bridges/bridge"
+	"trestle/bridges/links"
 	"trestle/internal/database"
+	"trestle/internal/lru"
 	"trestle/internal/matrix"
 	"trestle/migrations"
 )
@@ -33,6 +35,8 @@ type Service struct {
 	networks map[string]*network
 	order    []*network // as configured
 	metrics  *metrics
+	signer   *links.Signer
+	spoken   *lru.Cache[matrix.EventID, string] // what messages last said
 
 	ctx    context.Context // of the bridge; it outlives the networks
 	cancel context.CancelFunc
@@ -86,6 +90,7 @@ func (s *Service) assemble() error {
 		return err
 	}
 	s.inbox = client.NewInbox(s.db, s.log)
+	s.spoken = lru.New[matrix.EventID](maxSpoken, func(text string) int { return len(text) + 100 })
 	s.metrics = newMetrics()
 	s.bridge, err = bridge.New(s.ctx, bridge.Options{
 		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: s.commands(),
@@ -94,6 +99,11 @@ func (s *Service) assemble() error {
 	if err != nil {
 		return err
 	}
+	key, err := s.bridge.Secret(s.ctx, "link_key")
+	if err != nil {
+		return err
+	}
+	s.signer = links.NewSigner(key)
 	if s.journal, err = openJournal(s.config.Journal, s.bridge.Instance(), s.log); err != nil {
 		return err
 	}
@@ -105,6 +115,18 @@ func (s *Service) assemble() error {
 func (s *Service) Handler() http.Handler {
 	listener := &client.Listener{HSToken: s.config.HSToken, Inbox: s.inbox, Queries: s.bridge, Logger: s.log}
 	return listener.Handler()
+}
+
+// withPublic is Handler, and Public beside it.
+func (s *Service) withPublic() http.Handler {
+	homeserver, public := s.Handler(), s.Public()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, PublicPath) {
+			public.ServeHTTP(w, r)
+			return
+		}
+		homeserver.ServeHTTP(w, r)
+	})
 }
 
 // Run works until ctx ends, then says goodbye to the networks and finishes what it
@@ -167,7 +189,7 @@ func (s *Service) listen() (*http.Server, <-chan error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for the homeserver: %w", err)
 	}
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 30 * time.Second}
+	server := &http.Server{Handler: s.withPublic(), ReadHeaderTimeout: 30 * time.Second}
 	failed := make(chan error, 1)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

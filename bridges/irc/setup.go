@@ -26,8 +26,12 @@ func FromConfig(c *config.Config, r *registration.Registration) (Config, error) 
 	if err != nil {
 		return Config{}, err
 	}
+	links := c.Bridges.IRC.Links
+	if links.PublicURL == "" {
+		links.PublicURL = c.BaseURL()
+	}
 	return Config{
-		PublicURL: c.BaseURL(), ServerName: c.ServerName,
+		PublicURL: links.PublicURL, LinkLifetime: links.Lifetime.Std(), LinkMaxSize: int64(links.MaxSize), ServerName: c.ServerName,
 		ServiceID: r.ID, ASToken: r.ASToken, HSToken: r.HSToken, SenderLocal: r.SenderLocalpart,
 		Database: c.Bridges.IRC.Database.Reveal(), Journal: c.InData("irc.journal"), Networks: networks,
 	}, nil
@@ -50,6 +54,7 @@ func networksOf(c config.IRC) ([]Network, error) {
 			Power:    &Power{from.PowerLevels.Owner, from.PowerLevels.Admin, from.PowerLevels.Op, from.PowerLevels.HalfOp, from.PowerLevels.Voice},
 			Mappings: mappingsOf(from.Mappings), FollowForwards: from.FollowForwards,
 			PolicyRooms: from.PolicyRooms, BanFile: from.BanFile,
+			Edits: from.Edits, Reactions: from.Reactions, NoTyping: !from.Typing, MaxLines: from.MaxLines, Undelivered: from.Undelivered,
 		}
 		var err error
 		if n.TLS, err = tlsOf(from); err != nil {
@@ -109,6 +114,7 @@ func NewRegistration(c config.IRC, server matrix.ServerName, url string) (*regis
 // made.
 func Claim(r *registration.Registration, c config.IRC, server matrix.ServerName) error {
 	r.Protocols = []string{"irc"}
+	r.ReceiveEphemeral = true // who is typing
 	r.Namespaces = registration.Namespaces{}
 	for _, id := range slices.Sorted(maps.Keys(c.Networks)) {
 		n := c.Networks[id]

@@ -102,7 +102,7 @@ func (c commands) runIRC(ctx context.Context, cfg *config.Config, o besideOption
 			return fmt.Errorf("%s: %w", o.registration, err)
 		}
 	}
-	if cfg.PublicBaseURL == "" {
+	if cfg.PublicBaseURL == "" && cfg.Bridges.IRC.Links.PublicURL == "" {
 		bridge.PublicURL = o.homeserver
 	}
 	return irc.Run(ctx, bridge)

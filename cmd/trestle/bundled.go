@@ -99,6 +99,8 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 		return err
 	}
 	defer service.Close()
+	running.Mount(irc.PublicPath, service.Public())
+	defer running.Mount(irc.PublicPath, nil)
 	server := &http.Server{Handler: service.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(b.listener) }()

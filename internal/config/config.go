@@ -209,7 +209,15 @@ type Bridges struct {
 type IRC struct {
 	Database Secret                `yaml:"database" config:"database"`
 	BotUser  string                `yaml:"bot_user"` // local part of the bridge's own Matrix user
+	Links    IRCLinks              `yaml:"links"`
 	Networks map[string]IRCNetwork `yaml:"networks"`
+}
+
+// IRCLinks are the addresses that people on IRC get for files and long texts.
+type IRCLinks struct {
+	PublicURL string   `yaml:"public_url"` // empty: PublicBaseURL
+	Lifetime  Duration `yaml:"lifetime"`
+	MaxSize   Size     `yaml:"max_size"` // of a file
 }
 
 // An IRCNetwork is one network that the IRC bridge can reach. The templates
@@ -242,6 +250,12 @@ type IRCNetwork struct {
 	FollowForwards bool         `yaml:"follow_forwards"` // of channels that lead elsewhere; else they are refused
 	PolicyRooms    []string     `yaml:"policy_rooms"`    // whose rules (MSC2313) say who is not bridged
 	BanFile        string       `yaml:"ban_file" config:"path"`
+
+	Edits       string `yaml:"edits"`       // difference, text or off
+	Reactions   string `yaml:"reactions"`   // auto, tags, lines or off
+	Typing      bool   `yaml:"typing"`      // in both directions
+	MaxLines    int    `yaml:"max_lines"`   // of a message; a longer one becomes a link
+	Undelivered string `yaml:"undelivered"` // reply, reaction or off
 }
 
 // IRCPower is which power level a status on IRC is worth. 0 is none.

@@ -91,6 +91,7 @@ func Default() *Config {
 		Bridges: Bridges{IRC: IRC{
 			Database: "irc.db",
 			BotUser:  "irc_bot",
+			Links:    IRCLinks{Lifetime: Duration(30 * 24 * time.Hour), MaxSize: 100 << 20},
 			Networks: map[string]IRCNetwork{
 				"local":  localNetwork(),
 				"libera": liberaNetwork(),
@@ -115,6 +116,11 @@ func DefaultIRCNetwork() IRCNetwork {
 		FloodInterval:  Duration(2 * time.Second),
 		Scrollback:     100,
 		PowerLevels:    IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
+		Edits:          "difference",
+		Reactions:      "auto",
+		Typing:         true,
+		MaxLines:       15,
+		Undelivered:    "reply",
 	}
 }
 

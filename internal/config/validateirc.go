@@ -3,10 +3,12 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"trestle/internal/matrix"
 )
@@ -41,6 +43,7 @@ func (l *loader) validateIRC() {
 	if !matrix.ValidLocalpart(irc.BotUser) {
 		l.invalidf("bridges.irc.bot_user", "%q is not the local part of a user ID", irc.BotUser)
 	}
+	l.validateLinks(irc.Links)
 	aliases, users := map[string]string{}, map[string]string{}
 	for _, name := range sortedKeys(reflect.ValueOf(irc.Networks)) {
 		network, key := irc.Networks[name], "bridges.irc.networks."+name
@@ -51,6 +54,19 @@ func (l *loader) validateIRC() {
 		l.validateNetwork(key, network)
 		l.distinct(aliases, key+".alias", strings.ReplaceAll(network.Alias, "{network}", name))
 		l.distinct(users, key+".user", strings.ReplaceAll(network.User, "{network}", name))
+	}
+}
+
+func (l *loader) validateLinks(links IRCLinks) {
+	if u, err := url.Parse(links.PublicURL); links.PublicURL != "" && (err != nil || u.Host == "" ||
+		u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "") {
+		l.invalidf("bridges.irc.links.public_url", "%q is not an http:// or https:// URL", links.PublicURL)
+	}
+	if links.Lifetime.Std() < time.Minute || links.Lifetime.Std() > 10*365*24*time.Hour {
+		l.invalidf("bridges.irc.links.lifetime", "must be from a minute to ten years")
+	}
+	if links.MaxSize < 1 {
+		l.invalidf("bridges.irc.links.max_size", "must be at least 1 byte")
 	}
 }
 
@@ -83,6 +99,10 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	l.within(key+".max_connections", n.MaxConnections, 1, 1_000_000)
 	l.within(key+".flood_burst", n.FloodBurst, 1, 1000)
 	l.within(key+".scrollback", n.Scrollback, 0, 10_000)
+	l.within(key+".max_lines", n.MaxLines, 1, 1000)
+	l.oneOf(key+".edits", n.Edits, "difference", "text", "off")
+	l.oneOf(key+".reactions", n.Reactions, "auto", "tags", "lines", "off")
+	l.oneOf(key+".undelivered", n.Undelivered, "reply", "reaction", "off")
 	for i, channel := range n.Channels {
 		if channel == "" || strings.ContainsAny(channel, " ,\a") || hasControl(channel) {
 			l.invalidf(item(key+".channels", i), "%q is not a channel", channel)

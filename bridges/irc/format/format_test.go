@@ -10,7 +10,7 @@ import (
 )
 
 func TestFromIRC(t *testing.T) {
-	mention := func(nick string) (string, bool) { return "@irc_" + nick + ":test", nick == "alice" }
+	mention := func(nick string, _ bool) (string, bool) { return "@irc_" + nick + ":test", nick == "alice" }
 	for _, c := range []struct{ name, text, body, html string }{
 		{"plain", "hello <b>", "hello <b>", ""},
 		{"bold", "\x02bold\x02 not", "bold not", "<strong>bold</strong> not"},

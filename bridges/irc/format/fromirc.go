@@ -9,8 +9,9 @@ import (
 // FromOptions says what FromIRC may link.
 type FromOptions struct {
 	// Mention, if not nil, is asked for each word that could be a nick. For those that it
-	// knows the HTML gets a pill with the user's Matrix ID.
-	Mention func(nick string) (userID string, ok bool)
+	// knows the HTML gets a pill with the user's Matrix ID. A message is addressed to the nick
+	// with which it begins, if a colon or a comma follows.
+	Mention func(nick string, addressed bool) (userID string, ok bool)
 }
 
 // FromIRC turns one or more lines of IRC text (joined by "\n") into the two forms of
@@ -34,7 +35,7 @@ func FromIRC(text string, opts FromOptions) (body, formatted string) {
 
 // An htmlWriter writes both forms.
 type htmlWriter struct {
-	mention   func(string) (string, bool)
+	mention   func(string, bool) (string, bool)
 	asked     int // words that were looked at
 	body      strings.Builder
 	html      strings.Builder
@@ -156,6 +157,7 @@ func (w *htmlWriter) words(text string) {
 		w.text(text)
 		return
 	}
+	first := w.body.Len() == len(text) // of the message
 	done := 0
 	for i := 0; i < len(text); {
 		size := nickLength(text[i:])
@@ -172,7 +174,7 @@ func (w *htmlWriter) words(text string) {
 		if isLink(text, start, end) {
 			continue
 		}
-		start, end, user, ok := w.lookUp(text, start, end)
+		start, end, user, ok := w.lookUp(text, start, end, first && start == 0)
 		if !ok {
 			continue
 		}
@@ -187,8 +189,9 @@ func (w *htmlWriter) words(text string) {
 
 // lookUp asks for a word, and then for what is within its brackets and the like, which nicks
 // may have and people put around them.
-func (w *htmlWriter) lookUp(text string, start, end int) (from, to int, user string, ok bool) {
-	if user, ok = w.mention(text[start:end]); ok {
+func (w *htmlWriter) lookUp(text string, start, end int, first bool) (from, to int, user string, ok bool) {
+	addressed := first && end < len(text) && strings.IndexByte(":,", text[end]) >= 0
+	if user, ok = w.mention(text[start:end], addressed); ok {
 		return start, end, user, true
 	}
 	const around = "[]{}|\\`^_-"
@@ -198,7 +201,7 @@ func (w *htmlWriter) lookUp(text string, start, end int) (from, to int, user str
 	if from == to || from == start && to == end {
 		return 0, 0, "", false
 	}
-	user, ok = w.mention(text[from:to])
+	user, ok = w.mention(text[from:to], false)
 	return from, to, user, ok
 }
 

@@ -198,14 +198,14 @@ func (p *person) joins(alias string) {
 }
 
 // says sends a message under a transaction ID until the server has taken it.
-func (p *person) says(txn string, content map[string]any) {
+func (p *person) says(txn string, content map[string]any) id.EventID {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	for {
-		_, err := p.SendMessageEvent(ctx, p.room, event.EventMessage, content, mautrix.ReqSendEvent{TransactionID: txn})
+		sent, err := p.SendMessageEvent(ctx, p.room, event.EventMessage, content, mautrix.ReqSendEvent{TransactionID: txn})
 		if err == nil {
-			return
+			return sent.EventID
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -74,6 +74,7 @@ func bothWays(t *testing.T, alice *person, bob *testkit.IRCClient) {
 		"formatted_body": `<em>see</em> <a href="https://example.org/">here</a>`,
 	})
 	bob.Expect(":alice", "\x1dsee\x1d here (https://example.org/)")
+	linksNeedNoLogin(t, alice, bob)
 	if _, err := alice.SendStateEvent(t.Context(), alice.room, event.StateTopic, "", map[string]string{"topic": "over troubled water"}); err == nil {
 		bob.Expect("TOPIC #trestle :over troubled water")
 	}
