@@ -177,12 +177,19 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 			if v.doubt && u.doubt == "" {
 				u.doubt = l.text
 			}
-			if l.sent && u.seq != 0 { // it never arrived: the journal must not say that it did
+			if s.handed(l) && u.seq != 0 { // it never arrived: the journal must not say that it did
 				s.puppet.net.service.journal.set(u.seq, u.at)
 			}
 		}
 	}
 	return nil
+}
+
+// handed tells whether the kernel has a line, or is about to.
+func (s *speech) handed(l *line) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.begun
 }
 
 var errNotInChannel = errors.New("not in the channel")
