@@ -101,13 +101,13 @@ func TestQuit(t *testing.T) {
 
 // A peer is one connection to a scripted server.
 type peer struct {
-	t     *testing.T
+	t     testing.TB
 	conn  net.Conn
 	lines *bufio.Reader
 }
 
 // serve is a server that plays the script with everybody who connects.
-func serve(t *testing.T, script func(p *peer)) (addr string) {
+func serve(t testing.TB, script func(p *peer)) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // multilineServer lets a client in and hands over what it sends afterwards.
-func multilineServer(t *testing.T, offer string) (addr string, lines <-chan string) {
+func multilineServer(t testing.TB, offer string) (addr string, lines <-chan string) {
 	sent := make(chan string, 1000)
 	addr = serve(t, func(p *peer) {
 		p.expect("CAP LS")
@@ -105,4 +105,41 @@ func TestSpare(t *testing.T) {
 	if sent != 2 { // the other half of the burst is for texts
 		t.Errorf("%d of 4 were sent", sent)
 	}
+}
+
+// However a text is cut, all of it is said, within the limits.
+func FuzzParagraph(f *testing.F) {
+	addr, lines := multilineServer(f, "draft/multiline=max-bytes=1000,max-lines=5")
+	go func() {
+		for range lines {
+		}
+	}()
+	c, err := wire.Dial(f.Context(), wire.Options{Addr: addr, Nick: "alice"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { c.Close() })
+	f.Add("one\ntwo", 0)
+	f.Add(strings.Repeat("слово ", 300)+"\n\n"+strings.Repeat(family, 30), 1)
+	f.Fuzz(func(t *testing.T, text string, from int) {
+		text = strings.NewReplacer("\r", "", "\x00", "", "\x01", "").Replace(text)
+		all := strings.Split(text, "\n")
+		said, at, first := "", wire.Place{Line: max(0, min(from, len(all)))}, max(0, min(from, len(all)))
+		for at.Line < len(all) {
+			p, next := c.Paragraph(wire.Privmsg, "#c", all, at, false)
+			if next == at || len(p.Pieces) > 5 || len(p.Pieces) > 1 && len(p.Text()) > 1000 {
+				t.Fatalf("from %+v to %+v: %d pieces, %d bytes", at, next, len(p.Pieces), len(p.Text()))
+			}
+			if len(p.Pieces) > 0 {
+				if _, err := c.Block(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			said += strings.ReplaceAll(p.Text(), "\n", "")
+			at = next
+		}
+		if want := strings.Join(all[first:], ""); said != want {
+			t.Fatalf("%q became %q", want, said)
+		}
+	})
 }
