@@ -271,16 +271,24 @@ func TestTextsSurviveTheWay(t *testing.T) {
 		bob.Expect(":trestle!", "JOIN")
 		room := join(t, h, alice, "alice", bob)
 
-		long := strings.Repeat("Привет, 世界 👩‍👩‍👧‍👦! ", 60)
-		h.Say(room, alice, long)
-		got, want := "", strings.ReplaceAll(long, " ", "") // some servers drop spaces at the end of a line
-		for len(got) < len(want) {
-			line := bob.Expect(":alice!", "PRIVMSG #trestle :")
-			_, text, _ := strings.Cut(line, "PRIVMSG #trestle :")
-			got += strings.ReplaceAll(text, " ", "")
-		}
-		if got != want {
-			t.Errorf("%q became %q", want, got)
+		for _, long := range []string{
+			strings.Repeat("Съешь же ещё этих мягких французских булок, да выпей чаю.", 40),
+			strings.Repeat("いろはにほへとちりぬるを我が世誰ぞ常ならむ", 65),
+			strings.Repeat("👩‍👩‍👧‍👦 👋🏽🇩🇪", 100), strings.Repeat("👨‍👩‍👧‍👦", 160), strings.Repeat("e\u0301\u0323", 800),
+		} {
+			h.Say(room, alice, long)
+			got := ""
+			for len(got) < len(long) {
+				line := bob.Expect(":alice!", "PRIVMSG #trestle :")
+				_, text, _ := strings.Cut(line, "PRIVMSG #trestle :")
+				if strings.HasPrefix(text, "\u200d") || strings.HasSuffix(text, "\u200d") || strings.HasPrefix(text, "\u0301") || strings.HasPrefix(text, "\u0323") {
+					t.Errorf("cut within a character: %q", text)
+				}
+				got += text
+			}
+			if got != long {
+				t.Errorf("%q became %q", long, got)
+			}
 		}
 		h.Say(room, alice, "one\r\nQUIT :injected\n\ntwo\x00three")
 		bob.Expect(":alice!", "PRIVMSG #trestle :one")

@@ -77,7 +77,7 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 		// To say it again would nearly always be to say it twice.
 		u.at.Doubt = false
 		n.service.journal.set(e.Seq, u.at)
-		n.doubt(p, fmt.Sprintf("The bridge was killed while a message of %s was on its way to IRC. It may not be there: “%s”", sender, excerpt(lines[0])))
+		n.doubt(p, e, fmt.Sprintf("The bridge was killed while a message of %s was on its way to IRC. It may not be there: “%s”", sender, excerpt(lines[0])))
 	}
 	n.utter(ctx, sender, u, func(err error) {
 		if err != nil {
@@ -90,17 +90,17 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 			}, u.ids)
 		}
 		if u.doubt != "" {
-			n.doubt(p, fmt.Sprintf("The IRC server went away while it was taking a message of %s. It may be there twice: “%s”", sender, excerpt(u.doubt)))
+			n.doubt(p, e, fmt.Sprintf("The IRC server went away while it was taking a message of %s. It may be there twice: “%s”", sender, excerpt(u.doubt)))
 		}
 		done()
 		n.service.journal.forget(e.Seq)
 	})
 }
 
-// doubt tells a room what nobody can know.
-func (n *network) doubt(p *bridge.Portal, text string) {
+// doubt says on a message what nobody can know about it.
+func (n *network) doubt(p *bridge.Portal, e *client.Event, text string) {
 	n.service.metrics.doubtful.Inc()
-	p.Notice(text)
+	p.NoticeOn(matrix.EventID(e.ID), "doubt", text)
 }
 
 // utter queues an utterance and waits for a moment until it is said.

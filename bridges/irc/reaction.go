@@ -98,7 +98,7 @@ func (n *network) hearTags(c *wire.Conn, m *wire.Message) {
 	if key == "" {
 		key = m.Tag("+react")
 	}
-	if key = reactionKey(decode(key), nil); key != "" && replied(m) != "" {
+	if key = reactionKey(decode(key), nil); key != "" && replied(m) != "" && n.config.Reactions != "off" {
 		ch.portal.React(n.ghost(u.nick), replied(m), key, m.Time)
 	}
 }
