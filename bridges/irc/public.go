@@ -59,14 +59,14 @@ func (s *Service) Public() http.Handler {
 			h.Set("X-Robots-Tag", "noindex, nofollow")
 			h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 			h.Set("Cache-Control", "private, no-cache") // it may be redacted
-			err := error(errBusy)
 			select {
 			case busy <- struct{}{}:
-				err = serve(w, r)
-				<-busy
+				defer func() { <-busy }()
 			default:
+				s.refuse(w, r, errBusy)
+				return
 			}
-			if err != nil {
+			if err := serve(w, r); err != nil {
 				s.refuse(w, r, err)
 			}
 		})

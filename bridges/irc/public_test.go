@@ -2,6 +2,7 @@ package irc_test
 
 import (
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,8 +19,8 @@ import (
 // A public is a bridge whose links can be followed.
 type public struct {
 	*modern
-	service *irc.Service
 	site    *httptest.Server
+	handler http.Handler
 	config  irc.Config
 	stop    func()
 }
@@ -30,7 +31,7 @@ func startPublic(t *testing.T, change func(*irc.Config)) *public {
 	m.bob = testkit.DialIRC(t, m.server.Addr, "bob")
 	m.bob.Join("#trestle")
 	p := &public{modern: m}
-	p.site = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.service.Public().ServeHTTP(w, r) }))
+	p.site = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }))
 	t.Cleanup(p.site.Close)
 	c := config(m.Homeserver, m.server.Addr, t.TempDir())
 	c.PublicURL = p.site.URL + "/"
@@ -38,7 +39,8 @@ func startPublic(t *testing.T, change func(*irc.Config)) *public {
 		change(&c)
 	}
 	p.config = c
-	p.service, p.stop = start(t, m.Homeserver, c)
+	service, stop := start(t, m.Homeserver, c)
+	p.handler, p.stop = service.Public(), stop
 	m.bob.Expect(":trestle!", "JOIN")
 	m.room = join(t, m.Homeserver, alice, "alice", m.bob)
 	m.Upload("cat", fakehomeserver.File{Type: "image/png", Data: []byte("a picture")})
@@ -132,6 +134,30 @@ func TestFilesNeedNoLogin(t *testing.T) {
 	p.SetDown(false)
 }
 
+// A file that breaks off is not taken for the whole, and whoever asks next is served.
+func TestFilesThatBreakOff(t *testing.T) {
+	p := startPublic(t, nil)
+	p.site.Config.ErrorLog = log.New(io.Discard, "", 0)
+	p.Upload("half", fakehomeserver.File{Type: "image/png", Data: []byte("half"), Missing: 10})
+	p.send(`{"msgtype":"m.image","body":"half.png","url":"mxc://localhost/half"}`)
+	address := p.link(t, "/half.png")
+	for range 70 {
+		resp, err := http.Get(address)
+		if err != nil {
+			continue // it broke off before anything had come
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err == nil {
+			t.Fatalf("%d %q, and nothing is missing", resp.StatusCode, body)
+		}
+	}
+	p.send(`{"msgtype":"m.image","body":"cat.png","url":"mxc://localhost/cat"}`)
+	if status, _, body := p.get(t, "GET", p.link(t, "/cat.png"), "*/*"); status != 200 || body != "a picture" {
+		t.Errorf("%d %q", status, body)
+	}
+}
+
 func TestLongTextsAreLinks(t *testing.T) {
 	p := startPublic(t, func(c *irc.Config) { c.Networks[0].MaxLines = 3 })
 	text := "first <b>\n" + strings.Repeat("another line\n", 30) + "last"
@@ -162,7 +188,8 @@ func TestTheTextOfAnEditGoesWithTheMessage(t *testing.T) {
 	p.send(`{"msgtype":"m.text","body":"* x","m.new_content":{"msgtype":"m.text","body":"a\nb\nc\nd"},"m.relates_to":{"rel_type":"m.replace","event_id":%q}}`, event)
 	address := p.link(t, ":* a (4 lines")
 	p.stop() // the key outlives the process
-	p.service, _ = start(t, p.Homeserver, p.config)
+	service, _ := start(t, p.Homeserver, p.config)
+	p.handler = service.Public()
 	if status, _, body := p.get(t, "GET", address, "*/*"); status != 200 || body != "a\nb\nc\nd" {
 		t.Errorf("%d %q", status, body)
 	}
