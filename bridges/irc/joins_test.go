@@ -16,7 +16,7 @@ import (
 // onOurs starts a bridge to a server whose refusals a test chooses.
 func onOurs(t *testing.T, change func(*irc.Network)) (*fakehomeserver.Homeserver, *ircv3.Server, *irc.Service) {
 	t.Helper()
-	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{ChanModes: "bq,k,l,imnprst", Prefix: "(ohv)@%+"})
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{ChanModes: "bq,k,l,imnprst", Prefix: "(ohv)@%+", Without: []string{"draft/multiline"}})
 	c := config(h, server.Addr, t.TempDir())
 	if change != nil {
 		change(&c.Networks[0])

@@ -184,7 +184,11 @@ func (h *Homeserver) push(service string, txn int, events []Event, ephemeral []j
 	if events == nil {
 		events = []Event{}
 	}
-	body, _ := json.Marshal(map[string]any{"events": events, "ephemeral": ephemeral})
+	transaction := map[string]any{"events": events}
+	if len(ephemeral) > 0 {
+		transaction["ephemeral"] = ephemeral
+	}
+	body, _ := json.Marshal(transaction)
 	target := fmt.Sprintf("%s/_matrix/app/v1/transactions/t%d", service, txn)
 	status, _ := h.call(http.MethodPut, target, body)
 	return status == http.StatusOK
