@@ -155,6 +155,8 @@ func TestPowerBecomesModes(t *testing.T) {
 		bob.ExpectFunc("dave with a voice only", func(line string) bool {
 			return strings.HasPrefix(line, ":alice!") && strings.Contains(line, "MODE #trestle -o+v dave ") && strings.HasSuffix(line, "dave")
 		})
+		bob.Say("#trestle", "and now?") // the bot has heard of the last change when it hears this
+		h.WaitBody(room, ghost("bob"), "and now?")
 		waitLevels(t, h, room, "dave's voice", func(l levels) bool { return l.Users[ghost("dave")] == 1 })
 		// What IRC has nothing for becomes what IRC has.
 		sendLevels(h, room, alice, map[string]int{ghost("dave"): 60})
