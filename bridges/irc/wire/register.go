@@ -168,8 +168,14 @@ func (r *registration) offersSASL() bool {
 	r.conn.mu.Lock()
 	defer r.conn.mu.Unlock()
 	value, offered := r.conn.offered["sasl"]
-	return offered && (value == "" ||
-		slices.Contains(strings.Split(strings.ToUpper(value), ","), r.conn.opts.SASL.Mechanism()))
+	if !offered || value == "" {
+		return offered
+	}
+	mechanisms := strings.Split(strings.ToUpper(value), ",")
+	if several, ok := r.conn.opts.SASL.(*anyOf); ok {
+		return several.choose(mechanisms)
+	}
+	return slices.Contains(mechanisms, r.conn.opts.SASL.Mechanism())
 }
 
 // proceed goes on when every request is answered.
@@ -225,6 +231,10 @@ func (r *registration) seeSASL(m *Message) {
 	}
 	switch m.Command {
 	case "903", "907":
+		if v, proves := r.conn.opts.SASL.(verifier); proves && !v.finished() {
+			r.fail(&RegisterError{Reason: ErrAuth, Text: "the server did not prove that it knows the password"})
+			return
+		}
 		r.sasl = saslDone
 		r.proceed()
 	case "908":

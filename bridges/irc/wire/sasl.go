@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -10,6 +11,38 @@ import (
 type SASL interface {
 	Mechanism() string
 	Next(challenge []byte) (response []byte, err error)
+}
+
+// verifier is a mechanism in which the server has something to prove, too.
+type verifier interface {
+	// finished tells whether it has.
+	finished() bool
+}
+
+// AnyOf is the first of the mechanisms that the server offers; the last one if it does not
+// say what it has.
+func AnyOf(mechanisms ...SASL) SASL { return &anyOf{mechanisms, mechanisms[len(mechanisms)-1]} }
+
+type anyOf struct {
+	all    []SASL
+	chosen SASL
+}
+
+func (a *anyOf) Mechanism() string             { return a.chosen.Mechanism() }
+func (a *anyOf) Next(c []byte) ([]byte, error) { return a.chosen.Next(c) }
+func (a *anyOf) choose(offered []string) (ok bool) {
+	for _, mechanism := range a.all {
+		if slices.Contains(offered, mechanism.Mechanism()) {
+			a.chosen = mechanism
+			return true
+		}
+	}
+	return false
+}
+
+func (a *anyOf) finished() bool {
+	v, proves := a.chosen.(verifier)
+	return !proves || v.finished()
 }
 
 // Plain is SASL PLAIN (RFC 4616).
