@@ -28,6 +28,7 @@ type Command struct {
 type Call struct {
 	Sender matrix.UserID
 	Room   matrix.RoomID
+	Event  matrix.EventID
 	Portal *Portal // nil in a management room
 	Args   []string
 }
@@ -87,7 +88,7 @@ func (b *Bridge) command(ctx context.Context, p *Portal, e *client.Event) bool {
 	if !ok {
 		return false
 	}
-	b.reply(ctx, room, e, b.run(ctx, &Call{Sender: sender, Room: room, Portal: p}, words))
+	b.reply(ctx, room, e, b.run(ctx, &Call{Sender: sender, Room: room, Event: matrix.EventID(e.ID), Portal: p}, words))
 	return true
 }
 

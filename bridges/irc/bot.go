@@ -43,22 +43,17 @@ func (b *bot) connect() {
 	}
 }
 
-func (b *bot) options() wire.Options {
+func (b *bot) call() (*call, error) {
 	n := b.net
 	secure := n.config.TLS
 	if secure != nil && n.config.BotCert != nil {
 		secure = secure.Clone()
 		secure.Certificates = []tls.Certificate{*n.config.BotCert}
 	}
-	o := wire.Options{
-		Addr: n.config.Addr, DialContext: dialer(secure, nil),
+	return &call{secure: secure, sasl: n.config.BotSASL, scout: true, Options: wire.Options{
 		Nick: n.config.BotNick, User: "trestle", RealName: "Matrix bridge of " + string(n.service.config.ServerName),
 		Password: n.config.Password, Logger: n.log, Flood: n.config.Flood,
-	}
-	if n.config.BotSASL != nil {
-		o.SASL = n.config.BotSASL()
-	}
-	return o
+	}}, nil
 }
 
 // is tells whether a nick is the bot's.

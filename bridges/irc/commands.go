@@ -24,6 +24,10 @@ func (s *Service) commands() []bridge.Command {
 		{Name: "whois", Args: "[NETWORK] NICK", Help: "asks IRC who somebody is", Run: s.commandWhois},
 		{Name: "networks", Help: "lists the networks", Run: s.commandNetworks},
 		{Name: "status", Help: "shows your connections", Run: s.commandStatus},
+		{Name: "username", Args: "[NETWORK] [NAME]", Help: "shows or sets the account that you log in to on IRC", Run: s.commandUsername},
+		{Name: "storepass", Args: "[NETWORK] PASSWORD", Help: "keeps the password of your account on IRC, and logs in", Run: s.commandStorePass},
+		{Name: "removepass", Args: "[NETWORK]", Help: "forgets the password", Run: s.commandRemovePass},
+		{Name: "certfp", Args: "[NETWORK] [use | remove]", Help: "makes a certificate for you and shows its fingerprint; logs in with it; forgets it", Run: s.commandCertFP},
 		{Name: "reconnect", Args: "[NETWORK]", Help: "drops your connection and makes a new one", Run: s.commandReconnect},
 	}
 }
@@ -77,22 +81,14 @@ func (s *Service) commandNick(ctx context.Context, call *bridge.Call) (string, e
 	if err != nil {
 		return "", err
 	}
+	if len(args) > 0 {
+		return n.chooseNick(ctx, call.Sender, args[0])
+	}
 	conn, err := n.connOf(ctx, call.Sender)
 	if err != nil {
 		return "", err
 	}
-	if len(args) == 0 {
-		return fmt.Sprintf("You are %s on %s.", conn.Nick(), n.config.Name), nil
-	}
-	if !names.ValidNick(args[0]) {
-		return "", matrix.InvalidParam("IRC has no such nicks.")
-	}
-	ctx, cancel := context.WithTimeout(ctx, commandWait)
-	defer cancel()
-	if err := conn.ChangeNick(ctx, args[0]); err != nil {
-		return "", matrix.Forbidden("IRC did not take the nick: %s", decode(err.Error()))
-	}
-	return fmt.Sprintf("You are %s on %s now.", conn.Nick(), n.config.Name), nil
+	return fmt.Sprintf("You are %s on %s.", conn.Nick(), n.config.Name), nil
 }
 
 // connOf is a user's own connection.
@@ -167,13 +163,20 @@ func (s *Service) commandReconnect(ctx context.Context, call *bridge.Call) (stri
 	if err != nil {
 		return "", err
 	}
+	n.reconnect(ctx, call.Sender)
+	return "Connecting to " + n.config.Name + ".", nil
+}
+
+// reconnect drops a user's connection, or the wait for one, and makes a new one if there
+// is something to do for it.
+func (n *network) reconnect(ctx context.Context, user matrix.UserID) {
 	n.ask(ctx, func() {
-		p := n.puppet(call.Sender)
+		p := n.puppet(user)
 		if p.waiting != nil {
 			p.waiting.Stop()
 			p.waiting = nil
 		}
-		p.failures = 0
+		p.failures, p.told = 0, false
 		if p.link != nil {
 			p.again = true
 			p.link.quit("Reconnecting")
@@ -181,5 +184,4 @@ func (s *Service) commandReconnect(ctx context.Context, call *bridge.Call) (stri
 			p.connect()
 		}
 	})
-	return "Connecting to " + n.config.Name + ".", nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +29,8 @@ type Config struct {
 	Journal       string            // file that outlives a killed process; empty: none
 	LinkLifetime  time.Duration     // of links; 30 days
 	LinkMaxSize   int64             // bytes of a file that a link leads to; 100 MiB
+	KeyFile       string            // keys to the secrets of users; empty: the bridge keeps none
+	Identd        string            // where to answer RFC 1413: host:port; empty: nowhere
 	Networks      []Network
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil: none
@@ -37,6 +41,7 @@ type Network struct {
 	ID       string      // in aliases and user IDs: a-z, 0-9
 	Name     string      // for people; ID
 	Addr     string      // host:port
+	Servers  []string    // more addresses, tried in order where those before do not answer
 	TLS      *tls.Config // nil: plain text
 	Password string      // PASS
 	BotNick  string      // trestle
@@ -63,14 +68,30 @@ type Network struct {
 	MaxLines    int    // of a message; a longer one becomes a link; 15
 	Undelivered string // how a message is marked that IRC did not take: reply (the default), reaction, off
 
-	Reconnect Backoff // zero: 1 s to 5 min
-
 	Power          *Power    // of statuses in the room; nil: DefaultPower
 	Mappings       []Mapping // channels of which the operator knows more
 	FollowForwards bool      // the alias of a channel that forwards leads to the other's room; else it is refused
 	PolicyRooms    []string  // IDs or aliases of rooms whose rules say who is not bridged
 	BanFile        string    // a list of such rules; empty: none
+
+	NickServ   string        // who takes IDENTIFY where there is no SASL: nick or nick@server; empty: nobody
+	Ghost      string        // the word with which NickServ frees a nick; GHOST
+	IPv6Prefix netip.Prefix  // each Matrix user has an address of its own in it; zero: the system chooses
+	MakeRoom   time.Duration // connections silent for so long give way to others where MaxConnections is reached; 0: never
+	Connects   *Pace         // how fast puppets connect; nil: DefaultPace
+
+	Reconnect   Backoff       // zero: 1 s to 5 min
+	RegainAfter time.Duration // wait before a nick that was taken away is asked for; 1 min
 }
+
+// A Pace is how fast something begins: Burst at once, then one each Interval. Interval 0: no limit.
+type Pace struct {
+	Burst    int
+	Interval time.Duration
+}
+
+// DefaultPace brings a thousand puppets up in half a minute.
+var DefaultPace = Pace{Burst: 10, Interval: 25 * time.Millisecond}
 
 // A Backoff is the wait before connecting again: it doubles from First to Max, with jitter.
 type Backoff struct{ First, Max time.Duration }
@@ -128,6 +149,18 @@ func (n *Network) complete() error {
 	if n.MaxLines == 0 {
 		n.MaxLines = 15
 	}
+	for _, addr := range n.Servers {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("address: %w", err)
+		}
+	}
+	setDefault(&n.Ghost, "GHOST")
+	if n.Connects == nil {
+		n.Connects = &DefaultPace
+	}
+	if n.RegainAfter == 0 {
+		n.RegainAfter = time.Minute
+	}
 	if n.MaxConnections == 0 {
 		n.MaxConnections = 200
 	}
@@ -139,6 +172,19 @@ func (n *Network) complete() error {
 	}
 	_, err := newTemplates(n)
 	return err
+}
+
+// addrs are all addresses, in the order in which they are preferred.
+func (n *Network) addrs() []string { return append([]string{n.Addr}, n.Servers...) }
+
+// encrypted tells whether nobody on the way can read what is sent: by TLS, or because there
+// is no way.
+func (n *Network) encrypted() bool {
+	return n.TLS != nil || !slices.ContainsFunc(n.addrs(), func(addr string) bool {
+		host, _, _ := net.SplitHostPort(addr)
+		ip, err := netip.ParseAddr(host)
+		return host != "localhost" && (err != nil || !ip.IsLoopback())
+	})
 }
 
 func setDefault(s *string, value string) {

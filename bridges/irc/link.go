@@ -13,13 +13,15 @@ type link struct {
 	closed bool
 	err    error // why it is closed
 	unused bool  // the owner wants it no more
+
+	loggedIn bool // as whom its owner wants to be, once it is up
 }
 
 // An owner is who uses a link: the bot or a puppet. All methods but receive
 // are called on the network's loop.
 type owner interface {
-	// options says how to connect.
-	options() wire.Options
+	// call says how to connect; an error, that the owner may not.
+	call() (*call, error)
 	// up is called when the connection is registered.
 	up(l *link)
 	// down is called, once, when the connection has ended or could not be made,
@@ -32,16 +34,15 @@ type owner interface {
 // connect begins to connect.
 func (n *network) connect(o owner) *link {
 	l := &link{net: n, owner: o}
-	options := o.options()
-	options.Handler = l
+	c, err := o.call()
+	if err == nil {
+		c.Handler, l.loggedIn = l, c.sasl != nil
+	}
 	n.goRun(func() {
-		select {
-		case n.dialing <- struct{}{}:
-		case <-n.ctx.Done():
-			return
+		var conn *wire.Conn
+		if err == nil {
+			conn, err = n.dial(n.ctx, c)
 		}
-		conn, err := wire.Dial(n.ctx, options)
-		<-n.dialing
 		if !n.post(func() { l.dialed(conn, err) }) && err == nil {
 			conn.Close()
 		}

@@ -214,10 +214,9 @@ func (n *network) personRenamed(user matrix.UserID, display string) {
 	if p == nil || p.display == display {
 		return
 	}
-	before := n.templates.puppetNick(user, p.display, n.nickLength())
+	before := p.wantedNick()
 	p.display = display
-	after := n.templates.puppetNick(user, display, n.nickLength())
-	if before != after && p.link != nil && p.link.conn != nil {
-		p.changeNick(after)
+	if before != p.wantedNick() && p.link != nil && p.link.conn != nil {
+		p.tryNick(p.link)
 	}
 }

@@ -35,6 +35,8 @@ type network struct {
 	posts   chan func()
 	work    sync.WaitGroup
 	dialing chan struct{}
+	servers *servers
+	pace    pace
 	watched sync.Map // folded names of the channels that the bot is in
 	nicks   sync.Map // matrix.UserID → nick of its connection
 	started atomic.Bool
@@ -64,6 +66,8 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		service: s, config: config, templates: templates, log: s.log.With("network", config.ID),
 		posts:    make(chan func(), mailbox),
 		dialing:  make(chan struct{}, dialsAtOnce),
+		servers:  newServers(config.addrs(), config.Reconnect),
+		pace:     pace{config: *config.Connects},
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
 		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),

@@ -1,8 +1,11 @@
 package irc
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"trestle/bridges/irc/wire"
@@ -30,6 +33,9 @@ type puppet struct {
 	again    bool                 // connect at once when this connection has ended
 	told     bool                 // people were told that there is no connection
 	kicked   map[string]time.Time // from channels, and when
+	nick     nickState
+
+	missing atomic.Pointer[string] // the nick that the connection should have and has not, folded
 
 	speech speech
 }
@@ -55,6 +61,10 @@ func (p *puppet) connect() {
 		return
 	}
 	if open := n.openPuppets(); open >= n.config.MaxConnections {
+		if n.makeRoom() {
+			p.waiting = n.after(roomWait, p.connectAgain)
+			return
+		}
 		err := fmt.Errorf("the bridge may have only %d connections to %s", n.config.MaxConnections, n.config.Name)
 		p.refused(err)
 		return
@@ -73,14 +83,22 @@ func (n *network) openPuppets() int {
 	return open
 }
 
-func (p *puppet) options() wire.Options {
+func (p *puppet) call() (*call, error) {
 	n := p.net
-	nick := n.templates.puppetNick(p.user, p.display, n.nickLength())
-	return wire.Options{
-		Addr: n.config.Addr, DialContext: dialer(n.config.TLS, p.speech.writes),
-		Nick: nick, User: ident(p.user), RealName: n.templates.puppetRealname(p.user, p.display),
+	nick := p.wantedNick()
+	c := &call{secure: n.config.TLS, writes: p.speech.writes, Options: wire.Options{
+		Nick: nick, User: ident(p.user, n.service.config.ServerName), RealName: n.templates.puppetRealname(p.user, p.display),
 		Password: n.config.Password, Logger: n.log.With("user", p.user), Flood: n.config.Flood,
+	}}
+	if prefix := n.config.IPv6Prefix; prefix.IsValid() {
+		c.source = func(ctx context.Context) (netip.Addr, error) { return n.service.sources.of(ctx, prefix, p.user) }
 	}
+	l, err := n.service.accounts.login(p.who(), nick)
+	if err != nil {
+		return nil, err
+	}
+	l.apply(c, n.config.encrypted(), n.config.NickServ)
+	return c, nil
 }
 
 // nickLength is what the server allows, as far as the bot has heard; servers
@@ -92,23 +110,6 @@ func (n *network) nickLength() int {
 	return 0
 }
 
-// ident is a user name that tells the Matrix user apart.
-func ident(user matrix.UserID) string {
-	clean := make([]byte, 0, 10)
-	for _, c := range []byte(user.Localpart()) {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			clean = append(clean, c)
-		}
-		if len(clean) == cap(clean) {
-			break
-		}
-	}
-	if len(clean) == 0 {
-		return "matrix"
-	}
-	return string(clean)
-}
-
 func (p *puppet) up(l *link) {
 	n := p.net
 	p.since, p.told = time.Now(), false
@@ -116,6 +117,7 @@ func (p *puppet) up(l *link) {
 	n.nicks.Store(p.user, l.conn.Nick())
 	n.log.Info("puppet connected", "user", p.user, "nick", l.conn.Nick())
 	p.speech.setState(l.conn, nil)
+	p.nickUp(l)
 	for channel := range p.wanted {
 		p.join(channel)
 	}
@@ -168,41 +170,58 @@ func (p *puppet) down(l *link, err error) {
 	if n.ctx.Err() != nil || l.unused && !p.speech.busy() {
 		return // until it is needed again
 	}
-	p.failures++
-	if refusal, ok := errors.AsType[*wire.RegisterError](err); ok && permanent(refusal.Reason) {
-		p.refused(refusal)
+	if away, ok := errors.AsType[*awayError](err); ok { // that is nobody's failure but the servers'
+		p.later(away.wait+n.config.Reconnect.delay(1), err)
 		return
 	}
-	p.later(n.config.Reconnect.delay(p.failures), err)
+	p.failures++
+	switch {
+	case permanent(err):
+		p.refused(err)
+	case errors.Is(err, wire.ErrNoSASL): // services are away, most likely
+		p.notifyOnce(fmt.Sprintf("cannot be logged in to %s at the moment, and does not connect without: %s", n.config.Name, decode(err.Error())))
+		p.later(n.config.Reconnect.delay(maxFailures), err)
+	default:
+		p.later(n.config.Reconnect.delay(p.failures), err)
+	}
 }
 
 // permanent tells whether the network refused a puppet so that trying again soon is
 // no use.
-func permanent(reason error) bool {
-	return errors.Is(reason, wire.ErrBanned) || errors.Is(reason, wire.ErrAuth) ||
-		errors.Is(reason, wire.ErrBadPassword) || errors.Is(reason, wire.ErrNoNick)
+func permanent(err error) bool {
+	return errors.Is(err, wire.ErrBanned) || errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) ||
+		errors.Is(err, wire.ErrBadPassword) || errors.Is(err, wire.ErrNoNick) || errors.Is(err, errNoSource)
 }
 
 // later connects again after a wait.
 func (p *puppet) later(wait time.Duration, err error) {
 	n := p.net
 	n.log.Info("puppet not connected", "user", p.user, "err", err, "failures", p.failures, "again_in", wait.Round(time.Millisecond))
-	p.waiting = n.after(wait, func() {
-		p.waiting = nil
-		if len(p.wanted) > 0 || p.speech.busy() {
-			p.connect()
-		}
-	})
+	p.waiting = n.after(wait, p.connectAgain)
 	// If the bot is away too, it is the network that is; nobody needs telling twice.
 	if p.failures >= 3 && n.bot.online {
 		p.tell(fmt.Sprintf("cannot connect to %s at the moment: %s", n.config.Name, decode(err.Error())))
 	}
 }
 
-// refused gives up for long, and says so.
+// connectAgain ends a wait.
+func (p *puppet) connectAgain() {
+	p.waiting = nil
+	if len(p.wanted) > 0 || p.speech.busy() {
+		p.connect()
+	}
+}
+
+// refused gives up for long, and says so: to the user alone if it is the user's secrets
+// that are refused.
 func (p *puppet) refused(err error) {
 	p.speech.setState(nil, err)
-	p.tell(fmt.Sprintf("has no connection to %s: %s", p.net.config.Name, decode(err.Error())))
+	text := fmt.Sprintf("has no connection to %s: %s", p.net.config.Name, decode(err.Error()))
+	if errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) {
+		p.notifyOnce(text)
+	} else {
+		p.tell(text)
+	}
 	p.waiting = p.net.after(refusedAgain, func() {
 		p.waiting = nil
 		if len(p.wanted) > 0 {

@@ -146,6 +146,7 @@ func (p *puppet) forgets(channel string) *wish {
 // receive is called on the connection's goroutine. Nearly all that a puppet
 // hears the bot hears too.
 func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
+	p.nickSeen(l, c, m)
 	switch m.Command {
 	case "PRIVMSG", "NOTICE":
 		if c.FromSelf(m) {
@@ -207,17 +208,6 @@ func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
 		}
 		n.byNick[n.fold(m.Param(0))] = p
 		n.nicks.Store(p.user, m.Param(0))
+		p.nickChanged(m.Param(0))
 	}
-}
-
-// changeNick asks for a nick; a refusal leaves the old one.
-func (p *puppet) changeNick(nick string) {
-	n, conn := p.net, p.link.conn
-	n.goRun(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
-		defer cancel()
-		if err := conn.ChangeNick(ctx, nick); err != nil {
-			n.log.Info("puppet keeps its nick", "user", p.user, "wanted", nick, "err", err)
-		}
-	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"trestle/appservice/client"
 	"trestle/bridges/bridge"
+	"trestle/bridges/irc/identd"
 	"trestle/bridges/links"
 	"trestle/internal/database"
 	"trestle/internal/lru"
@@ -37,6 +38,9 @@ type Service struct {
 	metrics  *metrics
 	signer   *links.Signer
 	spoken   *lru.Cache[matrix.EventID, string] // what messages last said
+	accounts *accounts
+	sources  *sources
+	idents   *identd.Server // nil: nobody may ask
 
 	ctx    context.Context // of the bridge; it outlives the networks
 	cancel context.CancelFunc
@@ -73,6 +77,16 @@ func New(ctx context.Context, config Config) (*Service, error) {
 func (s *Service) assemble() error {
 	if err := s.db.LockServer(s.ctx); err != nil {
 		return fmt.Errorf("the bridge's database: %w", err)
+	}
+	var err error
+	if s.accounts, err = loadAccounts(s.ctx, s.db, s.config.KeyFile, s.log); err != nil {
+		return err
+	}
+	if s.sources, err = loadSources(s.ctx, s.db); err != nil {
+		return err
+	}
+	if s.config.Identd != "" {
+		s.idents = identd.New(s.log)
 	}
 	for _, config := range s.config.Networks {
 		n, err := newNetwork(s, config)
@@ -142,9 +156,15 @@ func (s *Service) Run(ctx context.Context) error {
 		defer s.cancel()
 		bridgeErr = s.bridge.Run(s.ctx)
 	})
+	stopIdents, err := s.serveIdents()
+	if err != nil {
+		s.log.Error("identd cannot listen; networks take users for unidentified", "address", s.config.Identd, "err", err)
+	}
+	defer stopIdents()
 	for _, n := range s.order {
 		n.start()
 	}
+	err = nil
 	select {
 	case <-ctx.Done():
 	case <-s.ctx.Done(): // the bridge could not go on
@@ -171,6 +191,30 @@ func (s *Service) Close() {
 			s.log.Warn("the journal was not closed", "err", err)
 		}
 	}
+}
+
+// serveIdents answers those who ask whose a connection is. The bridge works without.
+func (s *Service) serveIdents() (stop func(), err error) {
+	stop = func() {}
+	if s.idents == nil {
+		return stop, nil
+	}
+	listener, err := net.Listen("tcp", s.config.Identd)
+	if err != nil {
+		return stop, err
+	}
+	s.log.Info("identd listens", "address", listener.Addr().String())
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := s.idents.Serve(ctx, listener); err != nil {
+			s.log.Error("identd has ended", "err", err)
+		}
+	})
+	return func() {
+		cancel()
+		served.Wait()
+	}, nil
 }
 
 // listen serves the homeserver's requests if that is ours to do.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -34,6 +35,7 @@ func FromConfig(c *config.Config, r *registration.Registration) (Config, error) 
 		PublicURL: links.PublicURL, LinkLifetime: links.Lifetime.Std(), LinkMaxSize: int64(links.MaxSize), ServerName: c.ServerName,
 		ServiceID: r.ID, ASToken: r.ASToken, HSToken: r.HSToken, SenderLocal: r.SenderLocalpart,
 		Database: c.Bridges.IRC.Database.Reveal(), Journal: c.InData("irc.journal"), Networks: networks,
+		KeyFile: c.InData("irc.keys"), Identd: c.Bridges.IRC.Identd,
 	}, nil
 }
 
@@ -56,7 +58,14 @@ func networksOf(c config.IRC) ([]Network, error) {
 			PolicyRooms: from.PolicyRooms, BanFile: from.BanFile,
 			Edits: from.Edits, Reactions: from.Reactions, NoTyping: !from.Typing, MaxLines: from.MaxLines, Undelivered: from.Undelivered,
 		}
+		n.Servers, n.NickServ, n.Ghost, n.MakeRoom = from.Servers, from.NickServ, from.Ghost, from.MakeRoom.Std()
+		n.Connects = &Pace{Burst: from.ConnectBurst, Interval: from.ConnectInterval.Std()}
 		var err error
+		if from.IPv6Prefix != "" {
+			if n.IPv6Prefix, err = netip.ParsePrefix(from.IPv6Prefix); err != nil {
+				return nil, fmt.Errorf("network %q: %w", id, err)
+			}
+		}
 		if n.TLS, err = tlsOf(from); err != nil {
 			return nil, fmt.Errorf("network %q: %w", id, err)
 		}

@@ -210,6 +210,7 @@ type IRC struct {
 	Database Secret                `yaml:"database" config:"database"`
 	BotUser  string                `yaml:"bot_user"` // local part of the bridge's own Matrix user
 	Links    IRCLinks              `yaml:"links"`
+	Identd   string                `yaml:"identd"` // host:port for RFC 1413; empty: nowhere
 	Networks map[string]IRCNetwork `yaml:"networks"`
 }
 
@@ -226,6 +227,7 @@ type IRCNetwork struct {
 	Enabled        bool     `yaml:"enabled"`
 	Name           string   `yaml:"name"` // for people
 	Address        string   `yaml:"address"`
+	Servers        []string `yaml:"servers"` // more addresses, tried in order
 	TLS            bool     `yaml:"tls"`
 	TLSVerify      bool     `yaml:"tls_verify"`
 	CAFile         string   `yaml:"ca_file" config:"path"`
@@ -239,11 +241,19 @@ type IRCNetwork struct {
 	DisplayName    string   `yaml:"display_name"`
 	MaxConnections int      `yaml:"max_connections"`
 	IdleTimeout    Duration `yaml:"idle_timeout"` // 0: never
-	FloodBurst     int      `yaml:"flood_burst"`
-	FloodInterval  Duration `yaml:"flood_interval"`
-	Scrollback     int      `yaml:"scrollback"` // lines of earlier talk kept for a new room
-	Channels       []string `yaml:"channels"`   // the bot listens in these from the start
-	Published      bool     `yaml:"published"`  // new rooms are in the directory of public rooms
+	MakeRoom       Duration `yaml:"make_room"`    // silence after which a connection gives way to another; 0: never
+
+	ConnectBurst    int      `yaml:"connect_burst"`
+	ConnectInterval Duration `yaml:"connect_interval"`
+	IPv6Prefix      string   `yaml:"ipv6_prefix"` // each Matrix user has an address in it; empty: the system chooses
+	NickServ        string   `yaml:"nickserv"`    // takes IDENTIFY where there is no SASL; empty: nobody
+	Ghost           string   `yaml:"ghost"`       // with which NickServ frees a nick
+
+	FloodBurst    int      `yaml:"flood_burst"`
+	FloodInterval Duration `yaml:"flood_interval"`
+	Scrollback    int      `yaml:"scrollback"` // lines of earlier talk kept for a new room
+	Channels      []string `yaml:"channels"`   // the bot listens in these from the start
+	Published     bool     `yaml:"published"`  // new rooms are in the directory of public rooms
 
 	PowerLevels    IRCPower     `yaml:"power_levels"`
 	Mappings       []IRCMapping `yaml:"mappings"`

@@ -103,24 +103,28 @@ func Default() *Config {
 // DefaultIRCNetwork is what a network is that says nothing but its address.
 func DefaultIRCNetwork() IRCNetwork {
 	return IRCNetwork{
-		Enabled:        true,
-		TLSVerify:      true,
-		BotNick:        "trestle",
-		Nick:           "{localpart}",
-		Realname:       "{mxid}",
-		Alias:          "irc_{network}_{channel}",
-		User:           "irc_{network}_{nick}",
-		DisplayName:    "{nick}",
-		MaxConnections: 200,
-		FloodBurst:     5,
-		FloodInterval:  Duration(2 * time.Second),
-		Scrollback:     100,
-		PowerLevels:    IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
-		Edits:          "difference",
-		Reactions:      "auto",
-		Typing:         true,
-		MaxLines:       15,
-		Undelivered:    "reply",
+		Enabled:         true,
+		TLSVerify:       true,
+		BotNick:         "trestle",
+		Nick:            "{localpart}",
+		Realname:        "{mxid}",
+		Alias:           "irc_{network}_{channel}",
+		User:            "irc_{network}_{nick}",
+		DisplayName:     "{nick}",
+		MaxConnections:  200,
+		ConnectBurst:    10,
+		ConnectInterval: Duration(25 * time.Millisecond),
+		Ghost:           "GHOST",
+
+		FloodBurst:    5,
+		FloodInterval: Duration(2 * time.Second),
+		Scrollback:    100,
+		PowerLevels:   IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
+		Edits:         "difference",
+		Reactions:     "auto",
+		Typing:        true,
+		MaxLines:      15,
+		Undelivered:   "reply",
 	}
 }
 
@@ -136,5 +140,7 @@ func liberaNetwork() IRCNetwork {
 	n.Name, n.Address, n.TLS = "Libera.Chat", "irc.libera.chat:6697", true
 	n.BotNick, n.Nick = "trestle-bot", "{localpart}[m]"
 	n.IdleTimeout = Duration(7 * 24 * time.Hour)
+	n.ConnectInterval = Duration(500 * time.Millisecond)
+	n.NickServ, n.Ghost = "NickServ@services.libera.chat", "REGAIN"
 	return n
 }

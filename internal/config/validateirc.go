@@ -44,6 +44,9 @@ func (l *loader) validateIRC() {
 		l.invalidf("bridges.irc.bot_user", "%q is not the local part of a user ID", irc.BotUser)
 	}
 	l.validateLinks(irc.Links)
+	if _, err := splitAddress(irc.Identd); irc.Identd != "" && err != nil {
+		l.invalidf("bridges.irc.identd", "%q is not host:port", irc.Identd)
+	}
 	aliases, users := map[string]string{}, map[string]string{}
 	for _, name := range sortedKeys(reflect.ValueOf(irc.Networks)) {
 		network, key := irc.Networks[name], "bridges.irc.networks."+name
@@ -97,6 +100,7 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 		l.invalidf(key, "name and password must be one line of text")
 	}
 	l.within(key+".max_connections", n.MaxConnections, 1, 1_000_000)
+	l.validateConnects(key, n)
 	l.within(key+".flood_burst", n.FloodBurst, 1, 1000)
 	l.within(key+".scrollback", n.Scrollback, 0, 10_000)
 	l.within(key+".max_lines", n.MaxLines, 1, 1000)
@@ -110,6 +114,32 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	}
 	l.validateSASL(key, host, n)
 	l.validateModeration(key, n)
+}
+
+// validateConnects looks at how connections are made.
+func (l *loader) validateConnects(key string, n IRCNetwork) {
+	for i, server := range n.Servers {
+		if host, err := splitAddress(server); err != nil || host == "" || strings.HasSuffix(server, ":0") {
+			l.invalidf(item(key+".servers", i), "%q is not host:port", server)
+		}
+	}
+	l.within(key+".connect_burst", n.ConnectBurst, 1, 1000)
+	if n.ConnectInterval.Std() > time.Minute {
+		l.invalidf(key+".connect_interval", "is longer than a minute")
+	}
+	if n.IPv6Prefix != "" {
+		prefix, err := netip.ParsePrefix(n.IPv6Prefix)
+		if err != nil || !prefix.Addr().Is6() || prefix.Addr().Is4In6() || prefix.Masked() != prefix {
+			l.invalidf(key+".ipv6_prefix", "%q is not an IPv6 prefix such as 2001:db8:1:2::/64", n.IPv6Prefix)
+		}
+	}
+	nick, _, _ := strings.Cut(n.NickServ, "@")
+	if n.NickServ != "" && (!ircNick.MatchString(nick) || strings.ContainsAny(n.NickServ, " ,:!*?") || hasControl(n.NickServ)) {
+		l.invalidf(key+".nickserv", "%q is not a nick, or nick@server", n.NickServ)
+	}
+	if n.Ghost == "" || hasControl(n.Ghost) {
+		l.invalidf(key+".ghost", "must be a word that NickServ understands")
+	}
 }
 
 // validateNames looks at the two templates that claim a namespace.

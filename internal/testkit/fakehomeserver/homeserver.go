@@ -80,13 +80,14 @@ type Homeserver struct {
 
 	failCreation bool
 	listed       map[string]bool // rooms in the directory
+	locked       map[string]bool // rooms in which the bridge may not redact
 }
 
 // New starts a homeserver that knows no bridge yet.
 func New(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
-		listed:  map[string]bool{},
+		listed: map[string]bool{}, locked: map[string]bool{},
 		aliases: map[string]string{}, sent: map[string]string{},
 	}
 	h.client.Transport = testkit.SpecTransport(t, http.DefaultTransport)

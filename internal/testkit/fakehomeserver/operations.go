@@ -135,6 +135,9 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		h.typing(r)
 		return struct{}{}, nil
 	}
+	if r.is("v3/rooms/*/redact/*/*") && h.locked[r.path[2]] {
+		return nil, failure{403, "M_FORBIDDEN", "you may not redact"}
+	}
 	if answer, known := h.moderation(method, r); known {
 		return answer, nil
 	}

@@ -1,0 +1,216 @@
+package irc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"trestle/bridges/bridge"
+	"trestle/bridges/irc/names"
+	"trestle/internal/matrix"
+)
+
+// maxCredential bounds names and passwords; SASL and services take no longer ones.
+const maxCredential = 300
+
+// private makes sure that nobody but the caller reads along.
+func (s *Service) private(ctx context.Context, call *bridge.Call) error {
+	bot := s.bridge.Client().Bot()
+	if call.Portal == nil {
+		members, err := bot.JoinedMembers(ctx, call.Room)
+		if err != nil {
+			return fmt.Errorf("who is in the room: %w", err)
+		}
+		if _, here := members[call.Sender]; here && len(members) == 2 {
+			return nil
+		}
+	}
+	return matrix.Forbidden("Do that in a direct chat with %s: here, others read along.", bot.ID)
+}
+
+// accountCommand is what the commands about accounts begin with.
+func (s *Service) accountCommand(ctx context.Context, call *bridge.Call) (*network, whose, []string, error) {
+	if err := s.private(ctx, call); err != nil {
+		return nil, whose{}, nil, err
+	}
+	n, args, err := s.commandNetwork(call)
+	if err != nil {
+		return nil, whose{}, nil, err
+	}
+	return n, whose{n.config.ID, call.Sender}, args, nil
+}
+
+func (s *Service) commandUsername(ctx context.Context, call *bridge.Call) (string, error) {
+	n, who, args, err := s.accountCommand(ctx, call)
+	if err != nil {
+		return "", err
+	}
+	if len(args) == 0 {
+		if name := s.accounts.of(who).username; name != "" {
+			return fmt.Sprintf("Your account on %s is %s.", n.config.Name, name), nil
+		}
+		return fmt.Sprintf("You have named no account on %s. To log in, your nick would be used.", n.config.Name), nil
+	}
+	if len(args) > 1 || len(args[0]) > maxCredential || oneLine(args[0]) != args[0] {
+		return "", matrix.InvalidParam("The name of an account is one word.")
+	}
+	err = s.accounts.change(ctx, who, func(a *account) error {
+		a.username = args[0]
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if one := s.accounts.of(who); one.password != nil || one.external {
+		n.reconnect(ctx, call.Sender)
+		return fmt.Sprintf("Your account on %s is %s. Logging in.", n.config.Name, args[0]), nil
+	}
+	return fmt.Sprintf("Your account on %s is %s. Now tell me its password (storepass), or use a certificate (certfp).", n.config.Name, args[0]), nil
+}
+
+// commandStorePass takes a password, and takes it out of the room first: whether it is
+// accepted or not, it has been seen there.
+func (s *Service) commandStorePass(ctx context.Context, call *bridge.Call) (string, error) {
+	remark := ""
+	if err := s.bridge.Client().Bot().Redact(ctx, call.Room, call.Event, "a password", "redact."+string(call.Event)); err != nil {
+		remark = " I may not remove your message from this room: do that yourself."
+		s.log.Info("a password was not redacted", "room", call.Room, "err", err)
+	}
+	answer, err := s.storePass(ctx, call)
+	if known, ok := errors.AsType[*matrix.Error](err); ok {
+		return known.Message + remark, nil
+	}
+	return answer + remark, err
+}
+
+func (s *Service) storePass(ctx context.Context, call *bridge.Call) (string, error) {
+	n, who, args, err := s.accountCommand(ctx, call)
+	switch {
+	case err != nil:
+		return "", err
+	case len(args) != 1:
+		return "", matrix.MissingParam("Say the network, if there are several, and the password, which must be one word.")
+	case len(args[0]) > maxCredential || strings.ContainsFunc(args[0], func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "", matrix.InvalidParam("IRC has no such passwords.")
+	}
+	err = s.accounts.change(ctx, who, func(a *account) (err error) {
+		a.external = false
+		a.password, err = s.accounts.seal(who, "password", []byte(args[0]))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	n.reconnect(ctx, call.Sender)
+	return fmt.Sprintf("The password for %s is kept, sealed. From now on you are connected to it only if you can be logged in.", n.config.Name), nil
+}
+
+func (s *Service) commandRemovePass(ctx context.Context, call *bridge.Call) (string, error) {
+	n, who, _, err := s.accountCommand(ctx, call)
+	if err != nil {
+		return "", err
+	}
+	if s.accounts.of(who).password == nil {
+		return fmt.Sprintf("I know no password of yours for %s.", n.config.Name), nil
+	}
+	err = s.accounts.change(ctx, who, func(a *account) error {
+		a.password = nil
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	n.reconnect(ctx, call.Sender)
+	return fmt.Sprintf("The password for %s is forgotten.", n.config.Name), nil
+}
+
+func (s *Service) commandCertFP(ctx context.Context, call *bridge.Call) (string, error) {
+	n, who, args, err := s.accountCommand(ctx, call)
+	switch {
+	case err != nil:
+		return "", err
+	case n.config.TLS == nil:
+		return "", matrix.Forbidden("%s is reached without TLS, where there are no certificates.", n.config.Name)
+	case len(args) == 0:
+		return s.showCertificate(ctx, n, who)
+	case s.accounts.of(who).certificate == nil:
+		return "", matrix.NotFound("You have no certificate for %s. Say “certfp” to get one.", n.config.Name)
+	}
+	var answer string
+	var change func(*account) error
+	switch args[0] {
+	case "use":
+		answer = "From now on your certificate logs you in to %s, and you are connected only if it can."
+		change = func(a *account) error {
+			a.external = true
+			return nil
+		}
+	case "remove":
+		answer = "Your certificate for %s is forgotten."
+		change = func(a *account) error {
+			a.certificate, a.external = nil, false
+			return nil
+		}
+	default:
+		return "", matrix.InvalidParam("Say “certfp”, “certfp use” or “certfp remove”.")
+	}
+	if err := s.accounts.change(ctx, who, change); err != nil {
+		return "", err
+	}
+	n.reconnect(ctx, call.Sender)
+	return fmt.Sprintf(answer, n.config.Name), nil
+}
+
+// showCertificate shows the fingerprint of a user's certificate, and makes it if there is none.
+func (s *Service) showCertificate(ctx context.Context, n *network, who whose) (string, error) {
+	if s.accounts.of(who).certificate == nil {
+		text, err := newCertificate(who.user, time.Now())
+		if err != nil {
+			return "", err
+		}
+		err = s.accounts.change(ctx, who, func(a *account) (err error) {
+			a.certificate, err = s.accounts.seal(who, "certificate", text)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		n.reconnect(ctx, who.user) // the server is to see it
+	}
+	l, err := s.accounts.login(who, "")
+	if err != nil {
+		return "", matrix.Forbidden("I cannot use it: %s.", errLocked)
+	}
+	return fmt.Sprintf("The fingerprint of your certificate for %s is\n%s\nRegister it with your account there (often: /msg NickServ CERT ADD fingerprint), and then say “certfp use”.",
+		n.config.Name, fingerprints(l.certificate)), nil
+}
+
+// chooseNick asks IRC for a nick, and keeps it for later connections.
+func (n *network) chooseNick(ctx context.Context, user matrix.UserID, nick string) (string, error) {
+	if !names.ValidNick(nick) {
+		return "", matrix.InvalidParam("IRC has no such nicks.")
+	}
+	if conn, err := n.connOf(ctx, user); err == nil {
+		n.ask(ctx, func() { n.puppet(user).nick.asked = nick })
+		ctx, cancel := context.WithTimeout(ctx, commandWait)
+		defer cancel()
+		if err := conn.ChangeNick(ctx, nick); err != nil {
+			return "", matrix.Forbidden("IRC did not take the nick: %s", decode(err.Error()))
+		}
+		nick = conn.Nick()
+	}
+	var usual string
+	n.ask(ctx, func() { usual = n.templates.puppetNick(user, n.puppet(user).display, n.nickLength()) })
+	err := n.service.accounts.change(ctx, whose{n.config.ID, user}, func(a *account) error {
+		if a.nick = nick; nick == usual {
+			a.nick = "" // and so it follows the name again
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("You are %s on %s now.", nick, n.config.Name), nil
+}

@@ -1,0 +1,83 @@
+package irc
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+
+	"trestle/internal/matrix"
+)
+
+const (
+	identLength = 10          // that servers take
+	identHash   = 5           // of them where the name alone would not do
+	roomWait    = time.Second // for a connection that gives way to another
+	maxFailures = 20          // with which every backoff is at its longest
+)
+
+// ident is a user name that tells the Matrix user apart: the localpart of one of ours
+// if it fits, or else its beginning, "_", and a hash of the whole user ID.
+func ident(user matrix.UserID, home matrix.ServerName) string {
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, user.Localpart())
+	if user.Server() == home && clean == user.Localpart() && len(clean) <= identLength && clean != "" {
+		return clean
+	}
+	sum := sha256.Sum256([]byte(user))
+	hash := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:identHash])
+	if clean == "" {
+		clean = "m"
+	}
+	return clean[:min(len(clean), identLength-identHash-1)] + "_" + hash
+}
+
+// makeRoom ends the connection that has been silent for longest, if that is long enough by the
+// network's policy.
+func (n *network) makeRoom() bool {
+	if n.config.MakeRoom == 0 {
+		return false
+	}
+	var silent *puppet
+	var since time.Time
+	for _, p := range n.puppets {
+		if p.link == nil || p.link.conn == nil || p.link.closed || p.speech.busy() {
+			continue
+		}
+		if p.link.unused { // one is on its way out already
+			return true
+		}
+		if last := p.speech.lastUse(p.since); silent == nil || last.Before(since) {
+			silent, since = p, last
+		}
+	}
+	if silent == nil || time.Since(since) < n.config.MakeRoom {
+		return false
+	}
+	n.log.Info("puppet gives way to another", "user", silent.user, "silent_for", time.Since(since).Round(time.Second))
+	silent.link.quit("Making room for others")
+	return true
+}
+
+// notify tells the user alone; in the rooms of the channels, if there is no other place.
+func (p *puppet) notify(text string) {
+	if p.net.service.bridge.Notify(p.user, "Your connection "+text) {
+		return
+	}
+	for _, w := range p.wanted {
+		w.portal.Notice(string(p.user) + " " + text)
+		return
+	}
+}
+
+// notifyOnce is notify until there is a connection.
+func (p *puppet) notifyOnce(text string) {
+	if !p.told {
+		p.told = true
+		p.notify(text)
+	}
+}
