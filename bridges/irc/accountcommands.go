@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"trestle/bridges/bridge"
 	"trestle/bridges/irc/names"
@@ -124,67 +123,6 @@ func (s *Service) commandRemovePass(ctx context.Context, call *bridge.Call) (str
 	}
 	n.reconnect(ctx, call.Sender)
 	return fmt.Sprintf("The password for %s is forgotten.", n.config.Name), nil
-}
-
-func (s *Service) commandCertFP(ctx context.Context, call *bridge.Call) (string, error) {
-	n, who, args, err := s.accountCommand(ctx, call)
-	switch {
-	case err != nil:
-		return "", err
-	case n.config.TLS == nil:
-		return "", matrix.Forbidden("%s is reached without TLS, where there are no certificates.", n.config.Name)
-	case len(args) == 0:
-		return s.showCertificate(ctx, n, who)
-	case s.accounts.of(who).certificate == nil:
-		return "", matrix.NotFound("You have no certificate for %s. Say “certfp” to get one.", n.config.Name)
-	}
-	var answer string
-	var change func(*account) error
-	switch args[0] {
-	case "use":
-		answer = "From now on your certificate logs you in to %s, and you are connected only if it can."
-		change = func(a *account) error {
-			a.external = true
-			return nil
-		}
-	case "remove":
-		answer = "Your certificate for %s is forgotten."
-		change = func(a *account) error {
-			a.certificate, a.external = nil, false
-			return nil
-		}
-	default:
-		return "", matrix.InvalidParam("Say “certfp”, “certfp use” or “certfp remove”.")
-	}
-	if err := s.accounts.change(ctx, who, change); err != nil {
-		return "", err
-	}
-	n.reconnect(ctx, call.Sender)
-	return fmt.Sprintf(answer, n.config.Name), nil
-}
-
-// showCertificate shows the fingerprint of a user's certificate, and makes it if there is none.
-func (s *Service) showCertificate(ctx context.Context, n *network, who whose) (string, error) {
-	if s.accounts.of(who).certificate == nil {
-		text, err := newCertificate(who.user, time.Now())
-		if err != nil {
-			return "", err
-		}
-		err = s.accounts.change(ctx, who, func(a *account) (err error) {
-			a.certificate, err = s.accounts.seal(who, "certificate", text)
-			return err
-		})
-		if err != nil {
-			return "", err
-		}
-		n.reconnect(ctx, who.user) // the server is to see it
-	}
-	l, err := s.accounts.login(who, "")
-	if err != nil {
-		return "", matrix.Forbidden("I cannot use it: %s.", errLocked)
-	}
-	return fmt.Sprintf("The fingerprint of your certificate for %s is\n%s\nRegister it with your account there (often: /msg NickServ CERT ADD fingerprint), and then say “certfp use”.",
-		n.config.Name, fingerprints(l.certificate)), nil
 }
 
 // chooseNick asks IRC for a nick, and keeps it for later connections.

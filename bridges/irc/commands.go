@@ -27,7 +27,7 @@ func (s *Service) commands() []bridge.Command {
 		{Name: "username", Args: "[NETWORK] [NAME]", Help: "shows or sets the account that you log in to on IRC", Run: s.commandUsername},
 		{Name: "storepass", Args: "[NETWORK] PASSWORD", Help: "keeps the password of your account on IRC, and logs in", Run: s.commandStorePass},
 		{Name: "removepass", Args: "[NETWORK]", Help: "forgets the password", Run: s.commandRemovePass},
-		{Name: "certfp", Args: "[NETWORK] [use | remove]", Help: "makes a certificate for you and shows its fingerprint; logs in with it; forgets it", Run: s.commandCertFP},
+		{Name: "certfp", Args: "[NETWORK] [add | use | remove]", Help: "makes a certificate for you and shows its fingerprint; registers it with NickServ; logs in with it; forgets it", Run: s.commandCertFP},
 		{Name: "reconnect", Args: "[NETWORK]", Help: "drops your connection and makes a new one", Run: s.commandReconnect},
 	}
 }

@@ -14,6 +14,7 @@ look() {
 	need gcc gcc # the race detector wants a C compiler
 	need ngircd ngircd
 	need inspircd inspircd
+	need anope anope
 	need node nodejs
 	need npm npm
 	need curl curl
