@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"trestle/bridges/irc/wire"
@@ -51,33 +52,19 @@ func (n *network) dial(ctx context.Context, c *call) (*wire.Conn, error) {
 
 // dialServer makes a connection that is logged in if the owner asked for that.
 func (n *network) dialServer(ctx context.Context, c *call, addr string) (*wire.Conn, error) {
-	if !c.scout {
-		select {
-		case n.dialing <- struct{}{}:
-			defer func() { <-n.dialing }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if err := n.pace.wait(ctx); err != nil {
-			return nil, err
-		}
-	}
 	options := c.Options
 	options.Addr = addr
-	options.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return n.connection(ctx, c, network, addr)
-	}
 	if c.sasl == nil {
-		return wire.Dial(ctx, options)
+		return n.register(ctx, c, options)
 	}
 	options.SASL = c.sasl()
-	conn, err := wire.Dial(ctx, options)
+	conn, err := n.register(ctx, c, options)
 	refusal, refused := errors.AsType[*wire.RegisterError](err)
 	if c.identify == nil || !refused || refusal.Code != "" || !errors.Is(err, wire.ErrNoSASL) {
 		return conn, err
 	}
 	options.SASL = nil
-	if conn, err = wire.Dial(ctx, options); err != nil {
+	if conn, err = n.register(ctx, c, options); err != nil {
 		return nil, err
 	}
 	if err := c.identify(ctx, conn); err != nil {
@@ -85,6 +72,29 @@ func (n *network) dialServer(ctx context.Context, c *call, addr string) (*wire.C
 		return nil, err
 	}
 	return conn, nil
+}
+
+// register waits for its turn, connects and registers. Few handshakes are under way at once;
+// what comes after them the server may take its time for (InspIRCd looks once a second).
+func (n *network) register(ctx context.Context, c *call, options wire.Options) (*wire.Conn, error) {
+	connected := func() {}
+	if !c.scout {
+		if err := n.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		select {
+		case n.dialing <- struct{}{}:
+			connected = sync.OnceFunc(func() { <-n.dialing })
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer connected()
+	options.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		defer connected()
+		return n.connection(ctx, c, network, addr)
+	}
+	return wire.Dial(ctx, options)
 }
 
 // connection makes one of bytes: from the owner's address, known to identd before the

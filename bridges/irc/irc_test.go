@@ -41,7 +41,7 @@ func config(h *fakehomeserver.Homeserver, addr, folder string) irc.Config {
 }
 
 // start runs a bridge until stop is called.
-func start(t *testing.T, h *fakehomeserver.Homeserver, c irc.Config) (service *irc.Service, stop func()) {
+func start(t testing.TB, h *fakehomeserver.Homeserver, c irc.Config) (service *irc.Service, stop func()) {
 	t.Helper()
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))

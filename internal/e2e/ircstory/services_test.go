@@ -141,10 +141,20 @@ func TestAliceHasAnAccountOnIRC(t *testing.T) {
 	chat.asks("certfp use", "logs you in")
 	loggedIn(bob, "alice", "al")
 
-	// Somebody else has the nick. Services give it to who has logged in.
+	// An operator takes the nick away, and somebody else has it then. Services give it back to
+	// who has logged in.
 	al.Send("QUIT")
 	chat.asks("nick al", "You are al")
 	bob.Expect(":alice!", "NICK :al")
+	bob.Send("OPER root root")
+	bob.Expect(" 381 ")
+	bob.Send("SANICK al alto")
+	bob.Expect(":al!", "NICK :alto")
+	chat.hears("renamed")
+	testkit.DialIRC(t, network.Addr, "al")
+	chat.asks("reconnect", "Connecting")
+	bob.Expect(":al_!", "JOIN")
+	bob.Expect(":al_!", "NICK :al")
 	chat.asks("certfp remove", "is forgotten")
 	bob.Expect(":al!", "JOIN")
 }
