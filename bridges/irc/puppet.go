@@ -18,6 +18,10 @@ const (
 	joinTries    = 5                // for a channel that is full or unavailable
 )
 
+// reconnects is how often a user may ask for a new connection: what is asked for more often
+// waits.
+var reconnects = Pace{Burst: 10, Interval: 20 * time.Second}
+
 // A puppet is a Matrix user's connection to a network, or the wish for one.
 type puppet struct {
 	net  *network
@@ -34,6 +38,7 @@ type puppet struct {
 	told     bool                 // people were told that there is no connection
 	kicked   map[string]time.Time // from channels, and when
 	nick     nickState
+	asked    pace // how often the user may have it connect anew at once
 
 	missing atomic.Pointer[string] // the nick that the connection should have and has not, folded
 
@@ -43,7 +48,7 @@ type puppet struct {
 func (n *network) puppet(user matrix.UserID) *puppet {
 	p := n.puppets[user]
 	if p == nil {
-		p = &puppet{net: n, user: user, wanted: map[string]*wish{}}
+		p = &puppet{net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects}}
 		p.speech.init(p)
 		n.puppets[user] = p
 	}
@@ -164,7 +169,11 @@ func (p *puppet) down(l *link, err error) {
 	p.speech.lost(nick)
 	if p.again {
 		p.again = false
-		p.connect()
+		if wait := p.asked.reserve(time.Now()); wait > 0 {
+			p.waiting = n.after(wait, p.connectAgain)
+		} else {
+			p.connect()
+		}
 		return
 	}
 	if n.ctx.Err() != nil || l.unused && !p.speech.busy() {

@@ -30,7 +30,11 @@ func (p *puppet) wantedNick() string {
 	if nick := n.service.accounts.of(p.who()).nick; nick != "" {
 		return nick
 	}
-	return n.templates.puppetNick(p.user, p.display, n.nickLength())
+	length := n.nickLength()
+	if p.link != nil && p.link.conn != nil {
+		length = p.link.conn.Support().NickLen
+	}
+	return n.templates.puppetNick(p.user, p.display, length)
 }
 
 func (p *puppet) who() whose { return whose{p.net.config.ID, p.user} }
