@@ -249,6 +249,8 @@ func serveOld(conn net.Conn, password string) {
 			fmt.Fprint(conn, ":old 001 alice :Welcome\r\n:old 376 alice :end\r\n:NickServ!s@s NOTICE alice :You are now identified.\r\n")
 		case strings.HasPrefix(line, "PRIVMSG NickServ@services "):
 			in = in || line == "PRIVMSG NickServ@services :IDENTIFY al "+password
+		case strings.HasPrefix(line, "PRIVMSG "):
+			fmt.Fprint(conn, ":old 401 alice Nobody :No such nick\r\n")
 		case strings.HasPrefix(line, "WHOIS "):
 			if in {
 				fmt.Fprint(conn, ":old 330 alice alice al :is logged in as\r\n")
@@ -260,7 +262,7 @@ func serveOld(conn net.Conn, password string) {
 
 func TestIdentifyWhereThereIsNoSASL(t *testing.T) {
 	defer func(looks []time.Duration) { identifyLooks = looks }(identifyLooks)
-	identifyLooks = []time.Duration{0, time.Millisecond}
+	identifyLooks = []time.Duration{20 * time.Millisecond, time.Millisecond}
 	addr := oldServer(t, "secret")
 	for _, c := range []struct {
 		services, password string
@@ -269,6 +271,7 @@ func TestIdentifyWhereThereIsNoSASL(t *testing.T) {
 		{"NickServ@services", "secret", nil},
 		{"NickServ@services", "wrong", wire.ErrAuth}, // whatever NickServ says
 		{"NickServ@services", "two words", wire.ErrAuth},
+		{"Nobody@services", "secret", wire.ErrNoSASL}, // services are away
 		{"", "secret", wire.ErrNoSASL},
 	} {
 		config := Network{ID: "old", Addr: addr}

@@ -80,34 +80,27 @@ func (l login) apply(c *call, encrypted bool, services string) {
 
 const identifyWait = 15 * time.Second
 
-// identifyLooks is when the server is asked whether services have let us in: it alone is
-// believed, since what services say has a hundred forms, and anybody may be called NickServ where
-// there are none.
-var identifyLooks = []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second, 6 * time.Second}
+// identifyLooks are the waits after which the server is asked whether services have let us
+// in: it alone is believed, since what services say has a hundred forms, and anybody may be
+// called NickServ where there are none.
+var identifyLooks = []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second, 6 * time.Second}
 
 // identify logs in to services that know no SASL.
 func identify(ctx context.Context, conn *wire.Conn, services, name, password string) error {
 	ctx, cancel := context.WithTimeout(ctx, identifyWait)
 	defer cancel()
-	text := "IDENTIFY " + name + " " + password
 	if strings.ContainsAny(name+password, " \r\n\x00") {
 		return &wire.RegisterError{Reason: wire.ErrAuth, Text: services + " takes no names and passwords with spaces"}
 	}
-	if err := conn.Send(ctx, wire.NewMessage("PRIVMSG", services, text)); err != nil {
-		return fmt.Errorf("log in at %s: %w", services, err)
+	if err := tellServices(ctx, conn, services, "IDENTIFY "+name+" "+password); err != nil {
+		return err
 	}
-	for _, wait := range identifyLooks {
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+	for i, wait := range identifyLooks {
+		if i > 0 { // the first was spent in tellServices
+			pause(ctx, wait)
 		}
 		in, err := loggedIn(ctx, conn)
-		if err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				break
-			}
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("log in at %s: %w", services, err)
 		}
 		if in {
@@ -115,6 +108,33 @@ func identify(ctx context.Context, conn *wire.Conn, services, name, password str
 		}
 	}
 	return &wire.RegisterError{Reason: wire.ErrAuth, Text: services + " did not let us in"}
+}
+
+func pause(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// tellServices sends a text to services, and gives the server a moment to say that there are
+// none.
+func tellServices(ctx context.Context, conn *wire.Conn, services, text string) error {
+	ctx, cancel := context.WithTimeout(ctx, identifyLooks[0])
+	defer cancel()
+	var gone error
+	err := conn.Request(ctx, wire.NewMessage("PRIVMSG", services, text), func(m *wire.Message) bool {
+		if m.Command == "401" || m.Command == "402" {
+			gone = &wire.RegisterError{Reason: wire.ErrNoSASL, Code: m.Command, Text: services + " is not there"}
+		}
+		return gone != nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return errors.Join(gone, err)
 }
 
 // loggedIn asks the server whether it takes us for the owner of an account: RPL_WHOISACCOUNT, or

@@ -155,6 +155,13 @@ func TestAliceHasAnAccountOnIRC(t *testing.T) {
 	chat.asks("reconnect", "Connecting")
 	bob.Expect(":al_!", "JOIN")
 	bob.Expect(":al_!", "NICK :al")
+
+	// Without services nobody can be logged in, and then is not there; bob, who never asked
+	// for that, is.
+	network.StopServices()
+	chat.asks("reconnect", "Connecting")
+	bob.Expect(":al!", "QUIT")
+	chat.hears("cannot be logged in")
 	chat.asks("certfp remove", "is forgotten")
 	bob.Expect(":al!", "JOIN")
 }
