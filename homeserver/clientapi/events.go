@@ -49,7 +49,8 @@ type sendRequest struct {
 	Txn     string          `path:"txnId"`
 	TS      *int64          `query:"ts"`
 	Delay   *int64          `query:"org.matrix.msc4140.delay"`
-	Content json.RawMessage `body:"raw,optional"` // a repeat of what is delayed needs none
+	Known   matrix.EventID  `query:"org.trestle.known"` // as in rooms.SendRequest
+	Content json.RawMessage `body:"raw,optional"`       // a repeat of what is delayed needs none
 }
 
 func (r *sendRequest) Validate() error { return checkContent(r.Content, r.Delay) }
@@ -85,7 +86,8 @@ func (a *eventsAPI) send(ctx context.Context, who api.Caller, req *sendRequest) 
 		})
 	}
 	return sent(a.rooms.Send(ctx, rooms.SendRequest{
-		Room: req.Room, Sender: who.UserID, Type: req.Type, Content: req.Content, Timestamp: ts,
+		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Type: req.Type, Content: req.Content, Timestamp: ts,
+		Known:  req.Known,
 		TxnKey: rooms.TxnKey(who.DeviceID, req.Type, req.Txn),
 	}))
 }
@@ -110,6 +112,7 @@ type sendStateRequest struct {
 	StateKey string          `path:"stateKey"`
 	TS       *int64          `query:"ts"`
 	Delay    *int64          `query:"org.matrix.msc4140.delay"`
+	Known    matrix.EventID  `query:"org.trestle.known"`
 	Content  json.RawMessage `body:"raw,optional"`
 }
 
@@ -127,7 +130,7 @@ func (a *eventsAPI) sendState(ctx context.Context, who api.Caller, req *sendStat
 	}
 	return sent(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Guest: who.Guest,
-		Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts,
+		Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts, Known: req.Known,
 	}))
 }
 

@@ -69,6 +69,8 @@ type draft struct {
 	head  head
 	steps []step
 	place placement
+	// arrived is by whom somebody joins: an application service, or empty for people.
+	arrived []string
 	// extra is written in the same transaction, after the events.
 	extra func(ctx context.Context, tx *database.Tx) error
 }
@@ -288,6 +290,7 @@ func (d *draft) queue() *batch {
 		}
 	}
 	d.room.pending = d.head
+	d.room.newcomers.note(d)
 	d.ctx = context.WithoutCancel(d.ctx)
 	d.s.store.DB.Enqueue(d.write, func(err error) { d.settle(b, err) })
 	return b

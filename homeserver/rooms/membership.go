@@ -176,6 +176,9 @@ func (s *Service) setMembership(ctx context.Context, req MemberRequest, membersh
 			return err
 		}
 		_, err = d.add(proposal{Sender: req.Sender, Type: "m.room.member", StateKey: &target, Content: content, Timestamp: req.Timestamp})
+		if membership == "join" && was != "join" {
+			d.arrives(req.AppService)
+		}
 		return err
 	})
 	var same errSame

@@ -36,6 +36,8 @@ type room struct {
 	pending head
 	// oldest is the oldest place that is taken by imported history, 0 before it is known.
 	oldest int64
+	// newcomers tells services whether they know who is in the room.
+	newcomers newcomers
 }
 
 func (r *room) queued(nid int64) *storage.Event {

@@ -26,13 +26,16 @@ type SendRequest struct {
 	// AppService is the ID of the application service that acts as the sender.
 	AppService string
 	Guest      bool // the sender is a guest
+	// Known is an event of the room up to which the application service knows who
+	// has come; if somebody has since, the event is refused. Empty: that does not matter.
+	Known matrix.EventID
 	// Timestamp is the origin_server_ts that an application service asks for,
 	// in milliseconds; 0 is now.
 	Timestamp int64
 }
 
 // Send adds an event to a room. Errors: M_FORBIDDEN by the room's rules,
-// M_BAD_JSON, M_TOO_LARGE, M_DUPLICATE_ANNOTATION; M_BAD_ALIAS and M_INVALID_PARAM for a canonical alias.
+// M_BAD_JSON, M_TOO_LARGE, M_DUPLICATE_ANNOTATION, ORG.TRESTLE.NEWCOMER; M_BAD_ALIAS and M_INVALID_PARAM for a canonical alias.
 func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, error) {
 	info, err := s.known(ctx, req.Room)
 	if err != nil {
@@ -82,7 +85,13 @@ func (s *Service) commit(ctx context.Context, info *storage.RoomInfo, req SendRe
 				return err
 			}
 		}
+		if err := d.refuseNewcomers(req); err != nil {
+			return err
+		}
 		_, err := d.add(req.proposal())
+		if req.StateKey != nil && req.Type == "m.room.member" {
+			d.arrives(req.AppService)
+		}
 		return err
 	})
 }

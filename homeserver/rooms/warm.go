@@ -78,6 +78,7 @@ func (s *Service) assemble(ctx context.Context, nid int64, stored storage.RoomHe
 	}
 	r := newRoom(info, keys)
 	r.pending = head{tree: tree, extremities: stored.Extremities, depth: stored.Depth, lastPosition: stored.LastPosition, summary: *summary}
+	r.newcomers.loaded = stored.Depth
 	first := r.pending
 	r.committed.Store(&first)
 	return r, nil
