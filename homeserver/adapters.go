@@ -9,6 +9,7 @@ import (
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
+	"trestle/registration"
 )
 
 // The types here let services that don't know each other work together.
@@ -37,6 +38,7 @@ type follower struct {
 	accounts *accounts.Service
 	rooms    *rooms.Service
 	store    *storage.Store
+	registry *registration.Registry
 }
 
 // ProfileChanged updates the user directory and the user's member events.
@@ -50,8 +52,12 @@ func (f follower) ProfileChanged(ctx context.Context, user matrix.UserID, field 
 	return f.rooms.ProfileChanged(ctx, user)
 }
 
-// list puts a user into the user directory as the profile is now.
+// list puts a user into the user directory as the profile is now. Those of a service's own
+// namespace stand for people elsewhere, who have not asked to be found here.
 func (f follower) list(ctx context.Context, user matrix.UserID) error {
+	if f.registry.Load().UserOwner(user) != nil {
+		return nil
+	}
 	name, avatar, err := f.accounts.Profile(ctx, user)
 	if err != nil {
 		return err

@@ -201,7 +201,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board, Threads: s.unread})
 	s.connectSearch()
 	s.delayed, s.invites, s.pushers = s.newDelayed(limiter), s.newInvites(), s.newPushers(key)
-	follow := follower{s.accounts, s.rooms, s.store}
+	follow := follower{s.accounts, s.rooms, s.store, s.registry}
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption, s.pushers},
 		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed, s.unread, s.pushers, s.search},
