@@ -17,6 +17,9 @@ var capabilities = map[string]string{
 // offers are the capabilities that this server has.
 func (s *Server) offers() map[string]string {
 	offered := maps.Clone(capabilities)
+	if s.options.ChatHistory > 0 {
+		offered["draft/chathistory"] = ""
+	}
 	for _, name := range s.options.Without {
 		delete(offered, name)
 	}

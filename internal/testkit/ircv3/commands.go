@@ -12,7 +12,7 @@ func init() {
 	commands = map[string]Command{
 		"CAP": runCap, "PASS": runPass, "NICK": runNick, "USER": runUser, "QUIT": runQuit, "PING": runPing, "PONG": runPong,
 		"JOIN": runJoin, "PART": runPart, "KICK": runKick, "INVITE": runInvite, "TOPIC": runTopic, "NAMES": runNames,
-		"MODE": runMode, "PRIVMSG": runText, "NOTICE": runText, "TAGMSG": runText, "BATCH": runBatch, "REDACT": runRedact,
+		"MODE": runMode, "PRIVMSG": runText, "NOTICE": runText, "TAGMSG": runText, "BATCH": runBatch, "REDACT": runRedact, "CHATHISTORY": runHistory,
 		"WHOIS": runWhois, "USERHOST": runUserhost,
 	}
 }

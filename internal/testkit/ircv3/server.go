@@ -23,6 +23,7 @@ type Options struct {
 	Support     []string // further tokens of ISUPPORT
 	Without     []string // capabilities that are not offered
 	Password    string   // that PASS must have
+	ChatHistory int      // lines of history in one answer; 0: draft/chathistory is not offered
 }
 
 // A Server is one that runs until the test ends.
@@ -163,11 +164,15 @@ func (s *Server) History(name string) []*Message {
 
 // support is what the server says of itself.
 func (s *Server) support() []string {
+	options := s.options.Support
+	if s.options.ChatHistory > 0 {
+		options = append(slices.Clone(options), "CHATHISTORY="+strconv.Itoa(s.options.ChatHistory))
+	}
 	return append([]string{
 		"CASEMAPPING=" + s.options.CaseMapping, "CHANTYPES=" + s.options.ChanTypes, "PREFIX=" + s.options.Prefix,
 		"CHANMODES=" + s.options.ChanModes, "NETWORK=TestNet", "NICKLEN=30", "CHANNELLEN=64", "TOPICLEN=390",
 		"KICKLEN=255", "MODES=20", "STATUSMSG=@+",
-	}, s.options.Support...)
+	}, options...)
 }
 
 // fold is the one spelling of a name.
