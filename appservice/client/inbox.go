@@ -41,6 +41,10 @@ type Handler interface {
 // An Inbox keeps what the homeserver sent until it has been worked off. A
 // transaction, and an event, that comes a second time is acknowledged and dropped.
 type Inbox struct {
+	// Heard, if it is set before Run, is told of each event, in order, before the homeserver
+	// hears that it has been taken, and before it is worked off. It must not block.
+	Heard func(e *Event)
+
 	db  *database.DB
 	ids *database.IDs
 	log *slog.Logger
@@ -81,7 +85,9 @@ func NewInbox(db *database.DB, log *slog.Logger) *Inbox {
 // until ctx ends; then it waits for the handler to return.
 func (in *Inbox) Run(ctx context.Context, handler Handler) error {
 	in.ctx, in.handler = ctx, handler
-	if err := in.resume(ctx); err != nil {
+	if err := in.resume(ctx); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("resume received events: %w", err)
 	}
 	close(in.started)
@@ -161,6 +167,11 @@ func (in *Inbox) Store(ctx context.Context, transactionID string, events []json.
 	}
 	if err != nil {
 		return fmt.Errorf("store transaction %q: %w", transactionID, err)
+	}
+	if in.Heard != nil {
+		for _, e := range fresh {
+			in.Heard(e)
+		}
 	}
 	in.dispatch(fresh)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -56,9 +57,11 @@ func (u *User) Join(ctx context.Context, room matrix.RoomID) error {
 	return err
 }
 
-// EnsureJoined joins a room; where the room wants it, the bot invites first.
-func (u *User) EnsureJoined(ctx context.Context, room matrix.RoomID) error {
-	err := u.Join(ctx, room)
+// EnsureJoined joins a room under a name, which need not be that of the profile; where the
+// room wants it, the bot invites first.
+func (u *User) EnsureJoined(ctx context.Context, room matrix.RoomID, name string) error {
+	content := map[string]string{"membership": "join", "displayname": name}
+	err := u.SendState(ctx, room, "m.room.member", string(u.ID), content, time.Time{})
 	if err == nil || !Is(err, "M_FORBIDDEN") || u.ID == u.client.bot {
 		return err
 	}
@@ -92,24 +95,54 @@ type Message struct {
 	Content       any    // anything that encodes to an object
 	TransactionID string // the same for each attempt, of this and of any later process
 	Time          time.Time
+	Known         matrix.EventID // see [Newcomer]; may be empty
 }
+
+// Newcomer is the code of the error with which Trestle refuses an event because somebody
+// may have joined the room after the event that the service named as the newest it
+// knows. Other homeservers take the event.
+const Newcomer = "ORG.TRESTLE.NEWCOMER"
 
 // Send sends a message event with the time that it has on the other side
 // (Application Service API § Timestamp massaging).
 func (u *User) Send(ctx context.Context, room matrix.RoomID, m Message) (matrix.EventID, error) {
-	resp, err := u.api.SendMessageEvent(ctx, id.RoomID(room), event.NewEventType(m.Type), m.Content,
-		mautrix.ReqSendEvent{Timestamp: millis(m.Time), TransactionID: m.TransactionID, DontEncrypt: true})
-	if err != nil {
-		return "", err
+	var resp mautrix.RespSendEvent
+	path := mautrix.ClientURLPath{"v3", "rooms", room, "send", m.Type, m.TransactionID}
+	_, err := u.api.MakeRequest(ctx, http.MethodPut, u.api.BuildURLWithQuery(path, query(m.Time, m.Known)), m.Content, &resp)
+	return matrix.EventID(resp.EventID), err
+}
+
+// query is what Trestle and the specification let services say beside an event.
+func query(at time.Time, known matrix.EventID) map[string]string {
+	values := map[string]string{}
+	if !at.IsZero() {
+		values["ts"] = strconv.FormatInt(at.UnixMilli(), 10)
 	}
-	return matrix.EventID(resp.EventID), nil
+	if known != "" {
+		values["org.trestle.known"] = string(known)
+	}
+	return values
 }
 
 // SendState sets a state event.
 func (u *User) SendState(ctx context.Context, room matrix.RoomID, eventType, stateKey string, content any, at time.Time) error {
-	kind := event.Type{Type: eventType, Class: event.StateEventType}
-	_, err := u.api.SendStateEvent(ctx, id.RoomID(room), kind, stateKey, content, mautrix.ReqSendEvent{Timestamp: millis(at)})
+	return u.SendStateKnowing(ctx, room, eventType, stateKey, content, at, "")
+}
+
+// SendStateKnowing is SendState with what [Message] calls Known.
+func (u *User) SendStateKnowing(ctx context.Context, room matrix.RoomID, eventType, stateKey string, content any, at time.Time, known matrix.EventID) error {
+	path := mautrix.ClientURLPath{"v3", "rooms", room, "state", eventType, stateKey}
+	_, err := u.api.MakeRequest(ctx, http.MethodPut, u.api.BuildURLWithQuery(path, query(at, known)), content, nil)
 	return err
+}
+
+// Newest is a room's newest event.
+func (u *User) Newest(ctx context.Context, room matrix.RoomID) (matrix.EventID, error) {
+	resp, err := u.api.Messages(ctx, id.RoomID(room), "", "", mautrix.DirectionBackward, nil, 1)
+	if err != nil || len(resp.Chunk) == 0 {
+		return "", err
+	}
+	return matrix.EventID(resp.Chunk[0].ID), nil
 }
 
 // State reads the content of a state event; M_NOT_FOUND if there is none.
@@ -164,11 +197,4 @@ func (u *User) Ping(ctx context.Context, service, transactionID string) error {
 	body := map[string]string{"transaction_id": transactionID}
 	_, err := u.api.MakeRequest(ctx, http.MethodPost, path, body, nil)
 	return err
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }

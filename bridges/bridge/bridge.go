@@ -16,7 +16,7 @@ import (
 
 // membershipSlots is how many membership changes are under way at once, over all
 // portals: enough to fill a room quickly, few enough to leave the homeserver to people.
-const membershipSlots = 8
+const membershipSlots = 16
 
 // A Remote is the other side: what a bridge adds to the framework.
 type Remote interface {
@@ -99,6 +99,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		ghostNames: map[matrix.UserID]string{}, management: map[matrix.RoomID]matrix.UserID{},
 	}
 	b.intake = newIntake(b)
+	o.Inbox.Heard = b.heard
 	b.metrics = newMetrics(o.Metrics, b)
 	b.ctx = ctx
 	if err := b.load(ctx); err != nil {
@@ -212,6 +213,7 @@ func (b *Bridge) Portal(ctx context.Context, key Key, name string) (*Portal, err
 	}
 	p := newPortal(b)
 	p.id, p.key, p.name = id, key, name
+	p.guard()
 	b.byID[id], b.byKey[key] = p, p
 	b.write(upsertPortal, p.row()...)
 	return p, nil
@@ -280,8 +282,8 @@ func (b *Bridge) ensureGhost(ctx context.Context, g Ghost) error {
 		return nil
 	}
 	user := b.client.As(g.ID)
-	if err := user.EnsureRegistered(ctx); err != nil {
-		return fmt.Errorf("register: %w", err)
+	if err := b.ensureExists(ctx, g.ID); err != nil {
+		return err
 	}
 	if err := user.SetDisplayName(ctx, g.Name); err != nil {
 		return fmt.Errorf("set display name: %w", err)
@@ -290,6 +292,30 @@ func (b *Bridge) ensureGhost(ctx context.Context, g Ghost) error {
 	b.ghostNames[g.ID] = g.Name
 	b.mu.Unlock()
 	b.write(upsertGhost, g.ID, g.Name)
+	return nil
+}
+
+// ensureExists makes a virtual user exist, without a name: those who come into a room bring one,
+// and most never need another.
+func (b *Bridge) ensureExists(ctx context.Context, user matrix.UserID) error {
+	b.mu.Lock()
+	_, exists := b.ghostNames[user]
+	b.mu.Unlock()
+	if exists {
+		return nil
+	}
+	if err := b.client.As(user).EnsureRegistered(ctx); err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	b.mu.Lock()
+	_, exists = b.ghostNames[user]
+	if !exists {
+		b.ghostNames[user] = ""
+	}
+	b.mu.Unlock()
+	if !exists {
+		b.write(insertGhost, user)
+	}
 	return nil
 }
 

@@ -221,12 +221,12 @@ func TestMembership(t *testing.T) {
 	for i := range 50 {
 		everybody = append(everybody, ghost(fmt.Sprint("n", i)))
 	}
-	p.SetMembers(everybody)
+	p.SetMembers(everybody, false)
 	for _, g := range everybody {
 		h.WaitMembership(room, string(g.ID), "join")
 	}
 	// Half of them go away while the network was not seen.
-	p.SetMembers(everybody[:25])
+	p.SetMembers(everybody[:25], false)
 	for _, g := range everybody[25:] {
 		h.WaitMembership(room, string(g.ID), "leave")
 	}
@@ -246,6 +246,27 @@ func TestMembership(t *testing.T) {
 	h.WaitBody(room, "@net_passerby:localhost", "hello")
 	h.WaitMembership(room, "@net_passerby:localhost", "leave")
 	eventually(t, "24 ghosts are left", func() bool { return len(p.Ghosts()) == 24 })
+}
+
+func TestInALazyRoomPeopleComeWhenTheySpeak(t *testing.T) {
+	h := fakehomeserver.New(t)
+	n, _ := start(t, h, t.TempDir()+"/db")
+	room := join(t, h, "@alice:localhost")
+	p := portal(t, n)
+	p.SetMembers([]bridge.Ghost{ghost("talker"), ghost("lurker")}, true)
+	p.Join(ghost("late"))
+	say(p, "talker", "hello", time.Now())
+	h.WaitBody(room, "@net_talker:localhost", "hello")
+	say(p, "passerby", "and bye", time.Now())
+	h.WaitMembership(room, "@net_passerby:localhost", "join")
+	h.WaitMembership(room, "@net_passerby:localhost", "leave")
+	for who, want := range map[string]string{"talker": "join", "lurker": "leave", "late": "leave"} {
+		if got := h.Membership(room, "@net_"+who+":localhost"); got != want {
+			t.Errorf("%s: %s, want %s", who, got, want)
+		}
+	}
+	p.Leave(ghost("talker"), "bye")
+	h.WaitMembership(room, "@net_talker:localhost", "leave")
 }
 
 func TestEventsReachTheNetworkButNotItsOwn(t *testing.T) {

@@ -31,6 +31,8 @@ func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) 
 	switch {
 	case p != nil:
 		b.portalEvent(ctx, p, e, ours, done)
+	case !ours && b.invited(ctx, e):
+		done()
 	case !ours:
 		b.command(ctx, nil, e)
 		done()

@@ -18,6 +18,7 @@ type members struct {
 	joined  map[matrix.UserID]bool
 	present map[matrix.UserID]bool // in the channel; see synced
 	synced  bool                   // the network has said who is
+	lazy    bool                   // members join when they first speak
 	wanted  map[matrix.UserID]want // what differs from joined, or may
 	order   []matrix.UserID        // of wanted, as it came
 	busy    map[matrix.UserID]bool
@@ -47,8 +48,9 @@ func (p *Portal) Leave(g Ghost, reason string) {
 	p.members.want(want{ghost: g, reason: reason})
 }
 
-// SetMembers makes these the room's only virtual users.
-func (p *Portal) SetMembers(ghosts []Ghost) {
+// SetMembers makes these the room's only virtual users. If the room is to be lazy, those
+// who are not in it come when they first speak.
+func (p *Portal) SetMembers(ghosts []Ghost, lazy bool) {
 	m := p.members
 	present := map[matrix.UserID]bool{}
 	for _, g := range ghosts {
@@ -66,7 +68,7 @@ func (p *Portal) SetMembers(ghosts []Ghost) {
 			gone = append(gone, user)
 		}
 	}
-	m.synced = true
+	m.synced, m.lazy = true, lazy
 	m.mu.Unlock()
 	for _, g := range ghosts {
 		p.Join(g)
@@ -99,6 +101,11 @@ func (m *members) want(w want) {
 		m.present[w.ghost.ID] = true
 	} else {
 		delete(m.present, w.ghost.ID)
+	}
+	if w.joined && m.lazy && !m.joined[w.ghost.ID] && !m.busy[w.ghost.ID] {
+		delete(m.wanted, w.ghost.ID)
+		m.mu.Unlock()
+		return
 	}
 	if _, waits := m.wanted[w.ghost.ID]; !waits {
 		m.order = append(m.order, w.ghost.ID)
@@ -137,18 +144,20 @@ func (m *members) ensure(ctx context.Context, g Ghost) error {
 	m.mu.Lock()
 	joined := m.joined[g.ID]
 	m.mu.Unlock()
-	if joined {
-		return nil
+	if !joined {
+		if err := m.join(ctx, g); err != nil {
+			return err
+		}
 	}
-	return m.join(ctx, g)
+	return m.portal.bridge.ensureGhost(ctx, g) // who speaks has a profile, for those who look
 }
 
 func (m *members) join(ctx context.Context, g Ghost) error {
 	b := m.portal.bridge
-	if err := b.ensureGhost(ctx, g); err != nil {
+	if err := b.ensureExists(ctx, g.ID); err != nil {
 		return err
 	}
-	if err := b.client.As(g.ID).EnsureJoined(ctx, m.portal.Room()); err != nil {
+	if err := b.client.As(g.ID).EnsureJoined(ctx, m.portal.Room(), g.Name); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	m.changed(g.ID, true)
@@ -171,10 +180,10 @@ func (m *members) silent(user matrix.UserID) {
 
 // wake starts the goroutine that works off what is wanted.
 func (m *members) wake() {
-	room := m.portal.Room()
+	room, open := m.portal.Room(), m.portal.isOpen()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if room != "" && !m.running && len(m.order) > 0 {
+	if room != "" && open && !m.running && len(m.order) > 0 {
 		m.running = m.portal.bridge.goRun(m.work)
 	}
 }
@@ -207,11 +216,16 @@ func (m *members) work() {
 // next picks a membership to be reached: not of a user that another goroutine
 // is at, and no leave of one with messages in the queue.
 func (m *members) next() (want, bool) {
+	open := m.portal.isOpen()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	kept := m.order[:0]
 	var picked want
 	found := false
+	if !open {
+		m.running = false
+		return picked, found
+	}
 	for i, user := range m.order {
 		w, waits := m.wanted[user]
 		switch {

@@ -118,6 +118,9 @@ func (b *Bridge) loadQueued(ctx context.Context) error {
 		}
 		if p := b.byID[portal]; p != nil {
 			p.queued[e.Sender]++
+			if e.Kind == kindKick && p.gate.guarded {
+				p.gate.leaving[e.Target]++
+			}
 		}
 	}
 	return rows.Err()
@@ -144,6 +147,11 @@ func (p *Portal) send(ctx context.Context) {
 		}
 		p.drain.again = false
 		p.mu.Unlock()
+		if err := p.prepare(ctx); err != nil && ctx.Err() == nil {
+			p.bridge.log.Error("the homeserver does not say who is in a room; the room has to wait", "room", p.Room(), "err", err)
+			time.AfterFunc(prepareAgain, p.wake)
+			continue
+		}
 		if err := p.sendAll(ctx); err != nil && ctx.Err() == nil {
 			p.bridge.log.Error("the bridge's queue could not be read", "err", err)
 			time.AfterFunc(time.Second, p.wake)
@@ -158,15 +166,36 @@ func (p *Portal) sendAll(ctx context.Context) error {
 			return err
 		}
 		for _, e := range page {
-			event, err := p.deliver(ctx, e)
-			if ctx.Err() != nil {
-				return ctx.Err()
+			if err := p.sendOne(ctx, e); err != nil {
+				return err
 			}
-			p.sent(e, event, err)
 		}
 		if len(page) < drainPage {
 			return nil
 		}
+	}
+}
+
+// sendOne sends an entry when it may be sent.
+func (p *Portal) sendOne(ctx context.Context, e entry) error {
+	for {
+		leave, err := p.pass(ctx, e)
+		if err != nil {
+			return err
+		}
+		event, err := p.deliver(ctx, e, leave.known)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if client.Is(err, client.Newcomer) {
+			if err := p.newcomer(ctx, leave.changed); err != nil {
+				return err
+			}
+			continue
+		}
+		p.sent(e, event, err)
+		p.kicked(ctx, e, leave.arrived, err)
+		return nil
 	}
 }
 
@@ -181,19 +210,24 @@ func (p *Portal) entries(ctx context.Context) ([]entry, error) {
 	defer rows.Close()
 	var page []entry
 	for rows.Next() {
-		var e entry
-		var raw []byte
-		if err := rows.Scan(&e.seq, &raw); err != nil {
+		e, err := scanEntry(rows)
+		if err != nil {
 			return nil, err
 		}
-		seq := e.seq
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, err
-		}
-		e.seq = seq
 		page = append(page, e)
 	}
 	return page, rows.Err()
+}
+
+// scanEntry reads a row of seq and entry.
+func scanEntry(rows *database.Rows) (e entry, err error) {
+	var seq int64
+	var raw []byte
+	if err = rows.Scan(&seq, &raw); err == nil {
+		err = json.Unmarshal(raw, &e)
+	}
+	e.seq = seq
+	return e, err
 }
 
 // sent takes an entry out of the queue.
@@ -237,7 +271,7 @@ func (b *Bridge) transaction(e entry) string {
 }
 
 // deliver sends one entry, however long the homeserver is away.
-func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
+func (p *Portal) deliver(ctx context.Context, e entry, known matrix.EventID) (matrix.EventID, error) {
 	b, room := p.bridge, p.Room()
 	user := b.client.Bot()
 	if e.Sender != "" {
@@ -257,13 +291,13 @@ func (p *Portal) deliver(ctx context.Context, e entry) (matrix.EventID, error) {
 		case kindKick:
 			err = user.Kick(ctx, room, e.Target, e.Reason)
 		case kindState:
-			err = user.SendState(ctx, room, e.Type, e.StateKey, e.Content, time.UnixMilli(e.Time))
+			err = user.SendStateKnowing(ctx, room, e.Type, e.StateKey, e.Content, time.UnixMilli(e.Time), known)
 		case kindRights, kindBan, kindUnban, kindRedact:
 			err = p.act(ctx, e)
 		default:
 			event, err = user.Send(ctx, room, client.Message{
 				Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time),
-				TransactionID: b.transaction(e),
+				TransactionID: b.transaction(e), Known: known,
 			})
 		}
 		return err

@@ -20,6 +20,7 @@ type Portal struct {
 	members *members // virtual users
 
 	mu     sync.Mutex
+	gate   gate
 	name   string
 	alias  matrix.RoomAlias
 	room   matrix.RoomID // empty: none yet
@@ -38,7 +39,7 @@ type Portal struct {
 }
 
 func newPortal(b *Bridge) *Portal {
-	p := &Portal{bridge: b, people: map[matrix.UserID]string{}, queued: map[matrix.UserID]int{}, bans: map[matrix.UserID]string{}}
+	p := &Portal{bridge: b, gate: newGate(), people: map[matrix.UserID]string{}, queued: map[matrix.UserID]int{}, bans: map[matrix.UserID]string{}}
 	p.members = newMembers(p)
 	return p
 }
@@ -52,7 +53,11 @@ func (p *Portal) row() []any {
 func (p *Portal) ID() int64 { return p.id }
 
 // Key names the channel.
-func (p *Portal) Key() Key { return p.key }
+func (p *Portal) Key() Key {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.key
+}
 
 // Name is the channel's name as people spell it.
 func (p *Portal) Name() string {
@@ -96,14 +101,18 @@ func (p *Portal) People() map[matrix.UserID]string {
 // setPerson notes that a Matrix user is in the room, or no longer.
 func (p *Portal) setPerson(user matrix.UserID, name string, joined bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if joined {
+		p.gate.arrival++
+		p.gate.arrived[user] = p.gate.arrival
 		p.people[user] = name
 		p.bridge.write(upsertMember, p.id, user, false, name)
 	} else {
+		delete(p.gate.arrived, user)
 		delete(p.people, user)
 		p.bridge.write(deleteMember, p.id, user)
 	}
+	p.mu.Unlock()
+	p.moved()
 }
 
 // A Message is what somebody said on the other side.
@@ -132,8 +141,9 @@ func (p *Portal) Notice(text string) {
 		return
 	}
 	content := map[string]string{"msgtype": "m.notice", "body": text}
+	voice := p.voice()
 	p.enqueue(entry{
-		Kind: kindMessage, Type: "m.room.message", Content: encode(content), Time: millis(time.Now()),
+		Kind: kindMessage, Sender: voice.ID, Name: voice.Name, Type: "m.room.message", Content: encode(content), Time: millis(time.Now()),
 	}, nil)
 }
 
@@ -161,14 +171,6 @@ func (p *Portal) Topic() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.topic
-}
-
-// Remove takes a Matrix user out of the room, behind what was said before.
-func (p *Portal) Remove(user matrix.UserID, reason string) {
-	if p.Room() == "" {
-		return
-	}
-	p.enqueue(entry{Kind: kindKick, Target: user, Reason: reason, Time: millis(time.Now())}, nil)
 }
 
 var trimOutbox = database.SQL(`

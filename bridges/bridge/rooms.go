@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -58,6 +59,13 @@ func (p *Portal) create(ctx context.Context, spec RoomSpec) (matrix.RoomID, erro
 	if spec.Published {
 		visibility = "public"
 	}
+	state := spec.State
+	if _, ok := p.bridge.remote.(Guards); ok {
+		state = append(slices.Clone(state), &event.Event{
+			Type:    event.StateHistoryVisibility,
+			Content: event.Content{Raw: map[string]any{"history_visibility": p.gate.historyVisibility()}},
+		})
+	}
 	room, err := bot.CreateRoom(ctx, &mautrix.ReqCreateRoom{
 		Preset:        "public_chat",
 		Visibility:    visibility,
@@ -65,7 +73,7 @@ func (p *Portal) create(ctx context.Context, spec RoomSpec) (matrix.RoomID, erro
 		Name:          spec.Name,
 		Topic:         spec.Topic,
 		RoomVersion:   id.RoomVersion(spec.RoomVersion),
-		InitialState:  spec.State,
+		InitialState:  state,
 		// No entry for the bot: it has created the room, and from room version
 		// 12 on the creator must not be named.
 		PowerLevelOverride: powerLevels(spec.Events),

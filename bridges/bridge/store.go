@@ -65,6 +65,10 @@ var (
 		VALUES ($1, $2)
 		ON CONFLICT (user_id) DO UPDATE
 		SET display_name = excluded.display_name`)
+	insertGhost = database.SQL(`
+		INSERT INTO ghosts (user_id, display_name)
+		VALUES ($1, '')
+		ON CONFLICT (user_id) DO NOTHING`)
 	selectManagement = database.SQL(`
 		SELECT room_id, user_id
 		FROM management_rooms
@@ -127,6 +131,7 @@ func (b *Bridge) loadPortals(ctx context.Context) error {
 			return err
 		}
 		p.key.Channel, p.name = stored(p.key.Channel), stored(p.name)
+		p.guard()
 		b.byKey[p.key] = p
 		b.byID[p.id] = p
 		if p.room != "" {

@@ -70,7 +70,7 @@ func (b *bot) up(l *link) {
 	}
 	n.attach()
 	for _, p := range n.service.bridge.Portals() {
-		if p.Key().Network == n.config.ID && (p.Room() != "" || p.Wanted()) {
+		if p.Key().Network == n.config.ID && !p.Direct() && (p.Room() != "" || p.Wanted()) {
 			n.channel(p.Name())
 		}
 	}

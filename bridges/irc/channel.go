@@ -2,6 +2,7 @@ package irc
 
 import (
 	"maps"
+	"time"
 
 	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
@@ -34,7 +35,9 @@ type channel struct {
 	about    []matrix.UserID  // whose power these change
 	moderate bool             // the last of these is, or would be, +m
 
-	untrimmed int // messages since the log was last trimmed
+	recall    *recall                     // history that is being worked off
+	untrimmed int                         // messages since the log was last trimmed
+	absent    map[matrix.UserID]time.Time // people who are in the room and not here, since when
 }
 
 // A user is somebody on IRC in a channel that the bot is in.
@@ -46,6 +49,10 @@ type user struct {
 	barred   bool        // by a rule of the operator's
 	channels map[*channel]bool
 }
+
+// sightings are the users as whom the bot sees one puppet: more than one while a new
+// connection is up and the server has not noticed the end of the old one.
+type sightings map[*user]bool
 
 // channel returns a channel's state and makes it if there is none.
 func (n *network) channel(name string) *channel {
@@ -95,6 +102,10 @@ func (n *network) enter(ch *channel, nick string) *user {
 	}
 	ch.members[u] = true
 	u.channels[ch] = true
+	if u.puppet != nil {
+		u.puppet.seen[u] = true
+		n.attend(ch, u)
+	}
 	return u
 }
 
@@ -105,6 +116,12 @@ func (n *network) exit(ch *channel, u *user) {
 	delete(u.channels, ch)
 	if len(u.channels) == 0 && n.users[n.fold(u.nick)] == u {
 		delete(n.users, n.fold(u.nick))
+	}
+	if u.puppet != nil {
+		if len(u.channels) == 0 {
+			delete(u.puppet.seen, u)
+		}
+		n.attend(ch, u)
 	}
 }
 
@@ -119,7 +136,7 @@ func (n *network) rename(u *user, nick string) {
 
 // leave forgets who is in a channel: the bot is not any more.
 func (n *network) leave(ch *channel) {
-	ch.joined, ch.synced, ch.names = false, false, nil
+	ch.joined, ch.synced, ch.names, ch.recall = false, false, nil, nil
 	ch.told, ch.masks, ch.listed = false, nil, nil
 	n.watched.Delete(ch.key)
 	n.settleChannel(ch)
@@ -139,8 +156,8 @@ func (n *network) watches(channel string) bool {
 func (u *user) visible() bool { return u.puppet == nil && !u.bot && !u.barred }
 
 // endOfNames compares what the server says with the room.
-func (ch *channel) endOfNames() {
-	n := ch.net
+func (ch *channel) endOfNames(c *wire.Conn) {
+	n, first := ch.net, !ch.synced
 	present := map[*user]bool{}
 	for _, m := range ch.names {
 		u := n.enter(ch, m.Prefix.Nick)
@@ -161,7 +178,14 @@ func (ch *channel) endOfNames() {
 			ghosts = append(ghosts, n.ghost(u.nick))
 		}
 	}
-	ch.portal.SetMembers(ghosts)
-	ch.synced = true
-	n.shown(ch)
+	n.foundAll(ch.portal)
+	ch.portal.SetMembers(ghosts, n.config.LazyMembers > 0 && len(ghosts) > n.config.LazyMembers)
+	if !first {
+		n.shown(ch)
+		return
+	}
+	n.fillGap(ch, c, func() {
+		ch.synced = true
+		n.shown(ch)
+	})
 }

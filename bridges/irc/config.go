@@ -61,6 +61,10 @@ type Network struct {
 	Scrollback     int           // lines of earlier talk kept for a new room; 0: none
 	RoomVersion    string        // of new rooms; empty: the homeserver's default
 	Published      bool          // new rooms are in the directory of public rooms
+	Direct         Consent       // whose private messages Matrix users get; FromCommon
+	LazyMembers    int           // in channels with more members, ghosts join when they first speak; 0: never
+	History        History       // HistoryJoined
+	Hold           time.Duration // how long messages wait for people who are not in the channel; 2 min
 
 	Edits       string // how edits are said: difference (the default), text, off
 	Reactions   string // how reactions are: auto (the default), tags, lines, off
@@ -163,6 +167,21 @@ func (n *Network) complete() error {
 	}
 	if n.MaxConnections == 0 {
 		n.MaxConnections = 200
+	}
+	if n.History == "" {
+		n.History = HistoryJoined
+	}
+	if n.History != HistoryJoined && n.History != HistoryShared {
+		return fmt.Errorf("history: %q is not a policy", n.History)
+	}
+	if n.Direct == "" {
+		n.Direct = FromCommon
+	}
+	if n.Direct != FromAll && n.Direct != FromCommon && n.Direct != FromNobody {
+		return fmt.Errorf("direct_messages: %q is not a rule", n.Direct)
+	}
+	if n.Hold <= 0 {
+		n.Hold = 2 * time.Minute
 	}
 	if n.Reconnect.First == 0 {
 		n.Reconnect.First = time.Second

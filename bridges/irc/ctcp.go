@@ -50,9 +50,9 @@ func ctcpAnswer(command, args string, now time.Time) string {
 	return ""
 }
 
-// asked answers a question to a puppet, if that keeps nothing else waiting. It is called on the
+// answer answers a question to a puppet, if that keeps nothing else waiting. It is called on the
 // connection's goroutine.
-func (p *puppet) asked(c *wire.Conn, m *wire.Message) {
+func (p *puppet) answer(c *wire.Conn, m *wire.Message) {
 	command, args, ctcp := m.CTCP()
 	if !ctcp || m.Command != "PRIVMSG" || m.Prefix.User == "" || c.Support().IsChannel(m.Param(0)) {
 		return

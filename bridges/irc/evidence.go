@@ -79,7 +79,7 @@ func (s *speech) refused(m *wire.Message) {
 	}
 	n := s.puppet.net
 	for _, param := range m.Params {
-		if n.fold(param) == l.channel {
+		if folded := n.fold(param); folded == l.channel || folded == l.target {
 			s.decide(l, verdict{refused: &wire.SendError{Target: param, Code: m.Command, Text: m.Last()}}, false)
 			return
 		}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"trestle/bridges/bridge"
 	"trestle/bridges/irc/format"
 	"trestle/bridges/irc/wire"
 )
@@ -40,7 +39,7 @@ func (n *network) hear(c *wire.Conn, m *wire.Message) {
 		}
 	case "366":
 		if ch := n.channels[n.fold(m.Param(1))]; ch != nil && ch.joined {
-			ch.endOfNames()
+			ch.endOfNames(c)
 		}
 	case "324":
 		if len(m.Params) > 2 {
@@ -86,6 +85,7 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 			return
 		}
 		ch.joined = true
+		n.skew = max(time.Since(m.Time), 0)
 		n.watched.Store(ch.key, true)
 		n.show(n.enter(ch, m.Prefix.Nick), m.Prefix)
 		n.askModes(ch, m.Param(0))
@@ -94,6 +94,7 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 	if !ch.joined {
 		return
 	}
+	n.found(ch, m.Prefix.Nick)
 	u := n.enter(ch, m.Prefix.Nick)
 	n.show(u, m.Prefix)
 	if u.visible() {
@@ -156,8 +157,12 @@ func (n *network) hearQuit(m *wire.Message) {
 	if reason == "" {
 		reason = "Quit"
 	}
+	leave := n.gone
+	if netsplit(m) {
+		leave = n.miss
+	}
 	for ch := range maps.Clone(u.channels) {
-		n.gone(ch, u, reason)
+		leave(ch, u, reason)
 	}
 }
 
@@ -171,6 +176,9 @@ func (n *network) hearNick(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	before, after := n.ghost(u.nick), n.ghost(nick)
+	if u.visible() {
+		n.followNick(u.nick, nick)
+	}
 	was := u.visible()
 	n.rename(u, nick)
 	n.show(u, wire.Prefix{})
@@ -237,7 +245,7 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	ch := n.known(target)
-	if ch == nil || c.FromSelf(m) || replayed(m) {
+	if ch == nil || c.FromSelf(m) || n.remember(ch, m) {
 		return
 	}
 	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && u.puppet != nil {
@@ -248,9 +256,10 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	content, ok := n.content(ch, m)
-	if !ok {
+	if !ok || n.guarded() && ch.portal.Room() == "" { // nobody is here who could read it, ever
 		return
 	}
+	n.hold(ch)
 	if ch.is('m') {
 		n.settleRights(ch)
 	}
@@ -258,23 +267,7 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 		ch.portal.Notice(content.Body)
 		return
 	}
-	ch.portal.Say(bridge.Message{
-		Sender: n.ghost(m.Prefix.Nick), Content: content, Time: m.Time,
-		RemoteID: m.ID(), Excerpt: excerpt(content.Body), ReplyTo: replied(m),
-	}, nil)
-	n.stopTyping(ch, n.ghost(m.Prefix.Nick).ID)
-	n.trim(ch)
-}
-
-// replayed tells whether a message is history that the server tells us after a join. It has
-// been heard when it was said, as far as the bot was there.
-func replayed(m *wire.Message) bool {
-	for b := m.Batch; b != nil; b = b.Parent {
-		if b.Type == "chathistory" || b.Type == "znc.in/playback" {
-			return true
-		}
-	}
-	return false
+	n.tell(ch, m, content)
 }
 
 // trim bounds the log of a channel that has no room yet.

@@ -33,7 +33,7 @@ func config(h *fakehomeserver.Homeserver, addr, folder string) irc.Config {
 		Database: filepath.Join(folder, "irc.db"), Journal: filepath.Join(folder, "irc.journal"),
 		Logger: slog.New(slog.DiscardHandler),
 		Networks: []irc.Network{{
-			ID: "local", Name: "Local", Addr: addr, Channels: []string{"#trestle"}, Scrollback: 100,
+			ID: "local", Name: "Local", Addr: addr, Channels: []string{"#trestle"}, Scrollback: 100, History: irc.HistoryShared,
 			Flood:     &wire.Flood{Burst: 1000},
 			Reconnect: irc.Backoff{First: 50 * time.Millisecond, Max: 500 * time.Millisecond},
 		}},

@@ -10,6 +10,7 @@ import (
 // A line is what is under way.
 type line struct {
 	channel string
+	target  string
 	text    string
 	block   *wire.Block // nil: the utterance's command, or nothing
 	end     []byte      // how it looks on the wire
@@ -43,7 +44,7 @@ type owed struct {
 // begin makes the next piece of the utterance the line that is under way.
 func (s *speech) begin(u *utterance, conn *wire.Conn) *line {
 	l := &line{
-		channel: u.channel, seq: u.seq, echoes: conn.HasCap("echo-message"),
+		channel: u.channel, target: s.puppet.net.fold(u.target), seq: u.seq, echoes: conn.HasCap("echo-message"),
 		written: make(chan struct{}), verdict: make(chan verdict, 1),
 	}
 	if u.message != nil {

@@ -27,6 +27,10 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		done()
 		return
 	}
+	if p.Direct() {
+		n.directEvent(ctx, p, e, done)
+		return
+	}
 	switch e.Type {
 	case event.EventMessage, event.EventSticker:
 		n.say(ctx, p, e, done)
@@ -71,7 +75,7 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 	}
 	sender, lines := matrix.UserID(e.Sender), said.lines
 	u := &utterance{
-		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq),
+		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq), direct: p.Direct(),
 	}
 	if u.at.Doubt {
 		// To say it again would nearly always be to say it twice.
@@ -118,7 +122,7 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 		if !s.add(u) {
 			wait = 0
 		}
-		if p.wanted[u.channel] != nil {
+		if u.direct || p.wanted[u.channel] != nil {
 			p.connect() // it may have gone away for being idle
 		}
 	}) {

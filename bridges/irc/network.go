@@ -50,6 +50,9 @@ type network struct {
 	puppets   map[matrix.UserID]*puppet
 	byNick    map[string]*puppet // by folded nick of their connections
 	unsettled []*unsettled
+	skew      time.Duration           // how far the server's clock is behind ours
+	following map[*bridge.Portal]bool // direct chats whose nicks change
+	missing   map[string]*missing     // by folded nick: taken by a netsplit
 	policies  policies
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 	typing    typists
@@ -71,6 +74,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
 		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),
+		missing: map[string]*missing{}, following: map[*bridge.Portal]bool{},
 	}
 	n.met = make(chan struct{})
 	n.meet = sync.OnceFunc(func() { close(n.met) })
@@ -88,12 +92,19 @@ func (n *network) start() {
 	n.watchPolicies()
 	n.post(func() {
 		n.bot.connect()
+		if n.guarded() {
+			n.sweep()
+		}
 		for _, p := range n.service.bridge.Portals() {
 			if p.Key().Network != n.config.ID {
 				continue
 			}
 			for user, name := range p.People() {
-				n.personJoined(p, user, name)
+				if p.Direct() {
+					n.reachable(user, p)
+				} else {
+					n.personJoined(p, user, name)
+				}
 			}
 		}
 	})

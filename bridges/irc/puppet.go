@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
 	"trestle/internal/matrix"
 )
@@ -30,7 +31,10 @@ type puppet struct {
 	// Of the loop:
 	link     *link // nil: none is up or being made
 	display  string
-	wanted   map[string]*wish // channels to be in, by folded name
+	wanted   map[string]*wish        // channels to be in, by folded name
+	directs  map[*bridge.Portal]bool // direct chats that are open
+	opening  map[*bridge.Portal]bool // direct chats that are about to be
+	seen     sightings               // as whom the bot sees it
 	failures int
 	since    time.Time // when the connection came up
 	waiting  *time.Timer
@@ -48,7 +52,10 @@ type puppet struct {
 func (n *network) puppet(user matrix.UserID) *puppet {
 	p := n.puppets[user]
 	if p == nil {
-		p = &puppet{net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects}}
+		p = &puppet{
+			net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects},
+			seen: sightings{}, directs: map[*bridge.Portal]bool{}, opening: map[*bridge.Portal]bool{},
+		}
 		p.speech.init(p)
 		n.puppets[user] = p
 	}
@@ -77,6 +84,9 @@ func (p *puppet) connect() {
 	p.speech.setState(nil, nil)
 	p.link = n.connect(p)
 }
+
+// needed tells whether there is a reason to be on IRC.
+func (p *puppet) needed() bool { return len(p.wanted) > 0 || len(p.directs) > 0 }
 
 func (n *network) openPuppets() int {
 	open := 0
@@ -138,6 +148,7 @@ func (p *puppet) idle(l *link) {
 	}
 	left := n.config.IdleTimeout - time.Since(p.speech.lastUse(p.since))
 	if left <= 0 {
+		p.expelAll("Silent for so long that the connection to " + n.config.Name + " was closed. Join again to come back.")
 		l.quit("Idle")
 		return
 	}
@@ -216,7 +227,7 @@ func (p *puppet) later(wait time.Duration, err error) {
 // connectAgain ends a wait.
 func (p *puppet) connectAgain() {
 	p.waiting = nil
-	if len(p.wanted) > 0 || p.speech.busy() {
+	if p.needed() || p.speech.busy() {
 		p.connect()
 	}
 }
@@ -225,15 +236,17 @@ func (p *puppet) connectAgain() {
 // that are refused.
 func (p *puppet) refused(err error) {
 	p.speech.setState(nil, err)
-	text := fmt.Sprintf("has no connection to %s: %s", p.net.config.Name, decode(err.Error()))
+	text := fmt.Sprintf("no connection to %s: %s", p.net.config.Name, decode(err.Error()))
 	if errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) {
-		p.notifyOnce(text)
+		p.notifyOnce("has " + text)
+		p.expelAll("There is no connection to " + p.net.config.Name)
 	} else {
-		p.tell(text)
+		p.tell("has " + text)
+		p.expelAll("There is " + text)
 	}
 	p.waiting = p.net.after(refusedAgain, func() {
 		p.waiting = nil
-		if len(p.wanted) > 0 {
+		if p.needed() {
 			p.connect()
 		}
 	})

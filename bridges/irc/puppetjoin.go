@@ -16,7 +16,8 @@ type wish struct {
 	portal *bridge.Portal
 	tries  int
 
-	leaving bool // a PART is on its way
+	leaving bool // the user has left the room
+	parting bool // a PART is on its way
 }
 
 // personJoined brings a Matrix user's puppet into a channel.
@@ -47,7 +48,7 @@ func (n *network) personLeft(portal *bridge.Portal, user matrix.UserID, reason s
 		return
 	}
 	w := p.wanted[channel]
-	w.leaving = true
+	w.leaving, w.parting = true, true
 	p.speech.add(&utterance{
 		channel: channel, optional: true,
 		message: wire.NewMessage("PART", portal.Name(), oneLine(reason)),
@@ -60,6 +61,7 @@ func (p *puppet) parted(channel string, w *wish) {
 	if p.wanted[channel] != w {
 		return
 	}
+	w.parting = false
 	p.speech.setIn(channel, false)
 	if w.leaving {
 		delete(p.wanted, channel)
@@ -72,12 +74,12 @@ func (p *puppet) parted(channel string, w *wish) {
 // reap ends a connection that nobody needs, after a while.
 func (p *puppet) reap() {
 	n := p.net
-	if len(p.wanted) > 0 || p.link == nil {
+	if p.needed() || p.link == nil {
 		return
 	}
 	l := p.link
 	n.after(lonelyAfter, func() {
-		if p.link == l && len(p.wanted) == 0 && !p.speech.busy() {
+		if p.link == l && !p.needed() && !p.speech.busy() {
 			l.quit("Left the last channel")
 		}
 	})
@@ -92,8 +94,12 @@ func (p *puppet) join(channel string) {
 		defer cancel()
 		err := conn.JoinChannel(ctx, w.name, key)
 		n.post(func() {
-			if p.link != nil && p.link.conn == conn && p.wanted[channel] == w {
+			switch {
+			case p.link == nil || p.link.conn != conn:
+			case p.wanted[channel] == w:
 				p.joined(channel, w, err)
+			case p.wanted[channel] == nil && err == nil: // the user was removed meanwhile
+				n.goRun(func() { _ = conn.Send(n.ctx, wire.NewMessage("PART", w.name)) })
 			}
 		})
 	})
@@ -149,10 +155,16 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 	p.nickSeen(l, c, m)
 	switch m.Command {
 	case "PRIVMSG", "NOTICE":
-		if c.FromSelf(m) {
+		switch {
+		case c.FromSelf(m):
 			p.speech.echoed(m)
-		} else {
-			p.asked(c, m)
+		case !c.Support().IsChannel(m.Param(0)) && p.net.fold(m.Param(0)) == p.net.fold(c.Nick()) && !m.Replayed():
+			p.answer(c, m)
+			p.net.post(func() {
+				if p.link == l && l.conn != nil {
+					p.whispered(m)
+				}
+			})
 		}
 	case "JOIN":
 		if c.FromSelf(m) {
@@ -196,11 +208,13 @@ func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
 	case m.Command == "JOIN":
 		p.strayed(c, m)
 	case m.Command == "PART" && c.FromSelf(m):
-		if w := p.wanted[n.fold(m.Param(0))]; w != nil && w.leaving {
+		if w := p.wanted[n.fold(m.Param(0))]; w != nil && w.parting {
 			return
 		}
 		p.expelled(n.fold(m.Param(0)), fmt.Sprintf("Removed from %s on IRC", decode(m.Param(0))))
-	case m.Command == "NICK" && c.FromSelf(m):
+	case m.Command == "NICK" && !c.FromSelf(m):
+		n.followNick(m.Prefix.Nick, m.Param(0))
+	case m.Command == "NICK":
 		for nick, owner := range n.byNick {
 			if owner == p {
 				delete(n.byNick, nick)

@@ -84,7 +84,7 @@ func (n *network) hasTags(ctx context.Context) bool {
 func (n *network) hearTags(c *wire.Conn, m *wire.Message) {
 	target, ok := c.Support().Channel(m.Param(0))
 	ch := n.known(target)
-	if !ok || ch == nil || c.FromSelf(m) || replayed(m) {
+	if !ok || ch == nil || c.FromSelf(m) || m.Replayed() {
 		return
 	}
 	u := n.users[n.fold(m.Prefix.Nick)]

@@ -57,6 +57,7 @@ func networksOf(c config.IRC) ([]Network, error) {
 			Mappings: mappingsOf(from.Mappings), FollowForwards: from.FollowForwards,
 			PolicyRooms: from.PolicyRooms, BanFile: from.BanFile,
 			Edits: from.Edits, Reactions: from.Reactions, NoTyping: !from.Typing, MaxLines: from.MaxLines, Undelivered: from.Undelivered,
+			Direct: Consent(from.DirectMessages), LazyMembers: from.LazyMembers, History: History(from.History), Hold: from.Hold.Std(),
 		}
 		n.Servers, n.NickServ, n.Ghost, n.MakeRoom = from.Servers, from.NickServ, from.Ghost, from.MakeRoom.Std()
 		n.Connects = &Pace{Burst: from.ConnectBurst, Interval: from.ConnectInterval.Std()}

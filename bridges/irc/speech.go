@@ -53,6 +53,7 @@ type utterance struct {
 	message  *wire.Message     // instead of lines
 	tags     map[string]string // of the first line, if the server has tags
 	single   bool              // a message for each line, whatever the server can do
+	direct   bool              // to a person
 	optional bool              // not worth connecting or joining for
 	doubt    string            // what may be on IRC twice
 	ids      []string          // by which the server knows what has been said
@@ -201,15 +202,15 @@ func (s *speech) ready(ctx context.Context, u *utterance) (*wire.Conn, error) {
 		conn, hopeless, in, changed := s.conn, s.hopeless, s.in[u.channel], s.changed
 		s.mu.Unlock()
 		switch {
-		case conn != nil && in:
+		case conn != nil && (in || u.direct):
 			return conn, nil
 		case hopeless != nil:
 			return nil, hopeless
 		case u.optional:
 			return nil, errNotInChannel
 		}
-		wanted := false
-		if !s.puppet.net.ask(ctx, func() { wanted = s.puppet.wanted[u.channel] != nil }) {
+		wanted := u.direct
+		if !s.puppet.net.ask(ctx, func() { wanted = wanted || s.puppet.wanted[u.channel] != nil }) {
 			return nil, context.Canceled
 		}
 		if !wanted {

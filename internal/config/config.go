@@ -261,11 +261,15 @@ type IRCNetwork struct {
 	PolicyRooms    []string     `yaml:"policy_rooms"`    // whose rules (MSC2313) say who is not bridged
 	BanFile        string       `yaml:"ban_file" config:"path"`
 
-	Edits       string `yaml:"edits"`       // difference, text or off
-	Reactions   string `yaml:"reactions"`   // auto, tags, lines or off
-	Typing      bool   `yaml:"typing"`      // in both directions
-	MaxLines    int    `yaml:"max_lines"`   // of a message; a longer one becomes a link
-	Undelivered string `yaml:"undelivered"` // reply, reaction or off
+	Edits          string   `yaml:"edits"`           // difference, text or off
+	Reactions      string   `yaml:"reactions"`       // auto, tags, lines or off
+	Typing         bool     `yaml:"typing"`          // in both directions
+	MaxLines       int      `yaml:"max_lines"`       // of a message; a longer one becomes a link
+	Undelivered    string   `yaml:"undelivered"`     // reply, reaction or off
+	DirectMessages string   `yaml:"direct_messages"` // that Matrix users get: all, common or none
+	LazyMembers    int      `yaml:"lazy_members"`    // in larger channels, members join when they speak; 0: never
+	History        string   `yaml:"history"`         // joined or shared
+	Hold           Duration `yaml:"hold"`            // how long messages wait for those who are not in the channel
 }
 
 // IRCPower is which power level a status on IRC is worth. 0 is none.

@@ -116,21 +116,25 @@ func DefaultIRCNetwork() IRCNetwork {
 		ConnectInterval: Duration(25 * time.Millisecond),
 		Ghost:           "GHOST",
 
-		FloodBurst:    5,
-		FloodInterval: Duration(2 * time.Second),
-		Scrollback:    100,
-		PowerLevels:   IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
-		Edits:         "difference",
-		Reactions:     "auto",
-		Typing:        true,
-		MaxLines:      15,
-		Undelivered:   "reply",
+		FloodBurst:     5,
+		FloodInterval:  Duration(2 * time.Second),
+		Scrollback:     100,
+		PowerLevels:    IRCPower{Owner: 90, Admin: 75, Op: 50, HalfOp: 25, Voice: 1},
+		Edits:          "difference",
+		Reactions:      "auto",
+		Typing:         true,
+		MaxLines:       15,
+		Undelivered:    "reply",
+		DirectMessages: "common",
+		LazyMembers:    5000,
+		History:        "joined",
+		Hold:           Duration(2 * time.Minute),
 	}
 }
 
 func localNetwork() IRCNetwork {
 	n := DefaultIRCNetwork()
-	n.Name, n.Address = "Local", "127.0.0.1:6667"
+	n.Name, n.Address, n.History = "Local", "127.0.0.1:6667", "shared"
 	return n
 }
 

@@ -87,6 +87,12 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	if err != nil || host == "" || strings.HasSuffix(n.Address, ":0") {
 		l.invalidf(key+".address", "%q is not host:port", n.Address)
 	}
+	l.oneOf(key+".direct_messages", n.DirectMessages, "all", "common", "none")
+	l.within(key+".lazy_members", n.LazyMembers, 0, 1_000_000)
+	l.oneOf(key+".history", n.History, "joined", "shared")
+	if hold := n.Hold.Std(); hold < time.Second || hold > time.Hour {
+		l.invalidf(key+".hold", "must be from 1s to 1h")
+	}
 	if !ircNick.MatchString(n.BotNick) {
 		l.invalidf(key+".bot_nick", "%q is not a nick that IRC servers accept", n.BotNick)
 	}

@@ -35,6 +35,7 @@ type Event struct {
 	Content  json.RawMessage `json:"content"`
 	Time     int64           `json:"origin_server_ts"`
 	Redacts  string          `json:"redacts,omitempty"`
+	Arrived  time.Time       `json:"-"` // when the room got it
 }
 
 // Body is the text of a message.
@@ -68,6 +69,8 @@ type Homeserver struct {
 	next    int
 	users   map[string]string // display names
 	rooms   map[string][]Event
+	ghosts  map[string]bool   // users that the bridge has made
+	members map[string]string // memberships by room and user
 	aliases map[string]string
 	sent    map[string]string // event ID by sender, room and transaction
 	queue   []Event           // for the bridge
@@ -88,7 +91,7 @@ func New(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
 		listed: map[string]bool{}, locked: map[string]bool{},
-		aliases: map[string]string{}, sent: map[string]string{},
+		ghosts: map[string]bool{}, members: map[string]string{}, aliases: map[string]string{}, sent: map[string]string{},
 	}
 	h.client.Transport = testkit.SpecTransport(t, http.DefaultTransport)
 	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
@@ -218,10 +221,14 @@ func (h *Homeserver) call(method, target string, body []byte) (int, string) {
 func (h *Homeserver) add(e Event) string {
 	h.next++
 	e.ID = fmt.Sprintf("$e%d", h.next)
+	e.Arrived = time.Now()
 	if e.Time == 0 {
 		e.Time = time.Now().UnixMilli()
 	}
 	h.rooms[e.Room] = append(h.rooms[e.Room], e)
+	if e.Type == "m.room.member" {
+		h.members[e.Room+" "+*e.StateKey] = e.Membership()
+	}
 	h.queue = append(h.queue, e)
 	h.change()
 	return e.ID
@@ -229,13 +236,10 @@ func (h *Homeserver) add(e Event) string {
 
 // membership is a user's in a room. It is called with mu held.
 func (h *Homeserver) membership(room, user string) string {
-	found := "leave"
-	for _, e := range h.rooms[room] {
-		if e.Type == "m.room.member" && *e.StateKey == user {
-			found = e.Membership()
-		}
+	if membership := h.members[room+" "+user]; membership != "" {
+		return membership
 	}
-	return found
+	return "leave"
 }
 
 func (h *Homeserver) setMembership(room, sender, user, membership, reason string) {
@@ -302,11 +306,28 @@ func (h *Homeserver) Say(room, user, body string) string {
 
 // Direct makes a room of a person and the bridge's user, which is invited.
 func (h *Homeserver) Direct(user string) string {
+	return h.DirectWith(user, "@"+Sender+":"+ServerName)
+}
+
+// Invitations are the rooms that a user is invited to.
+func (h *Homeserver) Invitations(user string) (rooms []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for room := range h.rooms {
+		if h.membership(room, user) == "invite" {
+			rooms = append(rooms, room)
+		}
+	}
+	return rooms
+}
+
+// DirectWith makes a room of a person and another user, who is invited.
+func (h *Homeserver) DirectWith(user, other string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.next++
 	room := fmt.Sprintf("!direct%d:%s", h.next, ServerName)
 	h.setMembership(room, user, user, "join", "")
-	h.setMembership(room, user, "@"+Sender+":"+ServerName, "invite", "")
+	h.setMembership(room, user, other, "invite", "")
 	return room
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ type request struct {
 	path []string
 	body map[string]any
 	ts   int64
+	// known is the newest event that the bridge knows, or empty.
+	known string
 }
 
 func (r *request) text(key string) string {
@@ -53,6 +56,7 @@ func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	req := &request{user: r.URL.Query().Get("user_id"), body: map[string]any{}}
 	req.ts, _ = strconv.ParseInt(r.URL.Query().Get("ts"), 10, 64)
+	req.known = r.URL.Query().Get("org.trestle.known")
 	if req.user == "" {
 		req.user = "@" + Sender + ":" + ServerName
 	}
@@ -97,7 +101,7 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		if _, taken := h.users[user]; taken {
 			return nil, failure{400, "M_USER_IN_USE", "taken"}
 		}
-		h.users[user] = ""
+		h.users[user], h.ghosts[user] = "", true
 		return map[string]string{"user_id": user}, nil
 	case r.is("v3/createRoom"):
 		return h.create(r)
@@ -125,6 +129,11 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 	case r.is("v3/rooms/*/invite"):
 		h.setMembership(r.path[2], r.user, r.text("user_id"), "invite", "")
 		return struct{}{}, nil
+	case r.is("v3/rooms/*/messages"):
+		all := h.rooms[r.path[2]]
+		return map[string]any{"start": "s", "chunk": all[max(0, len(all)-1):]}, nil
+	case r.is("v3/rooms/*/joined_members"):
+		return h.joinedMembers(r.path[2]), nil
 	case r.is("v3/rooms/*/send/*/*"):
 		return h.send(r)
 	case r.is("v3/rooms/*/state/*/*"):
@@ -146,13 +155,18 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 }
 
 func (h *Homeserver) create(r *request) (any, error) {
-	alias := "#" + r.text("room_alias_name") + ":" + ServerName
-	if h.aliases[alias] != "" {
+	alias := ""
+	if name := r.text("room_alias_name"); name != "" {
+		alias = "#" + name + ":" + ServerName
+	}
+	if alias != "" && h.aliases[alias] != "" {
 		return nil, failure{400, "M_ROOM_IN_USE", "taken"}
 	}
 	h.next++
 	room := fmt.Sprintf("!room%d:%s", h.next, ServerName)
-	h.aliases[alias] = room
+	if alias != "" {
+		h.aliases[alias] = room
+	}
 	empty := ""
 	add := func(eventType string, content map[string]any) {
 		raw, _ := json.Marshal(content)
@@ -166,11 +180,46 @@ func (h *Homeserver) create(r *request) (any, error) {
 	add("m.room.canonical_alias", map[string]any{"alias": alias})
 	add("m.room.name", map[string]any{"name": r.text("name")})
 	add("m.room.topic", map[string]any{"topic": r.text("topic")})
+	initial, _ := r.body["initial_state"].([]any)
+	for _, each := range initial {
+		state := each.(map[string]any)
+		add(state["type"].(string), state["content"].(map[string]any))
+	}
+	invited, _ := r.body["invite"].([]any)
+	for _, user := range invited {
+		h.setMembership(room, r.user, user.(string), "invite", "")
+	}
 	if h.failCreation {
 		h.failCreation = false
 		return nil, failure{500, "M_UNKNOWN", "out of luck"}
 	}
 	return map[string]string{"room_id": room}, nil
+}
+
+// newcomer tells whether somebody came in after the event that the bridge knows.
+func (h *Homeserver) newcomer(r *request) error {
+	for _, e := range slices.Backward(h.rooms[r.path[2]]) {
+		switch {
+		case r.known == "" || e.ID == r.known:
+			return nil
+		case e.Type == "m.room.member" && e.Membership() == "join" && !h.ghosts[*e.StateKey]:
+			return failure{409, "ORG.TRESTLE.NEWCOMER", *e.StateKey + " has come"}
+		}
+	}
+	return nil
+}
+
+func (h *Homeserver) joinedMembers(room string) any {
+	joined := map[string]any{}
+	for _, e := range h.rooms[room] {
+		if e.Type != "m.room.member" {
+			continue
+		}
+		if delete(joined, *e.StateKey); e.Membership() == "join" {
+			joined[*e.StateKey] = map[string]string{"display_name": e.text("displayname")}
+		}
+	}
+	return map[string]any{"joined": joined}
 }
 
 func (h *Homeserver) directory(method string, r *request) (any, error) {
@@ -191,6 +240,9 @@ func (h *Homeserver) send(r *request) (any, error) {
 	key := r.user + " " + r.path[2] + " " + r.path[5]
 	id, repeated := h.sent[key]
 	if !repeated {
+		if err := h.newcomer(r); err != nil {
+			return nil, err
+		}
 		if h.membership(r.path[2], r.user) != "join" {
 			return nil, failure{403, "M_FORBIDDEN", r.user + " is not in the room"}
 		}
@@ -209,6 +261,9 @@ func (h *Homeserver) state(method string, r *request) (any, error) {
 			}
 		}
 		return nil, failure{404, "M_NOT_FOUND", "no such state"}
+	}
+	if err := h.newcomer(r); err != nil {
+		return nil, err
 	}
 	raw, _ := json.Marshal(r.body)
 	key := r.path[5]

@@ -84,3 +84,10 @@ func (h *Homeserver) dump(room string) string {
 	}
 	return text.String()
 }
+
+// Membership is a user's in a room.
+func (h *Homeserver) Membership(room, user string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.membership(room, user)
+}

@@ -1,0 +1,77 @@
+package irc_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"trestle/internal/testkit/fakehomeserver"
+)
+
+func TestANetsplitIsNotSeenUnlessItLasts(t *testing.T) {
+	o, h, room := watched(t)
+	tell := func(line string) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.tell(line, nil)
+	}
+	tell(":dave!u@h JOIN #trestle")
+	h.WaitMembership(room, ghost("dave"), "join")
+	tell(":dave!u@h QUIT :irc.east.net irc.west.net")
+	tell(":dave!u@h JOIN #trestle")
+	tell(":dave!u@h PRIVMSG #trestle :back")
+	h.WaitBody(room, ghost("dave"), "back")
+	moves := h.Events(room, func(e fakehomeserver.Event) bool { return e.Type == "m.room.member" && *e.StateKey == ghost("dave") })
+	if len(moves) != 1 {
+		t.Errorf("dave has come and gone %d times: %s", len(moves), moves[len(moves)-1].Content)
+	}
+	tell(":dave!u@h QUIT :irc.east.net has.a.new friend")
+	h.WaitMembership(room, ghost("dave"), "leave")
+}
+
+// watched is a channel with alice in its room.
+func watched(t *testing.T) (*oracle, *fakehomeserver.Homeserver, string) {
+	t.Helper()
+	o, h := newOracle(t), fakehomeserver.New(t)
+	start(t, h, config(h, o.addr, t.TempDir()))
+	h.Register(alice, "")
+	room, refusal := h.Join(alice, "#irc_local_#trestle:localhost")
+	if refusal != "" {
+		t.Fatal(refusal)
+	}
+	eventually(t, "alice in the channel", func() bool { return o.present(alice) })
+	return o, h, room
+}
+
+// Crowds go without delaying what others say.
+func TestManyQuitsDelayNoMessage(t *testing.T) {
+	many := 3000
+	if text := os.Getenv("TEST_IRC_QUITS"); text != "" {
+		many, _ = strconv.Atoi(text)
+	}
+	o, h, room := watched(t)
+	lines := func(format string) {
+		var text strings.Builder
+		for i := range many {
+			fmt.Fprintf(&text, format+"\r\n", i)
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.tell(strings.TrimSuffix(text.String(), "\r\n"), nil)
+	}
+	for _, reason := range []string{"a.example b.example", "Good night"} {
+		lines(":guest%d!u@h JOIN #trestle")
+		o.say("before " + reason)
+		h.WaitBody(room, ghost("bob"), "before "+reason)
+		began := time.Now()
+		lines(":guest%d!u@h QUIT :" + reason)
+		o.say("and " + reason)
+		took := h.WaitBody(room, ghost("bob"), "and "+reason).Arrived.Sub(began)
+		if t.Logf("a message behind %d QUITs takes %s", many, took); took > time.Second {
+			t.Errorf("a message behind %d QUITs takes %s", many, took)
+		}
+	}
+}
