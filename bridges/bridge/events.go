@@ -70,7 +70,9 @@ func (p *Portal) noteMembership(user matrix.UserID, e *client.Event) {
 		}
 		return
 	}
-	p.setPerson(user, content.Displayname, joined)
+	if joined || !p.outdated(user, e) {
+		p.setPerson(user, content.Displayname, joined)
+	}
 }
 
 // noteTopic remembers a topic that a person set, so that the network's echo does

@@ -38,14 +38,15 @@ type gate struct {
 	pushing map[matrix.UserID]bool  // removals that do not wait for the outbox
 	arrived map[matrix.UserID]int64 // when people came into the room, counted
 	arrival int64
-	heard   matrix.EventID // up to which it is known who has come
-	changed chan struct{}  // closed and made anew when the gate may have opened
+	lastSeq map[matrix.UserID]int64 // the newest join of each that has been heard, by its place
+	heard   matrix.EventID          // up to which it is known who has come
+	changed chan struct{}           // closed and made anew when the gate may have opened
 }
 
 func newGate() gate {
 	return gate{
 		present: map[matrix.UserID]bool{}, leaving: map[matrix.UserID]int{},
-		pushing: map[matrix.UserID]bool{}, arrived: map[matrix.UserID]int64{}, changed: make(chan struct{}),
+		pushing: map[matrix.UserID]bool{}, arrived: map[matrix.UserID]int64{}, lastSeq: map[matrix.UserID]int64{}, changed: make(chan struct{}),
 	}
 }
 
@@ -142,12 +143,21 @@ func (b *Bridge) heard(e *client.Event) {
 		if _, ghost := b.remote.Ghost(user); !ghost && user != b.client.Bot().ID {
 			p.gate.arrival++
 			p.gate.arrived[user] = p.gate.arrival
+			p.gate.lastSeq[user] = e.Seq
 			p.people[user] = e.Content.AsMember().Displayname
 		}
 	}
 	p.gate.heard = matrix.EventID(e.ID)
 	p.mu.Unlock()
 	p.moved()
+}
+
+// outdated tells whether somebody who has left by an event has been heard to join after it: the
+// event is worked off late.
+func (p *Portal) outdated(user matrix.UserID, e *client.Event) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gate.lastSeq[user] > e.Seq
 }
 
 // newcomer waits until we have heard of whoever it was because of whom the homeserver has
