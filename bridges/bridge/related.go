@@ -53,7 +53,7 @@ func (p *Portal) NoticeOn(event matrix.EventID, what, text string) {
 	})
 }
 
-// ReactOn has the bridge's own user react to an event, once.
+// ReactOn has the bridge react to an event, once.
 func (p *Portal) ReactOn(event matrix.EventID, key string) {
 	p.bot(event, "reaction", "m.reaction", map[string]any{"m.relates_to": annotation(event, key)})
 }
@@ -62,8 +62,9 @@ func (p *Portal) bot(event matrix.EventID, what, eventType string, content any) 
 	if p.Room() == "" {
 		return
 	}
+	voice := p.voice()
 	p.enqueue(entry{
-		Kind: kindMessage, Type: eventType, Content: encode(content), Time: millis(time.Now()),
+		Kind: kindMessage, Sender: voice.ID, Name: voice.Name, Type: eventType, Content: encode(content), Time: millis(time.Now()),
 		Once: what + "." + string(event),
 	}, nil)
 }
