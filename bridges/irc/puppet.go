@@ -238,8 +238,7 @@ func (p *puppet) refused(err error) {
 	p.speech.setState(nil, err)
 	text := fmt.Sprintf("no connection to %s: %s", p.net.config.Name, decode(err.Error()))
 	if errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) {
-		p.notifyOnce("has " + text)
-		p.expelAll("There is no connection to " + p.net.config.Name)
+		p.notifyOnce("has " + text) // there is the time that messages are held to put that right
 	} else {
 		p.tell("has " + text)
 		p.expelAll("There is " + text)

@@ -22,6 +22,7 @@ type nickState struct {
 	ghosted bool        // services were asked to free it, which is done once
 	due     *time.Timer // the next attempt
 	quiet   time.Time   // no attempt before this
+	signs   int         // that it may be free, since the connection came up
 }
 
 // wantedNick is the nick that the user has asked for, or else the template's.
@@ -101,6 +102,7 @@ func (p *puppet) nickChanged(nick string) {
 // nickFree is called when somebody else seems to have given up the nick.
 func (p *puppet) nickFree(l *link) {
 	if p.link == l && !l.closed && l.conn != nil && p.otherNick() {
+		p.nick.signs++
 		p.nickLater(l, max(time.Until(p.nick.quiet), 0))
 	}
 }
@@ -126,6 +128,7 @@ func (p *puppet) tryNick(l *link) {
 		ghost = n.config.NickServ
 	}
 	p.nick.asked = want
+	signs := p.nick.signs
 	n.goRun(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
 		defer cancel()
@@ -141,6 +144,8 @@ func (p *puppet) tryNick(l *link) {
 			case used && ghost != "":
 				p.nick.ghosted = true
 				p.nickLater(l, ghostWait)
+			case signs != p.nick.signs: // it became free while the refusal was on its way
+				p.nickFree(l)
 			default:
 				n.log.Info("puppet keeps its nick", "user", p.user, "wanted", want, "err", err)
 				p.nickLater(l, regainEvery)

@@ -21,6 +21,7 @@ func (c commands) bench() *cobra.Command {
 	cmd.Flags().StringVar(&o.Database, "bench-database", "", "an empty PostgreSQL database, as a URL; else SQLite")
 	cmd.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "how long each rate is measured")
 	cmd.Flags().IntVar(&o.Senders, "senders", 64, "how many people talk at once, three at least")
+	cmd.Flags().IntVar(&o.Services, "services", 100, "how many application services a crowd is")
 	cmd.Flags().IntVar(&o.Rooms, "rooms", 2000, "how many rooms a large account is in")
 	cmd.Flags().IntVar(&o.Idle, "idle", 10_000, "how many clients wait while memory is measured")
 	cmd.Flags().IntVar(&o.Members, "members", 5000, "how many people are in a large room")

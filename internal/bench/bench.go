@@ -22,6 +22,7 @@ type Options struct {
 	Idle     int           // clients that wait
 	Rooms    int           // of a large account; 0: none is measured
 	Members  int           // of a large room; 0: none is measured
+	Services int           // in a crowd
 	Events   int           // that wait for a service in the step backlog
 	Only     []string      // of the steps; empty: all
 	Log      io.Writer     // of the server; nil: nowhere

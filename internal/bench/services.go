@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	// crowdServices and crowdSpaces are the services of a busy bridge host, and
-	// the expressions of each; crowdSenders is how many people talk meanwhile.
-	crowdServices = 100
-	crowdSpaces   = 100
-	crowdSenders  = 16
+	// crowdSpaces is the expressions of each service of a busy bridge host, and
+	// crowdSenders how many people talk meanwhile.
+	crowdSpaces  = 100
+	crowdSenders = 16
 	// crowdRounds is how often it is measured with and without them.
 	crowdRounds = 6
 )
@@ -27,7 +26,7 @@ const (
 // without them in turn, because a machine's speed changes.
 func (b *run) crowd() error {
 	folder := filepath.Join(b.server.folder, "appservices")
-	regs, err := crowd()
+	regs, err := crowd(b.options.Services)
 	if err != nil {
 		return err
 	}
@@ -49,15 +48,15 @@ func (b *run) crowd() error {
 		ratios = append(ratios, rates[1]/rates[0])
 	}
 	slices.Sort(ratios)
-	b.figure(fmt.Sprintf("sends/s with %d services that have %d expressions", crowdServices, crowdServices*crowdSpaces),
+	b.figure(fmt.Sprintf("sends/s with %d services that have %d expressions", len(regs), len(regs)*crowdSpaces),
 		"%.0f%% of those without (median of %d rounds)", 100*ratios[len(ratios)/2], crowdRounds)
 	return b.change(folder, regs, false)
 }
 
 // crowd is services that are not spoken to.
-func crowd() ([]*registration.Registration, error) {
+func crowd(services int) ([]*registration.Registration, error) {
 	var regs []*registration.Registration
-	for i := range crowdServices {
+	for i := range services {
 		reg := registration.Generate(fmt.Sprint("crowd", i), "", fmt.Sprint("crowd", i))
 		for j := range crowdSpaces {
 			space, err := registration.NewNamespace(fmt.Sprintf("@net%d_%d_.*:bench", i, j), true)
