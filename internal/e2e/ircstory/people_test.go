@@ -44,6 +44,7 @@ bridges:
       local:
         enabled: true
         address: %s
+        history: shared
         channels: ["#trestle"]
         flood_burst: 1000
         flood_interval: 1ms
