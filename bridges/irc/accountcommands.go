@@ -131,7 +131,8 @@ func (n *network) chooseNick(ctx context.Context, user matrix.UserID, nick strin
 		return "", matrix.InvalidParam("IRC has no such nicks.")
 	}
 	if conn, err := n.connOf(ctx, user); err == nil {
-		n.ask(ctx, func() { n.puppet(user).nick.asked = nick })
+		n.ask(ctx, func() { n.puppet(user).nick.asked, n.puppet(user).nick.chosen = nick, nick })
+		defer n.post(func() { n.puppet(user).nick.chosen = "" })
 		ctx, cancel := context.WithTimeout(ctx, commandWait)
 		defer cancel()
 		if err := conn.ChangeNick(ctx, nick); err != nil {

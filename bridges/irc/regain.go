@@ -1,6 +1,7 @@
 package irc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ const (
 // nickState is what a puppet knows about its nick. It belongs to the loop.
 type nickState struct {
 	asked   string      // by us, and not answered yet
+	chosen  string      // by the user, and not kept yet: what is kept is not wanted any more
 	taken   int         // how often it was taken away since the connection came up
 	ghosted bool        // services were asked to free it, which is done once
 	due     *time.Timer // the next attempt
@@ -28,7 +30,7 @@ type nickState struct {
 // wantedNick is the nick that the user has asked for, or else the template's.
 func (p *puppet) wantedNick() string {
 	n := p.net
-	if nick := n.service.accounts.of(p.who()).nick; nick != "" {
+	if nick := cmp.Or(p.nick.chosen, n.service.accounts.of(p.who()).nick); nick != "" {
 		return nick
 	}
 	length := n.nickLength()

@@ -121,7 +121,10 @@ func TestConsole(t *testing.T) {
 
 	registered := map[string]any{"username": "alice", "password": password, "auth": map[string]any{"type": "m.login.dummy"}}
 	_, alice := request(t, server, "/register", registered)
-	requestAs(t, server, alice["access_token"].(string), "/createRoom", map[string]any{"name": "Tea <script>alert(1)</script>"})
+	requestAs(t, server, alice["access_token"].(string), "/createRoom", map[string]any{
+		// In the first event, with which a transaction may begin and end.
+		"creation_content": map[string]string{"example.note": "<script>alert(1)</script>"},
+	})
 	tab.says("Failing") // without loading it again
 	tab.says("status 502")
 	tab.looks(1200, 700, false)
