@@ -3,11 +3,13 @@ package irc
 import (
 	"net"
 	"testing"
+
+	"trestle/internal/testkit"
 )
 
 func TestFreebind(t *testing.T) {
 	if probe, err := net.Listen("tcp", "[::1]:0"); err != nil {
-		t.Skip("no IPv6 here: ", err)
+		testkit.Missing(t, "IPv6 on the loopback interface", err)
 	} else {
 		probe.Close()
 	}

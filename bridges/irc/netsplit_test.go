@@ -2,12 +2,11 @@ package irc_test
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"trestle/internal/testkit"
 	"trestle/internal/testkit/fakehomeserver"
 )
 
@@ -48,10 +47,7 @@ func watched(t *testing.T) (*oracle, *fakehomeserver.Homeserver, string) {
 
 // Crowds go without delaying what others say.
 func TestManyQuitsDelayNoMessage(t *testing.T) {
-	many := 3000
-	if text := os.Getenv("TEST_IRC_QUITS"); text != "" {
-		many, _ = strconv.Atoi(text)
-	}
+	many := testkit.Size(t, "TEST_IRC_QUITS", 3000)
 	o, h, room := watched(t)
 	lines := func(format string) {
 		var text strings.Builder

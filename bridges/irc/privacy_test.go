@@ -3,13 +3,13 @@ package irc_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"trestle/bridges/irc"
+	"trestle/internal/testkit"
 	"trestle/internal/testkit/fakehomeserver"
 )
 
@@ -46,17 +46,7 @@ func (o *oracle) mayKnow(user, text string, shown time.Time) bool {
 }
 
 // steps is how long the property test goes on: TEST_PRIVACY_STEPS, or a few seconds.
-func steps(t *testing.T) int {
-	text := os.Getenv("TEST_PRIVACY_STEPS")
-	if text == "" {
-		return 250
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func steps(t *testing.T) int { return testkit.Size(t, "TEST_PRIVACY_STEPS", 250) }
 
 // Whatever people, operators and the bridge do: what a Matrix user can read was said while its
 // puppet was in the channel, or held back until it was.

@@ -32,17 +32,7 @@ const (
 
 // deaths is how often somebody is killed: TEST_CRASHES, or often enough to see
 // each kind of death.
-func deaths(t *testing.T) int {
-	text := os.Getenv("TEST_CRASHES")
-	if text == "" {
-		return 8
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func deaths(t *testing.T) int { return testkit.Size(t, "TEST_CRASHES", 8) }
 
 // A world is a homeserver and a service that die and come back, and people who
 // do not notice more of it than that they have to try again.

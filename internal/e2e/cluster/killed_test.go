@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,17 +20,7 @@ import (
 )
 
 // deaths is how many leaders are killed: TEST_CRASHES, or a few.
-func deaths(t *testing.T) int {
-	text := os.Getenv("TEST_CRASHES")
-	if text == "" {
-		return 2
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func deaths(t *testing.T) int { return testkit.Size(t, "TEST_CRASHES", 2) }
 
 // talk sends numbered messages through all processes in turn, until done, and
 // returns how many.

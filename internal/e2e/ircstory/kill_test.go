@@ -3,7 +3,6 @@ package ircstory_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,17 +16,7 @@ import (
 
 // numbered is how many messages go each way: TEST_KILL_MESSAGES, or enough for
 // several deaths.
-func numbered(t *testing.T) int {
-	text := os.Getenv("TEST_KILL_MESSAGES")
-	if text == "" {
-		return 600
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func numbered(t *testing.T) int { return testkit.Size(t, "TEST_KILL_MESSAGES", 600) }
 
 // kill ends the server with SIGKILL at random moments until done is closed,
 // and starts it again each time.

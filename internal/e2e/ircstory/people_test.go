@@ -32,6 +32,18 @@ func onBoth(t *testing.T, test func(t *testing.T, irc *testkit.IRCServer, trestl
 // startTrestle runs a homeserver whose bundled bridge listens in #trestle.
 func startTrestle(t *testing.T, database string, irc *testkit.IRCServer) *testkit.Trestle {
 	t.Helper()
+	options := testkit.TrestleOptions{}
+	if filepath.Ext(database) == "" {
+		options.Database = database
+	}
+	return startWith(t, options, fmt.Sprintf(`
+        address: %s
+        history: shared`, irc.Addr))
+}
+
+// startWith runs one with what is said of the network.
+func startWith(t *testing.T, options testkit.TrestleOptions, network string) *testkit.Trestle {
+	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		t.Fatal(err)
@@ -42,20 +54,15 @@ bridges:
   irc:
     networks:
       local:
-        enabled: true
-        address: %s
-        history: shared
+        enabled: true%s
         channels: ["#trestle"]
         flood_burst: 1000
         flood_interval: 1ms
-`, irc.Addr)
+`, network)
 	if err := os.WriteFile(filepath.Join(data, "trestle.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options := testkit.TrestleOptions{Data: data, Bridges: true}
-	if filepath.Ext(database) == "" {
-		options.Database = database
-	}
+	options.Data, options.Bridges = data, true
 	return testkit.StartTrestle(t, options)
 }
 

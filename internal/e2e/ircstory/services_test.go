@@ -2,8 +2,6 @@ package ircstory_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -20,29 +18,11 @@ const ircBot = id.UserID("@irc_bot:localhost")
 // startSecure runs a homeserver whose bridge reaches a network with services over TLS.
 func startSecure(t *testing.T, network *testkit.IRCNetwork) *testkit.Trestle {
 	t.Helper()
-	data := filepath.Join(t.TempDir(), "data")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	config := fmt.Sprintf(`server_name: localhost
-open_registration: true
-bridges:
-  irc:
-    networks:
-      local:
-        enabled: true
+	return startWith(t, testkit.TrestleOptions{}, fmt.Sprintf(`
         address: %s
         tls: true
         ca_file: %s
-        nickserv: NickServ@services.test
-        channels: ["#trestle"]
-        flood_burst: 1000
-        flood_interval: 1ms
-`, network.TLSAddr, network.CAFile)
-	if err := os.WriteFile(filepath.Join(data, "trestle.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return testkit.StartTrestle(t, testkit.TrestleOptions{Data: data, Bridges: true})
+        nickserv: NickServ@services.test`, network.TLSAddr, network.CAFile))
 }
 
 // A chat is what a person and the bridge's own user say to each other.

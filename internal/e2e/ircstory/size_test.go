@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,17 +17,7 @@ import (
 )
 
 // crowd is how many are in the channel: TEST_IRC_MEMBERS, or enough to be many.
-func crowd(t *testing.T) int {
-	text := os.Getenv("TEST_IRC_MEMBERS")
-	if text == "" {
-		return 150
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func crowd(t *testing.T) int { return testkit.Size(t, "TEST_IRC_MEMBERS", 150) }
 
 // gather has many people join the channel who say nothing and hear nothing, and waits until they are in.
 func gather(t *testing.T, addr string, n int) {
