@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,35 +18,47 @@ import (
 
 // A Group is a set of open listeners that serve one handler.
 type Group struct {
-	open []net.Listener
+	open []address
+}
+
+// An address is one that is listened on, with TLS or without.
+type address struct {
+	net.Listener
+	secure *tls.Config
 }
 
 // Open listens on every address, host:port, tls:host:port or unix:/path, or on
 // none. Addresses with tls: are served with the TLS configuration.
 func Open(addresses []string, secure *tls.Config) (*Group, error) {
 	g := &Group{}
-	for _, address := range addresses {
-		listener, err := open(address, secure)
+	for _, text := range addresses {
+		at, err := open(text, secure)
 		if err != nil {
 			g.Close()
-			return nil, fmt.Errorf("listen on %s: %w", address, err)
+			return nil, fmt.Errorf("listen on %s: %w", text, err)
 		}
-		g.open = append(g.open, listener)
+		g.open = append(g.open, at)
 	}
 	return g, nil
 }
 
-func open(address string, secure *tls.Config) (net.Listener, error) {
-	if address, ok := strings.CutPrefix(address, "tls:"); ok {
+func open(text string, secure *tls.Config) (address, error) {
+	if plain, ok := strings.CutPrefix(text, "tls:"); ok {
 		if secure == nil {
-			return nil, errors.New("there is no certificate: set tls_cert and tls_key")
+			return address{}, errors.New("there is no certificate: set tls_cert and tls_key")
 		}
-		return tls.Listen("tcp", address, secure)
+		listener, err := net.Listen("tcp", plain)
+		return address{listener, secure}, err
 	}
-	path, ok := strings.CutPrefix(address, "unix:")
-	if !ok {
-		return net.Listen("tcp", address)
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		listener, err := openSocket(path)
+		return address{Listener: listener}, err
 	}
+	listener, err := net.Listen("tcp", text)
+	return address{Listener: listener}, err
+}
+
+func openSocket(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -74,6 +85,15 @@ func removeStale(path string) error {
 		return errors.Join(errors.New("another process listens there"), conn.Close())
 	}
 	return os.Remove(path)
+}
+
+// accepting is the listener as it is served.
+func (a address) accepting(stall time.Duration) net.Listener {
+	slow := slowListener{a.Listener, stall}
+	if a.secure == nil {
+		return slow
+	}
+	return tls.NewListener(slow, a.secure)
 }
 
 // Addresses are those that are listened on, with the ports that the system
@@ -103,14 +123,20 @@ type Options struct {
 	Drain func()
 	// Grace is how long requests may then go on.
 	Grace time.Duration
+	// Stall is how long a peer may neither send what it has promised nor take
+	// what it has asked for; 0: a minute.
+	Stall time.Duration
 }
 
 // Serve answers requests until ctx ends, lets those under way finish for
 // Options.Grace, and closes what is left. It returns an error if a listener
 // broke, or if requests had to be cut off.
 func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) error {
+	if opts.Stall == 0 {
+		opts.Stall = stall
+	}
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           patient(handler, opts.Stall),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -120,7 +146,10 @@ func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) e
 	lot := newLot()
 	server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), lotKey{}, lot) }
 	server.ConnContext = lot.connContext
-	all := append(slices.Clone(g.open), &lot.returned)
+	all := []net.Listener{&lot.returned}
+	for _, at := range g.open {
+		all = append(all, at.accepting(opts.Stall))
+	}
 	broken := make(chan error, len(all))
 	var serving sync.WaitGroup
 	serving.Go(lot.run)

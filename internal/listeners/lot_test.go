@@ -59,7 +59,7 @@ func (h *waitingRoom) waiting() int {
 
 func (h *waitingRoom) await(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); h.waiting() != n; runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); h.waiting() != n; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d wait, want %d", h.waiting(), n)
 		}
@@ -210,7 +210,7 @@ func TestAParkedRequestCostsOneGoroutine(t *testing.T) {
 		ask(t, address, fmt.Sprint("/", i))
 	}
 	h.await(t, clients)
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+clients+clients/10; runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); runtime.NumGoroutine() > before+clients+clients/10; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines for %d clients", runtime.NumGoroutine()-before, clients)
 		}

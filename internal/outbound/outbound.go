@@ -9,6 +9,8 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -43,6 +45,8 @@ type Options struct {
 	// Idle is how many connections to a host are kept for further requests;
 	// default 2.
 	Idle int
+	// Authorities sign the certificates of those who are reached by TLS; nil: the system's.
+	Authorities *x509.CertPool
 	// Check has a say about each URL, redirects included; nil: all are fine.
 	Check func(*url.URL) error
 }
@@ -68,6 +72,7 @@ func (g *Guard) Client() *http.Client {
 		Transport: guarded{g, &http.Transport{
 			DialContext: g.Dialer().DialContext, ForceAttemptHTTP2: true,
 			MaxIdleConns: 16 * g.options.Idle, MaxIdleConnsPerHost: g.options.Idle, IdleConnTimeout: 30 * time.Second,
+			TLSClientConfig:     &tls.Config{RootCAs: g.options.Authorities},
 			TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 		}},
 		Timeout: g.options.Timeout,

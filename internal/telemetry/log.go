@@ -26,11 +26,20 @@ func NewLogger(w io.Writer, opts LogOptions) (*slog.Logger, error) {
 	case "text":
 		handler = slog.NewTextHandler(w, handlerOptions)
 	case "json":
+		handlerOptions.ReplaceAttr = durationsAsText
 		handler = slog.NewJSONHandler(w, handlerOptions)
 	default:
 		return nil, fmt.Errorf("log format %q is neither text nor json", opts.Format)
 	}
 	return slog.New(contextHandler{handler}), nil
+}
+
+// durationsAsText writes durations as text logs have them, with their unit.
+func durationsAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 type contextKey int

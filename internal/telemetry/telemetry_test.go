@@ -25,14 +25,14 @@ func TestLoggerAddsTheContext(t *testing.T) {
 	outer := telemetry.WithAttrs(ctx, slog.String("user", "@a:b"))
 	inner := telemetry.WithAttrs(outer, slog.Int("n", 1))
 	telemetry.WithAttrs(outer, slog.Int("n", 2)) // a sibling, which must not show
-	log.With("part", "x").InfoContext(inner, "hello", "k", "v")
+	log.With("part", "x").InfoContext(inner, "hello", "k", "v", "took", 1500*time.Millisecond)
 	log.DebugContext(inner, "not at this level")
 
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
 	}
-	for key, want := range map[string]any{"msg": "hello", "k": "v", "part": "x", "request_id": "r1", "user": "@a:b", "n": 1.0} {
+	for key, want := range map[string]any{"msg": "hello", "k": "v", "part": "x", "request_id": "r1", "user": "@a:b", "n": 1.0, "took": "1.5s"} {
 		if line[key] != want {
 			t.Errorf("%s is %v, not %v", key, line[key], want)
 		}

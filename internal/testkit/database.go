@@ -24,6 +24,17 @@ func Databases(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
+// EitherDatabase is the URL of an empty database on one engine: the engines
+// take turns. It is for tests of many cases that differ by chance, where the
+// same case on both engines would show nothing more.
+func EitherDatabase(t testing.TB, turn uint64) string {
+	t.Helper()
+	if turn%2 == 0 {
+		return SQLite(t)
+	}
+	return Postgres(t)
+}
+
 // SQLite returns the path of a database file that does not exist yet.
 func SQLite(t testing.TB) string {
 	t.Helper()

@@ -209,7 +209,7 @@ func (f *FakeAS) UntilSeen(t testing.TB, what string, seen func([]*appservice.Tr
 
 func (f *FakeAS) wait(t testing.TB, what string, met func() bool) {
 	t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(2 * time.Minute)
 	for {
 		f.mu.Lock()
 		done, faults, changed, events := met(), f.faults, f.changed, f.events

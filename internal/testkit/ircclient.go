@@ -3,6 +3,7 @@ package testkit
 import (
 	"bufio"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,6 +128,29 @@ func (c *IRCClient) ExpectFunc(what string, match func(line string) bool) string
 			c.fail("did not get", what)
 		}
 	}
+}
+
+// ExpectEach waits until each of the texts was in a line, in any order: what
+// different people say, or what one person says in different places, has none.
+func (c *IRCClient) ExpectEach(texts ...string) {
+	c.t.Helper()
+	missing := slices.Clone(texts)
+	c.ExpectFunc(strings.Join(texts, " and "), func(line string) bool {
+		missing = slices.DeleteFunc(missing, func(text string) bool { return strings.Contains(line, text) })
+		return len(missing) == 0
+	})
+}
+
+// ExpectJoins waits until each of some has come into a channel, in any order.
+func (c *IRCClient) ExpectJoins(nicks ...string) {
+	c.t.Helper()
+	missing := slices.Clone(nicks)
+	c.ExpectFunc("joins of "+strings.Join(nicks, " and "), func(line string) bool {
+		missing = slices.DeleteFunc(missing, func(nick string) bool {
+			return strings.HasPrefix(line, ":"+nick+"!") && strings.Contains(line, " JOIN ")
+		})
+		return len(missing) == 0
+	})
 }
 
 // next takes the lines that there are, up to the first that matches.

@@ -11,7 +11,7 @@ import (
 )
 
 // ircPatience is how long a test waits for anything that an IRC peer should do.
-const ircPatience = 60 * time.Second
+const ircPatience = 2 * time.Minute
 
 // An IRCServer is a real IRC server, started for one test on a port of the
 // system's choice, and ended with the test.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,7 +17,7 @@ import (
 
 // startWithin is how long a server may take to come up: far more than it
 // needs, because machines that run tests are busy.
-const startWithin = time.Minute
+const startWithin = 2 * time.Minute
 
 // TrestleOptions change a server from what suits most tests.
 type TrestleOptions struct {
@@ -80,17 +79,6 @@ func StartTrestle(t testing.TB, opts TrestleOptions) *Trestle {
 	t.Cleanup(s.finish)
 	s.Start()
 	return s
-}
-
-// FreeAddress is an address of this machine on which nothing listens.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // Start starts the server, again on the same address, and waits until it is
@@ -158,9 +146,7 @@ func (s *Trestle) Kill() {
 // Stop asks the server to end, and fails the test if it does not do so well.
 func (s *Trestle) Stop() {
 	s.t.Helper()
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
-		s.t.Fatalf("stop the server: %v", err)
-	}
+	s.signal(syscall.SIGTERM)
 	err := <-s.exited
 	s.process = nil
 	if err != nil {
@@ -190,6 +176,19 @@ func (s *Trestle) Restart() {
 
 // Pid is the process ID.
 func (s *Trestle) Pid() int { return s.process.Process.Pid }
+
+// Freeze makes the server do nothing at all, until Thaw.
+func (s *Trestle) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (s *Trestle) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Trestle) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Process.Signal(signal); err != nil {
+		s.t.Fatalf("%v for the server: %v", signal, err)
+	}
+}
 
 // Command runs another command of the binary, such as "user", "create", on
 // the same data folder, and returns its output; the test fails if it fails.

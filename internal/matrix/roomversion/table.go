@@ -12,6 +12,7 @@ var (
 		SpecialCaseAliasesAuth:   true,
 		SpecialCaseRedactionAuth: true,
 		FloatPowerLevels:         true,
+		supported:                true,
 	}
 	v2 = v1.next("2", func(v *Version) { v.StateResolution = V2 })
 	v3 = v2.next("3", func(v *Version) {
@@ -37,7 +38,6 @@ var (
 	v10 = v9.next("10", func(v *Version) {
 		v.KnockRestricted = true
 		v.StrictPowerLevels = true
-		v.supported = true
 	})
 	v11 = v10.next("11", func(v *Version) {
 		v.Redaction = redactionV11

@@ -78,19 +78,26 @@ type Homeserver struct {
 	txn     int
 	fails   int // requests to be answered with 502
 	files   map[string]File
+	openID  map[string]string // users by token
 
 	ephemeral []json.RawMessage // for the bridge
 
 	failCreation bool
 	listed       map[string]bool // rooms in the directory
 	locked       map[string]bool // rooms in which the bridge may not redact
+	closed       map[string]bool // rooms in which virtual users may not speak
+	private      map[string]bool // rooms for those who are invited
+	unkickable   map[string]bool // rooms from which the bridge may remove nobody
+
+	plain, denied bool // see Plain
+	together      int  // requests of many events
 }
 
 // New starts a homeserver that knows no bridge yet.
 func New(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
-		listed: map[string]bool{}, locked: map[string]bool{},
+		listed: map[string]bool{}, locked: map[string]bool{}, closed: map[string]bool{}, private: map[string]bool{}, unkickable: map[string]bool{},
 		ghosts: map[string]bool{}, members: map[string]string{}, aliases: map[string]string{}, sent: map[string]string{},
 	}
 	h.client.Transport = testkit.SpecTransport(t, http.DefaultTransport)

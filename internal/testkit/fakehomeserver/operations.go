@@ -17,6 +17,8 @@ type request struct {
 	path []string
 	body map[string]any
 	ts   int64
+
+	query url.Values
 	// known is the newest event that the bridge knows, or empty.
 	known string
 }
@@ -54,7 +56,11 @@ func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
 	if h.down {
 		panic(http.ErrAbortHandler)
 	}
-	req := &request{user: r.URL.Query().Get("user_id"), body: map[string]any{}}
+	if r.URL.Path == "/_matrix/federation/v1/openid/userinfo" {
+		h.userInfo(w, r)
+		return
+	}
+	req := &request{user: r.URL.Query().Get("user_id"), body: map[string]any{}, query: r.URL.Query()}
 	req.ts, _ = strconv.ParseInt(r.URL.Query().Get("ts"), 10, 64)
 	req.known = r.URL.Query().Get("org.trestle.known")
 	if req.user == "" {
@@ -107,6 +113,8 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		return h.create(r)
 	case r.is("v3/directory/room/*"):
 		return h.directory(method, r)
+	case r.is("versions"):
+		return h.versions(), nil
 	}
 	if _, exists := h.users[r.user]; !exists {
 		return nil, failure{403, "M_FORBIDDEN", "no such user " + r.user}
@@ -116,6 +124,9 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		h.users[r.path[2]] = r.text("displayname")
 		return struct{}{}, nil
 	case r.is("v3/rooms/*/join"):
+		if err := h.mayJoin(r.path[2], r.user); err != nil {
+			return nil, err
+		}
 		if h.membership(r.path[2], r.user) != "join" {
 			h.setMembership(r.path[2], r.user, r.user, "join", "")
 		}
@@ -123,6 +134,8 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 	case r.is("v3/rooms/*/leave"):
 		h.setMembership(r.path[2], r.user, r.user, "leave", r.text("reason"))
 		return struct{}{}, nil
+	case r.is("v3/rooms/*/kick") && h.unkickable[r.path[2]]:
+		return nil, failure{403, "M_FORBIDDEN", "you may not kick"}
 	case r.is("v3/rooms/*/kick"):
 		h.setMembership(r.path[2], r.user, r.text("user_id"), "leave", r.text("reason"))
 		return struct{}{}, nil
@@ -130,12 +143,15 @@ func (h *Homeserver) operation(method string, r *request) (any, error) {
 		h.setMembership(r.path[2], r.user, r.text("user_id"), "invite", "")
 		return struct{}{}, nil
 	case r.is("v3/rooms/*/messages"):
-		all := h.rooms[r.path[2]]
-		return map[string]any{"start": "s", "chunk": all[max(0, len(all)-1):]}, nil
+		return h.messages(r), nil
+	case r.is("v3/rooms/*/aliases"):
+		return map[string][]string{"aliases": h.aliasesOf(r.path[2])}, nil
 	case r.is("v3/rooms/*/joined_members"):
 		return h.joinedMembers(r.path[2]), nil
 	case r.is("v3/rooms/*/send/*/*"):
 		return h.send(r)
+	case r.is("unstable/org.trestle.ordered/rooms/*/send"):
+		return h.ordered(r)
 	case r.is("v3/rooms/*/state/*/*"):
 		return h.state(method, r)
 	case r.is("v3/rooms/*/event/*"):
@@ -183,7 +199,9 @@ func (h *Homeserver) create(r *request) (any, error) {
 	initial, _ := r.body["initial_state"].([]any)
 	for _, each := range initial {
 		state := each.(map[string]any)
-		add(state["type"].(string), state["content"].(map[string]any))
+		raw, _ := json.Marshal(state["content"])
+		stateKey, _ := state["state_key"].(string)
+		h.add(Event{Room: room, Sender: r.user, Type: state["type"].(string), StateKey: &stateKey, Content: raw})
 	}
 	invited, _ := r.body["invite"].([]any)
 	for _, user := range invited {
@@ -229,6 +247,9 @@ func (h *Homeserver) directory(method string, r *request) (any, error) {
 		return map[string]any{"room_id": room, "servers": []string{ServerName}}, nil
 	case method == http.MethodGet:
 		return nil, failure{404, "M_NOT_FOUND", "no such alias"}
+	case method == http.MethodDelete:
+		delete(h.aliases, r.path[3])
+		return struct{}{}, nil
 	case known:
 		return nil, failure{409, "M_UNKNOWN", "taken"}
 	}
@@ -245,6 +266,9 @@ func (h *Homeserver) send(r *request) (any, error) {
 		}
 		if h.membership(r.path[2], r.user) != "join" {
 			return nil, failure{403, "M_FORBIDDEN", r.user + " is not in the room"}
+		}
+		if h.closed[r.path[2]] && h.ghosts[r.user] && r.user != "@"+Sender+":"+ServerName {
+			return nil, failure{403, "M_FORBIDDEN", "you may not speak"}
 		}
 		raw, _ := json.Marshal(r.body)
 		id = h.add(Event{Room: r.path[2], Sender: r.user, Type: r.path[4], Content: raw, Time: r.ts})

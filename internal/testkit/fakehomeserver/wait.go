@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// patience is far more than anything takes: machines that run tests are busy.
+const patience = 2 * time.Minute
+
 // Events are those of a room that match.
 func (h *Homeserver) Events(room string, match func(Event) bool) []Event {
 	h.mu.Lock()
@@ -29,7 +32,7 @@ func (h *Homeserver) Wait(room, what string, match func(Event) bool) Event {
 // WaitN waits until the room has so many events that match.
 func (h *Homeserver) WaitN(room, what string, n int, match func(Event) bool) []Event {
 	h.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		h.mu.Lock()
 		changed := h.changed
@@ -57,7 +60,7 @@ func (h *Homeserver) WaitBody(room, sender, body string) Event {
 // WaitMembership waits until a user has a membership.
 func (h *Homeserver) WaitMembership(room, user, membership string) Event {
 	h.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		h.mu.Lock()
 		changed, now := h.changed, h.membership(room, user)

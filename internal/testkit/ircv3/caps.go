@@ -20,6 +20,12 @@ func (s *Server) offers() map[string]string {
 	if s.options.ChatHistory > 0 {
 		offered["draft/chathistory"] = ""
 	}
+	if s.options.Accounts != nil {
+		offered["sasl"] = "PLAIN"
+	}
+	if s.options.Relay {
+		offered[relayCap] = s.options.RelaySeparators
+	}
 	for _, name := range s.options.Without {
 		delete(offered, name)
 	}

@@ -15,8 +15,9 @@ type Client struct {
 
 	// Guarded by the server's lock:
 	nick, user, real, pass string
-	welcome                bool // registered
-	negotiating            bool // CAP has begun and not ended
+	account                string // as which it has logged in by SASL
+	welcome                bool   // registered
+	negotiating            bool   // CAP has begun and not ended
 	gone                   bool
 	caps                   map[string]bool
 	channels               map[*channel]bool
@@ -167,6 +168,8 @@ func (c *Client) takes(tag string) bool {
 		return c.caps["batch"]
 	case "label":
 		return c.caps["labeled-response"]
+	case relayCap:
+		return c.caps[relayCap]
 	}
 	return c.caps["message-tags"]
 }

@@ -3,16 +3,16 @@ package ircv3
 import "strings"
 
 // early are the commands that may come before registration is complete.
-var early = []string{"CAP", "PASS", "NICK", "USER", "PING", "QUIT"}
+var early = []string{"CAP", "AUTHENTICATE", "PASS", "NICK", "USER", "PING", "QUIT"}
 
 // commands are all that the server knows.
 var commands map[string]Command
 
 func init() {
 	commands = map[string]Command{
-		"CAP": runCap, "PASS": runPass, "NICK": runNick, "USER": runUser, "QUIT": runQuit, "PING": runPing, "PONG": runPong,
+		"CAP": runCap, "AUTHENTICATE": runAuthenticate, "PASS": runPass, "NICK": runNick, "USER": runUser, "QUIT": runQuit, "PING": runPing, "PONG": runPong,
 		"JOIN": runJoin, "PART": runPart, "KICK": runKick, "INVITE": runInvite, "TOPIC": runTopic, "NAMES": runNames,
-		"MODE": runMode, "PRIVMSG": runText, "NOTICE": runText, "TAGMSG": runText, "BATCH": runBatch, "REDACT": runRedact, "CHATHISTORY": runHistory,
+		"MODE": runMode, "PRIVMSG": runText, "NOTICE": runText, "TAGMSG": runText, "BATCH": runBatch, "REDACT": runRedact, "RELAYMSG": runRelay, "CHATHISTORY": runHistory,
 		"WHOIS": runWhois, "USERHOST": runUserhost,
 	}
 }
@@ -63,6 +63,9 @@ func (s *Server) register(c *Client) {
 		return
 	}
 	c.welcome = true
+	if c.account != "" {
+		s.accounts[s.fold(c.nick)] = c.account
+	}
 	c.Reply("001", "Welcome, "+c.source())
 	tokens := s.support()
 	for len(tokens) > 0 {

@@ -1,6 +1,6 @@
 // Package ircv3 is an IRC server for tests, with the extensions that the servers of
 // distributions lack: message-tags with msgid, echo-message, labeled-response, batch,
-// server-time, account-tag, draft/message-redaction, draft/multiline. It is simple and exact: what it
+// server-time, account-tag, draft/message-redaction, draft/multiline, draft/relaymsg. It is simple and exact: what it
 // offers it does as the specification says, and nothing else.
 //
 // A test starts one and talks to it over TCP:

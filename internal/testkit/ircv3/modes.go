@@ -26,6 +26,18 @@ func (s *Server) symbols(ch *channel, member *Client, all bool) string {
 	return found
 }
 
+// ranks tells whether a member has one of some symbols, or more; nothing is needed for none.
+func (s *Server) ranks(ch *channel, member *Client, wanted string) bool {
+	letters, symbols := s.statuses()
+	lowest := -1
+	for i := range symbols {
+		if strings.IndexByte(wanted, symbols[i]) >= 0 {
+			lowest = i
+		}
+	}
+	return wanted == "" || strings.ContainsAny(ch.members[member], letters[:lowest+1])
+}
+
 // rules tells whether a client is an operator of a channel, or more.
 func (s *Server) rules(ch *channel, c *Client) bool {
 	letters, _ := s.statuses()

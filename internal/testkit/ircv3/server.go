@@ -23,7 +23,12 @@ type Options struct {
 	Support     []string // further tokens of ISUPPORT
 	Without     []string // capabilities that are not offered
 	Password    string   // that PASS must have
-	ChatHistory int      // lines of history in one answer; 0: draft/chathistory is not offered
+
+	Accounts map[string]string // passwords by account, for SASL PLAIN; nil: sasl is not offered
+
+	RelaySeparators string // the value of draft/relaymsg
+	Relay           bool   // draft/relaymsg is offered, to operators of channels
+	ChatHistory     int    // lines of history in one answer; 0: draft/chathistory is not offered
 }
 
 // A Server is one that runs until the test ends.
@@ -142,6 +147,49 @@ func (s *Server) Disconnect(nick string) {
 	defer s.mu.Unlock()
 	if c := s.nicks[s.fold(nick)]; c != nil {
 		c.conn.Close()
+	}
+}
+
+// Hold keeps who registers with a user name waiting until the function that it returns is called.
+func (s *Server) Hold(user string) (letIn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, open := []func(){}, false
+	s.commands["USER"] = func(s *Server, c *Client, m *Message) {
+		if open || m.Param(0) != user {
+			runUser(s, c, m)
+			return
+		}
+		held = append(held, func() { runUser(s, c, m) })
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		open = true
+		for _, run := range held {
+			run()
+		}
+	}
+}
+
+// Nicks are those of everybody who is there.
+func (s *Server) Nicks() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	nicks := []string{}
+	for _, c := range s.nicks {
+		nicks = append(nicks, c.nick)
+	}
+	slices.Sort(nicks)
+	return nicks
+}
+
+// Inject sends a client any line.
+func (s *Server) Inject(nick, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, m := s.nicks[s.fold(nick)], Parse(line); c != nil && m != nil {
+		c.Send(m)
 	}
 }
 

@@ -23,7 +23,7 @@ func runText(s *Server, c *Client, m *Message) {
 	said = s.stamp(c, said, true)
 	target := m.Param(0)
 	if name := strings.TrimLeft(target, "@+"); s.isChannel(name) {
-		s.speak(c, name, said)
+		s.speak(c, name, target[:len(target)-len(name)], said)
 		return
 	}
 	to := s.nicks[s.fold(target)]
@@ -35,8 +35,8 @@ func runText(s *Server, c *Client, m *Message) {
 	c.echo(said)
 }
 
-// speak says something in a channel.
-func (s *Server) speak(c *Client, name string, said *Message) {
+// speak says something in a channel: to everybody, or to those with one of some symbols or more (STATUSMSG).
+func (s *Server) speak(c *Client, name, symbols string, said *Message) {
 	ch := s.channels[s.fold(name)]
 	if ch == nil {
 		c.Reply("403", name, "No such channel")
@@ -46,9 +46,11 @@ func (s *Server) speak(c *Client, name string, said *Message) {
 		c.Reply("404", name, "Cannot send to channel")
 		return
 	}
-	ch.history = append(ch.history, said)
+	if symbols == "" {
+		ch.history = append(ch.history, said)
+	}
 	for _, member := range ch.sorted() {
-		if member != c {
+		if member != c && s.ranks(ch, member, symbols) {
 			member.show(said)
 		}
 	}

@@ -15,6 +15,8 @@ look() {
 	need ngircd ngircd
 	need inspircd inspircd
 	need anope anope
+	need irssi irssi
+	need tmux tmux
 	need node nodejs
 	need npm npm
 	need curl curl
