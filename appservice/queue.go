@@ -5,9 +5,9 @@ import "trestle/internal/matrix"
 // A Cursor is how far the homeserver's delivery to one service has come.
 type Cursor struct {
 	Service string // the ID of its registration
-	// Epoch begins the service's transaction IDs. It is random, so that a
-	// homeserver that starts over with an empty database never repeats an ID
-	// that the service has on record as done.
+	// Epoch began the first IDs of the service's transactions. They begin in another
+	// way, by chance, whenever the homeserver reads its storage anew: whatever that
+	// has forgotten, no ID comes again that the service has on record as done.
 	Epoch string
 	// Position is the place in the stream up to which everything that the
 	// service should see has been frozen into transactions.

@@ -7,6 +7,7 @@ import (
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/storage"
+	"trestle/internal/config"
 	"trestle/internal/matrix"
 )
 
@@ -24,9 +25,7 @@ func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter)
 		},
 	}
 	s.identityOptions(&o)
-	if s.cfg.Notices.LocalPart != "" {
-		o.Reserved = []string{s.cfg.Notices.LocalPart}
-	}
+	o.Reserved = reserved(s.cfg)
 	for _, token := range s.cfg.Registration.Tokens {
 		o.RegistrationTokens = append(o.RegistrationTokens, token.Reveal())
 	}
@@ -34,6 +33,14 @@ func (s *Server) accountOptions(key matrix.SigningKey, limiter *api.RateLimiter)
 		o.Limiter = limiter
 	}
 	return o
+}
+
+// reserved are the names of the server's own users.
+func reserved(cfg *config.Config) []string {
+	if cfg.Notices.LocalPart == "" {
+		return nil
+	}
+	return []string{cfg.Notices.LocalPart}
 }
 
 func (s *Server) limiter() *api.RateLimiter {

@@ -47,6 +47,11 @@ type eventStream struct {
 // Head is the newest committed position.
 func (s eventStream) Head(context.Context) (int64, error) { return s.notifier.Position(), nil }
 
+// Count is how many events there are in a part of the stream, history included.
+func (s eventStream) Count(ctx context.Context, after, upTo int64) (int64, error) {
+	return s.store.Events.CountStream(ctx, after, upTo)
+}
+
 // Changes is the events in a part of the stream, without history that came
 // later than its room: that is news to nobody.
 func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
@@ -69,7 +74,7 @@ func (s eventStream) changes(ctx context.Context, events []*storage.Event) ([]se
 		}
 		c := sender.Change{
 			Position: e.Position, Kind: sender.Event, Room: e.RoomID, Sender: e.Sender,
-			Time: e.OriginServerTS, Size: len(e.JSON()), Body: body,
+			Time: e.OriginServerTS, Size: body.size(), Body: body,
 		}
 		var moves []sender.Change
 		if e.Type == "m.room.member" && e.IsState() {
@@ -111,6 +116,16 @@ type clientEvent struct {
 	options matrix.ClientOptions
 }
 
+// size is about how long it will be: what is shown with an event can be many times
+// as long as the event, as in an invite to a room with a long name and topic.
+func (b clientEvent) size() int {
+	size := len(b.event.JSON()) + len(b.options.PrevContent) + len(b.options.RedactedBecause)
+	for _, value := range b.options.Unsigned {
+		size += len(value)
+	}
+	return size
+}
+
 func (b clientEvent) AppendJSON(dst []byte) []byte { return b.event.AppendClient(dst, b.options) }
 
 // Room is who was in a room at a place in the stream.
@@ -122,24 +137,55 @@ func (s eventStream) Room(ctx context.Context, id matrix.RoomID, position int64)
 	if err != nil {
 		return sender.Room{}, err
 	}
+	var room sender.Room
+	if room.Members, err = s.joinedAt(ctx, info, position); err != nil {
+		return sender.Room{}, err
+	}
+	room.Aliases, err = s.rooms.LocalAliases(ctx, info.NID)
+	return room, err
+}
+
+// joinedAt is this server's users who were in a room at a place in the stream. If
+// nobody has come or gone since then, the table of members has them; otherwise they
+// are found in the state of that time, event by event, which takes much longer.
+func (s eventStream) joinedAt(ctx context.Context, info *storage.RoomInfo, position int64) (users []matrix.UserID, err error) {
+	members, err := s.store.Members.OfRoom(ctx, info.NID)
+	if err != nil {
+		return nil, err
+	}
+	// Asked for afterwards: who came or went in between has a later position.
+	moved, err := s.store.Members.LastMove(ctx, info.NID)
+	if err != nil {
+		return nil, err
+	}
+	if moved > position {
+		return s.joinedBefore(ctx, info, position)
+	}
+	for _, m := range members {
+		if m.Membership == "join" && m.User.Server() == s.server {
+			users = append(users, m.User)
+		}
+	}
+	return users, nil
+}
+
+func (s eventStream) joinedBefore(ctx context.Context, info *storage.RoomInfo, position int64) (users []matrix.UserID, err error) {
 	state, err := s.rooms.Before(ctx, info, position)
 	if err != nil {
-		return sender.Room{}, err
+		return nil, err
 	}
 	members, err := state.Events(ctx, func(key storage.StateKey) bool {
 		return key.Type == "m.room.member" && matrix.UserID(key.Key).Server() == s.server
 	})
 	if err != nil {
-		return sender.Room{}, err
+		return nil, err
 	}
-	var room sender.Room
 	for _, e := range members {
 		if e.Membership() == "join" {
-			room.Members = append(room.Members, matrix.UserID(*e.StateKey))
+			users = append(users, matrix.UserID(*e.StateKey))
 		}
 	}
-	room.Aliases, err = s.rooms.LocalAliases(ctx, info.NID)
-	return room, err
+	return users, nil
 }
 
 // directory asks application services for what the tables don't have.

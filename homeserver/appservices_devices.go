@@ -3,12 +3,14 @@ package homeserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"trestle/appservice"
 	"trestle/appservice/sender"
 	"trestle/homeserver/encryption"
 	"trestle/homeserver/storage"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 	"trestle/registration"
 )
@@ -197,11 +199,13 @@ func (s eventStream) moves(ctx context.Context, e *storage.Event) (list []sender
 	user, joined := matrix.UserID(*e.StateKey), e.Membership() == "join"
 	was := ""
 	if e.ReplacesNID != 0 {
-		before, err := s.store.Events.ByNIDs(ctx, []int64{e.ReplacesNID})
-		if err != nil {
+		before, err := s.store.Events.ByNID(ctx, e.ReplacesNID)
+		if err != nil && !errors.Is(err, database.ErrNoRows) { // while a room is deleted
 			return nil, err
 		}
-		was = before[0].Membership()
+		if err == nil {
+			was = before.Membership()
+		}
 	}
 	if joined == (was == "join") {
 		return nil, nil

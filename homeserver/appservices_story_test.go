@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"trestle/internal/testkit"
@@ -149,6 +150,25 @@ func (s *story) talks(ghost *mautrix.Client, body string) {
 func (s *story) ghostsTalkThroughTheService(*testing.T) { s.talks(s.ghost(), "through the service") }
 
 func (s *story) ghostsTalkThemselves(*testing.T) { s.talks(s.self(s.ghost()), "by myself") }
+
+// saysWhereItComesFrom has a message name where it can be read outside of Matrix: nobody
+// but those who read it makes anything of that.
+func (s *story) saysWhereItComesFrom(t *testing.T) {
+	const source = "https://logs.example/%23tea/2026-11-22?a=b&c=d#12:00:00"
+	room, ghost := s.publicRoom(), s.ghost()
+	if _, err := ghost.JoinRoomByID(t.Context(), room); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := ghost.SendMessageEvent(t.Context(), room, event.EventMessage, map[string]string{"msgtype": "m.text", "body": "from elsewhere", "external_url": source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.untilEvent(`"external_url":"` + source + `"`)
+	seen, err := s.alice.GetEvent(t.Context(), room, sent.EventID)
+	if err != nil || seen.Content.Raw["external_url"] != source {
+		t.Errorf("alice sees %v, %v", seen, err)
+	}
+}
 
 func (s *story) ghostsRegisterFirst(t *testing.T) {
 	room := s.publicRoom()
@@ -371,6 +391,7 @@ func TestTheStoryOfAService(t *testing.T) {
 			{"people make none of its aliases", (*story).peopleMakeNoneOfItsAliases},
 			{"its ghosts talk through it", (*story).ghostsTalkThroughTheService},
 			{"its ghosts talk themselves", (*story).ghostsTalkThemselves},
+			{"a message says where it comes from", (*story).saysWhereItComesFrom},
 			{"ghosts register before they join", (*story).ghostsRegisterFirst},
 			{"it sets avatars and names of ghosts", (*story).setsAvatarsAndNames}, // two of Sytest's
 			{"it sets no names of others", (*story).setsNoNamesOfOthers},

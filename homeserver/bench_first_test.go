@@ -21,7 +21,7 @@ func BenchmarkFirstAnswer(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			where := database(b)
 			server := open(b, where, nil)
-			token := member(b, server.Handler(), 2000)
+			token := member(b, server.Handler(), 32, 2000)
 			server.Close()
 			for _, c := range []struct{ name, method, path, body string }{
 				{"sliding", http.MethodPost, "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", `{"conn_id":"room-list","lists":{"all_rooms":{"ranges":[[0,19]],
@@ -64,7 +64,7 @@ func BenchmarkFirstAnswer(b *testing.B) {
 	}
 }
 
-func call(b *testing.B, handler http.Handler, method, path, token, body string) []byte {
+func call(b testing.TB, handler http.Handler, method, path, token, body string) []byte {
 	b.Helper()
 	req := httptest.NewRequest(method, path, bytes.NewReader([]byte(body)))
 	req.Header.Set("Authorization", "Bearer "+token)
@@ -76,8 +76,8 @@ func call(b *testing.B, handler http.Handler, method, path, token, body string) 
 	return w.Body.Bytes()
 }
 
-// member is somebody in that many rooms, whose token it returns.
-func member(b *testing.B, handler http.Handler, rooms int) string {
+// member is somebody in that many rooms of others, whose token it returns.
+func member(b testing.TB, handler http.Handler, owners, rooms int) string {
 	b.Helper()
 	token := func(name string) string {
 		var login mautrix.RespRegister
@@ -86,10 +86,10 @@ func member(b *testing.B, handler http.Handler, rooms int) string {
 	}
 	many := token("many")
 	var all sync.WaitGroup
-	for i := range 32 {
+	for i := range owners {
 		owner := token(fmt.Sprint("owner", i))
 		all.Go(func() {
-			for n := range rooms / 32 {
+			for n := range rooms / owners {
 				var created mautrix.RespCreateRoom
 				decode(b, call(b, handler, http.MethodPost, "/_matrix/client/v3/createRoom", owner, fmt.Sprintf(`{"preset":"public_chat","name":"Room %d of %d"}`, n, i)), &created)
 				call(b, handler, http.MethodPost, fmt.Sprintf("/_matrix/client/v3/join/%s", created.RoomID), many, `{}`)

@@ -109,11 +109,13 @@ func (m *member) open() (tasks []func(context.Context) error, err error) {
 		return nil, err
 	}
 	tasks, err = m.federation(secure, m.handler(cluster.Federation))
-	if err != nil {
+	metrics, metricsErr := m.serveMetrics(secure)
+	if err = errors.Join(err, metricsErr); err != nil {
 		m.clients.Close()
 		m.others.Close()
 		return nil, err
 	}
+	tasks = append(tasks, metrics...)
 	grace := m.cfg.ShutdownTimeout.Std()
 	tasks = append(tasks, func(ctx context.Context) error {
 		return m.clients.Serve(ctx, m.pages(m.handler(cluster.Clients)), listeners.Options{Logger: m.log, Drain: m.drain, Grace: grace})
@@ -122,9 +124,6 @@ func (m *member) open() (tasks []func(context.Context) error, err error) {
 		defer cancel()
 		return m.others.Serve(ctx, &m.gate, listeners.Options{Logger: m.log, Drain: m.drain, Grace: grace})
 	})
-	if m.cfg.Metrics.Enabled && m.cfg.Metrics.Listen != "" {
-		tasks = append(tasks, m.serveMetrics)
-	}
 	return tasks, nil
 }
 
@@ -217,7 +216,7 @@ func (m *member) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.begin(ctx, db); err != nil {
+	if err := m.beginRehearsed(ctx, db); err != nil {
 		return err
 	}
 	m.begun = true
@@ -232,7 +231,7 @@ func (m *member) lead(ctx context.Context) error {
 	m.leading.Set(1)
 	m.health.SetRole(leads)
 	m.log.InfoContext(ctx, "serving", "addresses", m.clients.Addresses(), "took", time.Since(started))
-	m.hooks.Ready(Running{Addresses: m.clients.Addresses(), Metrics: m.metrics, Mount: m.mounts.set})
+	m.hooks.Ready(Running{Addresses: m.clients.Addresses(), Metrics: m.metrics, Mount: m.mounts.set, Registrations: m.ReloadRegistrations})
 	return nil
 }
 

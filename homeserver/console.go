@@ -7,12 +7,17 @@ import (
 	"trestle/homeserver/api"
 	"trestle/homeserver/console"
 	"trestle/homeserver/console/record"
+	"trestle/homeserver/ledger"
 	"trestle/homeserver/storage"
 	"trestle/internal/telemetry"
 )
 
-// connectConsole makes what the operator's console keeps.
+// connectConsole makes what the operator's console keeps, and what operators do
+// about application services.
 func (s *Server) connectConsole() {
+	s.ledger = ledger.New(ledger.Options{
+		Store: storage.NewAppServiceLog(s.db), Deliveries: s.sender, Registrations: s.registrar, Log: s.log,
+	})
 	s.record = record.New(record.Options{Accounts: s.accounts, DB: s.db, Store: storage.NewConsole(s.db)})
 }
 
@@ -24,7 +29,8 @@ func (s *Server) consoleRoutes(limiter *api.RateLimiter) []api.Route {
 	secret := sha256.Sum256(append([]byte("console pages\x00"), s.operatorKey...))
 	options := console.Options{
 		ServerName: s.cfg.ServerName, Version: "Trestle " + telemetry.Build().Version, BaseURL: s.cfg.BaseURL(),
-		Secret: secret[:], Record: s.record, Deliveries: s.sender, Registry: s.registry,
+		Secret: secret[:], Record: s.record, Deliveries: s.sender, Ledger: s.ledger, Registry: s.registry,
+		Elsewhere: s.elsewhere(),
 	}
 	if limiter != nil {
 		options.Limiter = limiter

@@ -21,6 +21,7 @@ import (
 	"trestle/homeserver/ephemeral"
 	"trestle/homeserver/identity"
 	"trestle/homeserver/invites"
+	"trestle/homeserver/ledger"
 	"trestle/homeserver/mail"
 	"trestle/homeserver/media"
 	"trestle/homeserver/media/preview"
@@ -58,7 +59,8 @@ type Server struct {
 
 	notifier *notifier.Notifier
 	accounts *accounts.Service
-	mailer   *mail.Relay      // nil: no mails are sent
+	mailer   *mail.Relay // nil: no mails are sent
+	mails    map[string]*mail.Template
 	identity *identity.Client // nil: no identity server is trusted
 	rooms    *rooms.Service
 	related  *relations.Service
@@ -75,6 +77,7 @@ type Server struct {
 	asides   *asides
 	sso      *sso.Service
 	record   *record.Service // of the console
+	ledger   *ledger.Service // of what operators do
 
 	encryption *encryption.Service
 	ephemeral  *ephemeral.Service
@@ -101,6 +104,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Server, e
 		return nil, err
 	}
 	if err := s.begin(ctx, db); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -136,30 +140,32 @@ func (s *Server) databaseOptions() database.Options {
 	return database.Options{Log: s.log, OnGroup: groups.observe, OnLockLost: func(err error) { s.lost <- err }}
 }
 
-// begin connects the services to a database, which is theirs from then on.
+// begin connects the services to a database, which is theirs from then on. Close the
+// Server also where that fails.
 func (s *Server) begin(ctx context.Context, db *database.DB) error {
 	s.db, s.store = db, storage.New(db)
 	s.health.Add("database", s.store.Ping)
-	if err := s.connect(ctx, s.key); err != nil {
-		s.Close()
+	if err := checkName(ctx, s.cfg.ServerName, storage.NewAccounts(db)); err != nil {
 		return err
 	}
-	return nil
+	return s.connect(ctx, s.key)
 }
 
 // connect makes the services, from the lowest up.
 func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
+	s.watch = newWatch(s.cfg.AppServices)
 	set, err := registrar.Load(s.cfg.ServerName, s.cfg.AppServices)
 	if err != nil {
 		return err
 	}
 	s.registry = registration.NewRegistry(set)
-	s.watch, s.registrar = newWatch(s.cfg.AppServices), s.newRegistrar()
+	s.registrar = s.newRegistrar()
 	position, err := s.store.Position(ctx)
 	if err != nil {
 		return err
 	}
-	s.notifier = notifier.New(s.store.Members, position)
+	board := sliding.NewBoard(s.store.Rooms, s.store.Members)
+	s.notifier = notifier.New(board, position)
 	if err := s.connectOutside(key); err != nil {
 		return err
 	}
@@ -171,7 +177,6 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	keys := storage.NewEncryption(s.db)
 	stream, keyCounts := s.connectSender(keys, position)
 	services := directory{s.registry, s.sender, s.store, s.accounts}
-	board := sliding.NewBoard(s.store.Rooms)
 	listeners := &roomListeners{board, s.notifier, streamWaker{s.sender}}
 	s.rooms = rooms.New(rooms.Options{
 		Store: s.store, ServerName: s.cfg.ServerName, Key: key, DefaultVersion: s.cfg.Rooms.DefaultVersion,
@@ -238,7 +243,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	routes := clientapi.Routes(clientapi.Services{
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
 		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
-		Account: clientapi.AccountConfig{BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities(), PreferSSO: s.cfg.SSO.Preferred},
+		Account: s.accountConfig(),
 		OAuth:   s.oauth,
 		Forgot:  s.forgot,
 		Calls:   s.calls(),

@@ -84,7 +84,7 @@ func login(t *testing.T, base, name string) *mautrix.Client {
 // syncUntil syncs until done answers true.
 func syncUntil(t *testing.T, client *mautrix.Client, since string, done func(*mautrix.RespSync) bool) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		res, err := client.FullSyncRequest(ctx, mautrix.ReqSync{Since: since, Timeout: 10_000})

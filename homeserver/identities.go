@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"trestle/homeserver/identity"
 	"trestle/homeserver/invites"
 	"trestle/homeserver/mail"
+	"trestle/homeserver/pushers"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
 )
@@ -40,7 +42,15 @@ func (s *Server) connectOutside(key matrix.SigningKey) error {
 		Address: c.Relay, Security: c.Security, Username: c.Username, Password: c.Password.Reveal(), From: c.From,
 		Timeout: c.Timeout.Std(), Roots: roots, Hello: hostOf(s.cfg.ServerName),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	kinds := accounts.MailKinds()
+	maps.Copy(kinds, pushers.MailKinds())
+	if s.mails, err = mail.ReadFolder(c.Templates, kinds); err != nil {
+		return fmt.Errorf("mail.templates: %w", err)
+	}
+	return nil
 }
 
 // newInvites invites by address, where an identity server is trusted.
@@ -83,7 +93,7 @@ func (s *Server) roots() (*x509.CertPool, error) {
 func (s *Server) identityOptions(o *accounts.Options) {
 	c := s.cfg.Registration
 	if s.mailer != nil {
-		o.Mailer = s.mailer
+		o.Mailer, o.Mails = s.mailer, s.mails
 	}
 	if s.identity != nil {
 		o.Identity = s.identity

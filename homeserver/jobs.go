@@ -17,7 +17,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"@every 2s", "read registrations that have changed", s.followRegistrations},
+		{"@every 1s", "read registrations that have changed", s.followRegistrations},
 		{"@every 1m", "forget idle clients", s.sweep},
 		{"@every 1m", "note how deliveries stand", s.sampleDeliveries},
 		{"@hourly", "delete old messages to devices", s.encryption.Tidy},
@@ -27,6 +27,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		{"@hourly", "forget previews of pages", s.tidyPreviews},
 		{"@hourly", "forget who has signed in to the console", s.record.Tidy},
 		{"10 3 * * *", "delete old notifications", s.unread.Tidy},
+		{"20 3 * * *", "forget what operators did long ago", s.ledger.Tidy},
 		{"30 3 * * *", "delete media that nobody asks for", s.expireMedia},
 	} {
 		_, err := schedule.AddFunc(job.when, func() {

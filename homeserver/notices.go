@@ -23,7 +23,7 @@ func (s *Server) adminRoutes() []api.Route {
 	return adminapi.Routes(adminapi.Services{
 		ServerName: s.cfg.ServerName, Version: "Trestle " + telemetry.Build().Version,
 		Accounts: s.accounts, Rooms: s.rooms, Media: s.media, Reports: s.reports, Pushers: s.pushers, SSO: s.sso,
-		Registry: s.registry, Sender: s.sender, Registrar: s.registrar,
+		Registry: s.registry, Sender: s.sender, Registrar: s.registrar, Ledger: s.ledger,
 		Notices: notices.New(notices.Options{
 			DB: s.db, Store: storage.NewNotices(s.db), Accounts: s.accounts, Rooms: s.rooms,
 			User: s.noticesUser(), DisplayName: n.DisplayName, AvatarURL: n.AvatarURL,

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"net/http"
 
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/oauth"
 	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
@@ -21,10 +22,7 @@ func (s *Server) newOAuth(key matrix.SigningKey) *oauth.Service {
 	service := oauth.New(oauth.Options{
 		Accounts: s.accounts, DB: s.db, Store: storage.NewAccounts(s.db).OAuth,
 		BaseURL: s.cfg.BaseURL(), Secret: secret[:],
-		Elsewhere: oauth.Elsewhere{
-			Providers: s.signInProviders,
-			Result:    func(r *http.Request) (matrix.UserID, error) { return s.sso.Result(r) },
-		},
+		Elsewhere: s.elsewhere(),
 	})
 	for _, stage := range service.Stages() {
 		s.accounts.AddStage(stage)
@@ -32,14 +30,18 @@ func (s *Server) newOAuth(key matrix.SigningKey) *oauth.Service {
 	return service
 }
 
-// signInProviders are the providers at which people can sign in on the pages of
-// the OAuth 2.0 API.
-func (s *Server) signInProviders() []oauth.Provider {
-	var list []oauth.Provider
-	for _, offer := range s.sso.Offers() {
-		list = append(list, oauth.Provider{ID: offer.ID, Name: offer.Name, Start: offer.Start})
+// elsewhere is where people can sign in who look at a page of this server.
+func (s *Server) elsewhere() browsers.Elsewhere {
+	return browsers.Elsewhere{
+		Providers: func() []browsers.Provider {
+			var list []browsers.Provider
+			for _, offer := range s.sso.Offers() {
+				list = append(list, browsers.Provider{ID: offer.ID, Name: offer.Name, Start: offer.Start})
+			}
+			return list
+		},
+		Result: func(r *http.Request) (matrix.UserID, error) { return s.sso.Result(r) },
 	}
-	return list
 }
 
 // tidyOAuth deletes what the OAuth 2.0 API does not need any more.

@@ -25,7 +25,7 @@ func (s *Server) newPushers(key matrix.SigningKey) *pushers.Service {
 		Timeout: p.Timeout.Std(), AtOnce: p.AtOnce, GiveUp: p.GiveUp.Std(), MailDelay: p.MailDelay.Std(), Log: s.log,
 	}
 	if s.mailer != nil {
-		o.Mailer = s.mailer
+		o.Mailer, o.Letter = s.mailer, s.mails["unread"]
 	}
 	service := pushers.New(o)
 	service.Register(s.metrics)

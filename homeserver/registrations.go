@@ -2,13 +2,9 @@ package homeserver
 
 import (
 	"context"
-	"io/fs"
-	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
-	"time"
 
 	"trestle/homeserver/registrar"
 	"trestle/homeserver/storage"
@@ -27,51 +23,10 @@ func (s *Server) newRegistrar() *registrar.Service {
 	})
 }
 
-// A watch tells when registration files come, go or change.
-type watch struct {
-	folders []string
-	seen    map[string]fileState
-}
-
-type fileState struct {
-	size    int64
-	changed time.Time
-}
-
-func newWatch(folders []string) *watch {
-	w := &watch{folders: folders}
-	w.seen = w.look()
-	return w
-}
-
-func (w *watch) look() map[string]fileState {
-	found := map[string]fileState{}
-	for _, folder := range w.folders {
-		entries, err := os.ReadDir(folder)
-		if err != nil {
-			continue // a folder that is gone has no files
-		}
-		for _, entry := range entries {
-			if info, err := entry.Info(); err == nil && info.Mode().Type()&fs.ModeType == 0 {
-				found[filepath.Join(folder, entry.Name())] = fileState{info.Size(), info.ModTime()}
-			}
-		}
-	}
-	return found
-}
-
-// changed reports whether anything is different from the last time.
-func (w *watch) changed() bool {
-	now := w.look()
-	same := maps.Equal(now, w.seen)
-	w.seen = now
-	return !same
-}
-
 // followRegistrations takes in registrations that have changed. Files that are
 // wrong leave everything as it was.
 func (s *Server) followRegistrations(ctx context.Context) error {
-	if !s.watch.changed() {
+	if !s.watch.changed() && !s.registrar.Unfinished() {
 		return nil
 	}
 	return s.ReloadRegistrations(ctx)

@@ -38,7 +38,7 @@ func (j *journal) Write(p []byte) (int, error) {
 // until waits for a line with all of these words, and forgets what came before.
 func (j *journal) until(t *testing.T, words ...string) {
 	t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(2 * time.Minute); ; {
 		j.mu.Lock()
 		all := j.text.String()
 		for line := range strings.Lines(all) {
@@ -61,6 +61,31 @@ func (j *journal) until(t *testing.T, words ...string) {
 			t.Fatalf("no %q in\n%s", words, all)
 		}
 	}
+}
+
+// A server that cannot start ends and says why, whatever it has begun.
+func TestAStartThatFailsEnds(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		cfg := settings(t, url, func(c *config.Config) { c.Listen = []string{"127.0.0.1:0"} })
+		if err := os.MkdirAll(cfg.AppServices[0], 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(cfg.AppServices[0], "tea.yaml"), []byte("id: 7\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- homeserver.Run(t.Context(), cfg, slog.New(slog.DiscardHandler), homeserver.Hooks{Ready: func(homeserver.Running) {}})
+		}()
+		select {
+		case err := <-ended:
+			if err == nil || !strings.Contains(err.Error(), "tea.yaml:1:") {
+				t.Errorf("it ends with %v", err)
+			}
+		case <-time.After(2 * time.Minute):
+			t.Fatal("it does not end")
+		}
+	})
 }
 
 func TestSIGHUPReadsRegistrationsAgain(t *testing.T) {

@@ -51,7 +51,7 @@ func TestWordsAreStoredBehindTheStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		deadline, tick := time.After(20*time.Second), time.NewTicker(20*time.Millisecond)
+		deadline, tick := time.After(2*time.Minute), time.NewTicker(20*time.Millisecond)
 		defer tick.Stop()
 		for done := int64(0); done < last; {
 			select {

@@ -15,7 +15,9 @@ import (
 
 	"trestle/homeserver/api"
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/storage"
 	"trestle/internal/config"
+	"trestle/internal/database"
 	"trestle/internal/listeners"
 	"trestle/internal/telemetry"
 )
@@ -27,6 +29,8 @@ type Running struct {
 	// Mount has a handler answer below a path of the client API's listeners, which
 	// begins and ends with a slash, from now on; nil ends that.
 	Mount func(path string, handler http.Handler)
+	// Registrations reads the registrations of application services again.
+	Registrations func(context.Context) error
 }
 
 // Hooks are called once each, when a process begins to serve.
@@ -49,8 +53,15 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, hooks Hooks)
 	if err := hooks.Begin(); err != nil {
 		return err
 	}
-	s, err := Open(ctx, cfg, log)
+	s, err := newServer(cfg, log)
 	if err != nil {
+		return err
+	}
+	db, err := s.openAlone(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.beginRehearsed(ctx, db); err != nil {
 		return err
 	}
 	defer s.Close()
@@ -78,13 +89,15 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 		return err
 	}
 	tasks = append(tasks, federation...)
-	if s.cfg.Metrics.Enabled && s.cfg.Metrics.Listen != "" {
-		tasks = append(tasks, s.serveMetrics)
+	metrics, err := s.serveMetrics(secure)
+	if err != nil {
+		return err
 	}
+	tasks = append(tasks, metrics...)
 	tasks = append(tasks, s.background()...)
 	s.health.SetReady(true)
 	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set})
+	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set, Registrations: s.ReloadRegistrations})
 	return runAll(ctx, cancel, tasks)
 }
 
@@ -99,6 +112,31 @@ func (s *Server) background() []func(context.Context) error {
 			return nil
 		}
 	}}
+}
+
+// rehearsing bounds how long a start waits for the rehearsal.
+const rehearsing = 2 * time.Second
+
+// beginRehearsed begins, and makes the first answers quick meanwhile: a start
+// computes, and a database beside it has nothing to do.
+func (s *Server) beginRehearsed(ctx context.Context, db *database.DB) error {
+	begun, rehearsed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, rehearsing)
+		defer cancel()
+		rehearsed <- storage.Rehearse(ctx, db, begun)
+	}()
+	err := s.begin(ctx, db)
+	close(begun)
+	failed := <-rehearsed
+	if err != nil {
+		s.Close() // which waits for whoever uses the database
+		return err
+	}
+	if failed != nil {
+		s.log.WarnContext(ctx, "first answers will be slow", "err", failed)
+	}
+	return nil
 }
 
 // runAll runs tasks until one fails or the context ends, and waits for all.
@@ -123,15 +161,21 @@ func (s *Server) drain() {
 	s.api.Drain()
 }
 
-func (s *Server) serveMetrics(ctx context.Context) error {
-	group, err := listeners.Open([]string{s.cfg.Metrics.Listen}, nil)
+// serveMetrics opens the metrics' own listener, if they have one.
+func (s *Server) serveMetrics(secure *tls.Config) ([]func(context.Context) error, error) {
+	if !s.cfg.Metrics.Enabled || s.cfg.Metrics.Listen == "" {
+		return nil, nil
+	}
+	group, err := listeners.Open([]string{s.cfg.Metrics.Listen}, secure)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+s.cfg.Metrics.Path, telemetry.MetricsHandler(s.metrics))
 	mux.Handle("GET /health", s.health)
-	return group.Serve(ctx, mux, listeners.Options{Logger: s.log, Grace: time.Second})
+	return []func(context.Context) error{func(ctx context.Context) error {
+		return group.Serve(ctx, mux, listeners.Options{Logger: s.log, Grace: time.Second})
+	}}, nil
 }
 
 // tls is the configured certificate, or nil.

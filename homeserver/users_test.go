@@ -2,6 +2,9 @@ package homeserver_test
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"maunium.net/go/mautrix"
@@ -9,7 +12,9 @@ import (
 
 	"trestle/homeserver"
 	"trestle/internal/config"
+	"trestle/internal/matrix"
 	"trestle/internal/testkit"
+	"trestle/registration"
 )
 
 // The operator makes accounts beside a running server, also ones that the
@@ -55,6 +60,67 @@ func TestAnAccountThatTheServerWasAskedForBefore(t *testing.T) {
 			t.Error("the name is available still")
 		}
 	})
+}
+
+// A database stays with the server whose users are in it.
+func TestTheNameStaysOnceThereAreUsers(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		log := slog.New(slog.DiscardHandler)
+		named := func(name matrix.ServerName) (*homeserver.Server, *config.Config, error) {
+			cfg := settings(t, url, func(c *config.Config) { c.ServerName = name })
+			server, err := homeserver.Open(t.Context(), cfg, log)
+			return server, cfg, err
+		}
+		create := func(cfg *config.Config, name string) error {
+			_, err := homeserver.CreateUser(t.Context(), cfg, log, homeserver.NewUser{Localpart: name, Password: "correct horse battery"})
+			return err
+		}
+		for _, name := range []matrix.ServerName{"first", "second"} {
+			server, cfg, err := named(name)
+			if err != nil {
+				t.Fatalf("without users it cannot be called %s: %v", name, err)
+			}
+			server.Close()
+			if name == "second" {
+				if err := create(cfg, "alice"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		server, cfg, err := named("third")
+		if err == nil {
+			server.Close()
+		}
+		for who, err := range map[string]error{"the server": err, "the command": create(cfg, "bob")} {
+			if err == nil || !strings.Contains(err.Error(), "@alice:second") || !strings.Contains(err.Error(), "server_name is third") {
+				t.Errorf("%s takes a database of another server: %v", who, err)
+			}
+		}
+		if server, _, err = named("second"); err != nil {
+			t.Fatal(err)
+		}
+		server.Close()
+	})
+}
+
+// Operators make people's accounts; the names of services and of the server are
+// taken.
+func TestAccountsOfServicesAreTheirs(t *testing.T) {
+	cfg := settings(t, testkit.SQLite(t), nil)
+	reg := registration.Generate("tea", "", "tea_bot")
+	reg.Namespaces.Users = []registration.Namespace{{Regex: "@tea_.*", Exclusive: true}}
+	if err := os.MkdirAll(cfg.AppServices[0], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := reg.Write(filepath.Join(cfg.AppServices[0], "tea.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for name, code := range map[string]string{"tea_bob": "M_EXCLUSIVE", "tea_bot": "M_EXCLUSIVE", "_server": "M_EXCLUSIVE", "bob": ""} {
+		_, err := homeserver.CreateUser(t.Context(), cfg, slog.New(slog.DiscardHandler), homeserver.NewUser{Localpart: name, Password: "correct horse battery"})
+		if matrix.Code(err) != code || code == "" && err != nil {
+			t.Errorf("%s: %v, want %q", name, err, code)
+		}
+	}
 }
 
 // People are found by their names, as soon as they share a room.

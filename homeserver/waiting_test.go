@@ -50,7 +50,7 @@ func run(t *testing.T, url string) (base string, stop func()) {
 func untilParked(t *testing.T) {
 	t.Helper()
 	stacks := make([]byte, 4<<20)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		if bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("listeners.(*parked).watch")) {
 			return
 		}

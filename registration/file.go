@@ -14,8 +14,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// LoadFile reads one registration file.
+// LoadFile reads one registration file. What is none, such as a pipe, which nobody
+// may ever write to, is a [Problem].
 func LoadFile(path string) (*Registration, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &Problem{File: path, Message: "This is no regular file."}
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -28,8 +36,14 @@ func LoadFile(path string) (*Registration, error) {
 	return Parse(path, data)
 }
 
-// LoadDir reads every *.yaml and *.yml of a directory in the order of their
-// names, hidden files aside. The error joins what is wrong with each.
+// IsFileName reports whether a file of this name in a folder of registrations is one:
+// *.yaml or *.yml, and not hidden.
+func IsFileName(name string) bool {
+	ext := filepath.Ext(name)
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
+}
+
+// LoadDir reads every registration of a directory in the order of their names. The error joins what is wrong with each.
 func LoadDir(dir string) ([]*Registration, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -39,8 +53,7 @@ func LoadDir(dir string) ([]*Registration, error) {
 	var problems []error
 	for _, entry := range entries {
 		name := entry.Name()
-		ext := filepath.Ext(name)
-		if entry.IsDir() || strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml" {
+		if entry.IsDir() || !IsFileName(name) {
 			continue
 		}
 		reg, err := LoadFile(filepath.Join(dir, name))
@@ -161,5 +174,19 @@ func WriteFile(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write registration %s: %w", path, err)
 	}
-	return os.Rename(temp.Name(), path)
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes names durable: tokens that somebody has been told of must not be
+// others after a power cut.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Sync()
 }

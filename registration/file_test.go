@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"trestle/registration"
@@ -59,6 +60,17 @@ func TestLoadDirReportsEveryFile(t *testing.T) {
 	}
 	if _, err := registration.LoadDir(filepath.Join(dir, "none")); !os.IsNotExist(err) {
 		t.Fatalf("%v", err)
+	}
+}
+
+// A pipe that nobody writes to would be read for ever.
+func TestPipesAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := registration.LoadDir(dir); err == nil || !strings.Contains(err.Error(), "pipe.yaml: This is no regular file.") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 // been asked for since as many before.
 const remembered = 100_000
 
+// fewHeads is how many lengths of heads, and expressions with the same one, are
+// tried as fast as something is remembered.
+const fewHeads = 4
+
 // An index finds the expressions that match an ID. Expressions are filed under
 // the literal text that their matches begin with, so that a new ID meets a
 // handful of ten thousand; what an ID matches is then remembered.
@@ -28,6 +32,7 @@ type filed struct {
 	owner *Registration
 	space *Namespace
 	order int
+	alone *matches // of an ID that matches nothing else
 }
 
 // matches is what an ID matches: services in the order of the set, each once.
@@ -43,7 +48,11 @@ func newIndex(regs []*Registration, spaces func(*Registration) []Namespace) *ind
 	for order, reg := range regs {
 		list := spaces(reg)
 		for i := range list {
-			ix.file(filed{reg, &list[i], order})
+			alone := &matches{interested: []*Registration{reg}}
+			if list[i].Exclusive {
+				alone.exclusive = alone.interested
+			}
+			ix.file(filed{reg, &list[i], order, alone})
 		}
 	}
 	for head := range ix.byHead {
@@ -74,6 +83,9 @@ func (ix *index) find(id string) *matches {
 	if len(ix.byHead) == 0 && len(ix.fixed) == 0 {
 		return noMatches
 	}
+	if m := ix.quick(id); m != nil {
+		return m
+	}
 	ix.mu.RLock()
 	m, ok := ix.young[id]
 	ix.mu.RUnlock()
@@ -95,6 +107,39 @@ func (ix *index) find(id string) *matches {
 	}
 	ix.young[id] = m
 	return m
+}
+
+// quick is what an ID matches, where that is decided faster than it is looked up:
+// among few expressions that are plain, of which one or none matches. Else it is nil.
+func (ix *index) quick(id string) *matches {
+	if len(ix.lengths) > fewHeads {
+		return nil
+	}
+	found := noMatches
+	for _, n := range ix.lengths {
+		if n > len(id) {
+			break
+		}
+		list := ix.byHead[id[:n]]
+		if len(list) > fewHeads {
+			return nil
+		}
+		for i := range list {
+			switch p := list[i].space.plain; {
+			case p == nil:
+				return nil
+			case !p.matches(id):
+			case found != noMatches:
+				return nil
+			default:
+				found = list[i].alone
+			}
+		}
+	}
+	if m, ok := ix.fixed[id]; ok {
+		return m
+	}
+	return found
 }
 
 func (ix *index) match(id string) *matches {

@@ -16,14 +16,16 @@ import (
 func (p *parser) registration(root *yaml.Node) {
 	r := p.reg
 	p.fields(root, "A registration", map[string]func(*yaml.Node){
-		"id":               func(n *yaml.Node) { p.checked(n, "id", &r.ID, checkName) },
-		"url":              p.url,
-		"as_token":         func(n *yaml.Node) { p.checked(n, "as_token", &r.ASToken, checkToken) },
-		"hs_token":         func(n *yaml.Node) { p.checked(n, "hs_token", &r.HSToken, checkToken) },
-		"sender_localpart": func(n *yaml.Node) { p.checked(n, "sender_localpart", &r.SenderLocalpart, checkLocalpart) },
-		"namespaces":       p.namespaces,
-		"rate_limited":     func(n *yaml.Node) { p.boolean(n, "rate_limited", &r.RateLimited) },
-		"protocols":        p.protocols,
+		"id":       func(n *yaml.Node) { r.lines.id = p.checked(n, "id", &r.ID, checkName) },
+		"url":      p.url,
+		"as_token": func(n *yaml.Node) { r.lines.asToken = p.checked(n, "as_token", &r.ASToken, checkToken) },
+		"hs_token": func(n *yaml.Node) { p.checked(n, "hs_token", &r.HSToken, checkToken) },
+		"sender_localpart": func(n *yaml.Node) {
+			r.lines.sender = p.checked(n, "sender_localpart", &r.SenderLocalpart, checkLocalpart)
+		},
+		"namespaces":   p.namespaces,
+		"rate_limited": func(n *yaml.Node) { p.boolean(n, "rate_limited", &r.RateLimited) },
+		"protocols":    p.protocols,
 
 		"receive_ephemeral": func(n *yaml.Node) { p.boolean(n, "receive_ephemeral", &r.ReceiveEphemeral) },
 		"de.sorunome.msc2409.push_ephemeral": func(n *yaml.Node) {
@@ -39,16 +41,18 @@ func (p *parser) registration(root *yaml.Node) {
 	}
 }
 
-func (p *parser) checked(n *yaml.Node, key string, dst *string, check func(string) string) {
+// checked reads a text that check does not complain about, and returns its line.
+func (p *parser) checked(n *yaml.Node, key string, dst *string, check func(string) string) (line int) {
 	s, ok := p.text(n, key)
 	if !ok {
-		return
+		return n.Line
 	}
 	if complaint := check(s); complaint != "" {
 		p.fail(n.Line, "%q %s.", key, complaint)
-		return
+		return n.Line
 	}
 	*dst = s
+	return n.Line
 }
 
 func checkName(s string) string {

@@ -34,7 +34,12 @@ type Registration struct {
 
 	File     string    // where it was read, or empty
 	Warnings []Problem // what is odd, but no reason to refuse the file
+	lines    lines
 }
+
+// lines are where a file says what no two services can have in common; 0 where
+// there is no file.
+type lines struct{ id, asToken, sender int }
 
 // Previous are the tokens that a service had before they were changed, and until
 // when they are good. Empty ones were not changed.
@@ -56,6 +61,7 @@ type Namespace struct {
 	Regex     string
 	Exclusive bool
 	expr      *regexp.Regexp // anchored at both ends
+	plain     *plain         // the same, if it is plain
 }
 
 // A QueryToken says whether requests to the service carry its hs_token in the
@@ -127,9 +133,14 @@ func NewNamespace(regex string, exclusive bool) (Namespace, error) {
 	if err != nil {
 		return n, fmt.Errorf("the expression does not compile: %w", err)
 	}
-	n.expr = expr
+	n.expr, n.plain = expr, plainly(regex)
 	return n, nil
 }
 
 // Matches reports whether the whole ID matches.
-func (n Namespace) Matches(id string) bool { return n.expr.MatchString(id) }
+func (n Namespace) Matches(id string) bool {
+	if n.plain != nil {
+		return n.plain.matches(id)
+	}
+	return n.expr.MatchString(id)
+}

@@ -37,22 +37,22 @@ func NewSet(server matrix.ServerName, regs ...*Registration) (*Set, error) {
 		senders: map[matrix.UserID]*Registration{},
 	}
 	var problems []error
-	fail := func(r *Registration, format string, args ...any) {
-		problems = append(problems, &Problem{File: r.File, Message: fmt.Sprintf(format, args...)})
+	fail := func(r *Registration, line int, format string, args ...any) {
+		problems = append(problems, &Problem{r.File, line, fmt.Sprintf(format, args...)})
 	}
 	for _, r := range s.all {
 		if other := s.byID[r.ID]; other != nil {
-			fail(r, "The id %q is taken by %s.", r.ID, other.name())
+			fail(r, r.lines.id, "The id %q is taken by %s.", r.ID, other.name())
 		}
 		token := sha256.Sum256([]byte(r.ASToken))
 		if other := s.byToken[token]; other != nil {
-			fail(r, "The as_token of %q is that of %s as well; it tells services apart.", r.ID, other.name())
+			fail(r, r.lines.asToken, "The as_token of %q is that of %s as well; it tells services apart.", r.ID, other.name())
 		}
 		sender := r.Sender(server)
 		if other := s.senders[sender]; other != nil {
-			fail(r, "The sender %s of %q is that of %s as well.", sender, r.ID, other.name())
+			fail(r, r.lines.sender, "The sender %s of %q is that of %s as well.", sender, r.ID, other.name())
 		} else if _, err := matrix.ParseUserID(string(sender)); err != nil {
-			fail(r, "The sender_localpart of %q makes no user ID: %s.", r.ID, err)
+			fail(r, r.lines.sender, "The sender_localpart of %q makes no user ID: %s.", r.ID, err)
 		}
 		s.byID[r.ID], s.byToken[token], s.senders[sender] = r, r, r
 		if r.Previous.ASToken != "" {
@@ -61,7 +61,7 @@ func NewSet(server matrix.ServerName, regs ...*Registration) (*Set, error) {
 	}
 	for token, r := range s.former {
 		if other := s.byToken[token]; other != nil && other != r {
-			fail(other, "The as_token of %q was the as_token of %s, which may still use it.", other.ID, r.name())
+			fail(other, other.lines.asToken, "The as_token of %q was the as_token of %s, which may still use it.", other.ID, r.name())
 		}
 	}
 	if len(problems) > 0 {

@@ -143,6 +143,21 @@ func TestDuplicates(t *testing.T) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
+	const text = "id: a\nurl: null\nas_token: t\nhs_token: u\nsender_localpart: abot\nnamespaces: {}\n"
+	c, err := registration.Parse("c.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := registration.Parse("d.yaml", []byte("# more\n"+text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = registration.NewSet("hs", c, d)
+	for _, want := range []string{`d.yaml:2: The id "a" is taken by c.yaml.`, "d.yaml:4: The as_token", "d.yaml:6: The sender"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
 	long := registration.Generate("l", "", strings.Repeat("x", 250))
 	if _, err := registration.NewSet("a-long-server.example.org", long); err == nil {
 		t.Error("a sender above 255 bytes was taken")

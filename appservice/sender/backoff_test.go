@@ -20,10 +20,19 @@ import (
 type stub struct {
 	mu       sync.Mutex
 	status   int
+	body     string
 	took     time.Duration
 	attempts []time.Time // to deliver a transaction
 	requests int
 }
+
+func (s *stub) set(status int, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.took = status, took
+}
+
+func (s *stub) transport(*registration.Registration) http.RoundTripper { return s }
 
 func (s *stub) times() []time.Time {
 	s.mu.Lock()
@@ -37,13 +46,13 @@ func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodPut {
 		s.attempts = append(s.attempts, time.Now())
 	}
-	status := s.status
+	status, took := s.status, s.took
 	s.mu.Unlock()
 	if r.Method == http.MethodPost {
 		status = http.StatusOK // pings are always answered
 	}
 	select {
-	case <-time.After(s.took):
+	case <-time.After(took):
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}
@@ -52,6 +61,7 @@ func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	rec := httptest.NewRecorder()
 	rec.WriteHeader(status)
+	_, _ = rec.WriteString(s.body)
 	return rec.Result(), nil
 }
 
@@ -130,6 +140,30 @@ func TestBackoffEndsByWordPingAndRegistration(t *testing.T) {
 		synctest.Wait()
 		if st := s.Status()[0]; st.Events != 1 || st.Backlog() != 0 || st.Attempts != 0 {
 			t.Errorf("the event is not delivered: %+v", st)
+		}
+	})
+}
+
+// A service that has moved is not waited for where it was.
+func TestAServiceThatHasMovedIsSentToAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging, there := &stub{status: http.StatusOK, took: time.Hour}, &stub{status: http.StatusOK}
+		w, regs := newWorld(), registry(t, service(t, "irc", "http://before"))
+		s := start(t, w, sender.Options{Registry: regs, Transport: func(r *registration.Registration) http.RoundTripper {
+			if r.URL == "http://before" {
+				return hanging
+			}
+			return there
+		}})
+		w.say(room, "@irc_x:"+server)
+		synctest.Wait()
+		regs.Store(registry(t, service(t, "irc", "http://now")).Load())
+		if err := s.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if st := s.Status()[0]; st.Events != 1 || st.Failures != 0 || len(hanging.times()) != 1 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

@@ -28,6 +28,8 @@ type endless struct {
 
 func (e endless) Head(context.Context) (int64, error) { return e.n, nil }
 
+func (e endless) Count(_ context.Context, after, upTo int64) (int64, error) { return upTo - after, nil }
+
 func (e endless) Changes(_ context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
 	var page []sender.Change
 	for p := after + 1; p <= upTo && len(page) < limit; p++ {

@@ -27,7 +27,7 @@ func (s *Service) Collector() prometheus.Collector {
 		c.metrics = append(c.metrics, metric{desc, kind, value})
 	}
 	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	add(gauge, "backlog_events", "Events known to wait for delivery.",
+	add(gauge, "backlog_events", "Events that wait for delivery; after a start, until they have been read, at most so many.",
 		func(s *Status, _ time.Time) float64 { return float64(s.Backlog()) })
 	add(gauge, "backlog_positions", "Positions of the stream not looked at yet.",
 		func(s *Status, _ time.Time) float64 { return float64(s.Behind) })

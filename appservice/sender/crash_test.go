@@ -67,7 +67,7 @@ func (d *dying) alive() bool {
 	}
 }
 
-func (d *dying) Freeze(ctx context.Context, f appservice.Frozen, acked int64) error {
+func (d *dying) Freeze(ctx context.Context, f []appservice.Frozen, acked int64) error {
 	return d.write(func() error { return d.Store.Freeze(context.WithoutCancel(ctx), f, acked) })
 }
 

@@ -14,7 +14,7 @@ import (
 var errSilent = errors.New("the registration has no URL")
 
 // errBrokenOff is the end of an attempt whose transaction an operator takes
-// away.
+// away, or that went where the service is no more.
 var errBrokenOff = errors.New("broken off by an operator")
 
 // deliver sends frozen transactions one after another, each as often as it
@@ -86,6 +86,7 @@ func (q *queue) send(ctx context.Context, id string, body []byte) (answer, error
 }
 
 func (q *queue) delivered(f appservice.Frozen, begin time.Time) {
+	q.service.refused.Delete(silent(q.id)) // it is there
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.leave(f.Number)

@@ -25,6 +25,7 @@ type dispatcher struct {
 	wake     signal
 	offered  signal
 	offers   offers
+	timeline timeline
 
 	through atomic.Int64 // handed out up to here; written under mu
 	saved   int64        // where cursors were last stored for its sake
@@ -38,8 +39,10 @@ func (d *dispatcher) run(ctx context.Context) {
 	pause := newBackoff(100*time.Millisecond, 10*time.Second)
 	for ctx.Err() == nil {
 		d.takeOffers(ctx)
+		now := time.Now().UnixMilli()
 		head := d.service.head.Load()
 		if d.through.Load() >= head {
+			d.timeline.reach(now)
 			d.sleep(ctx)
 			continue
 		}
@@ -77,6 +80,7 @@ func (d *dispatcher) page(ctx context.Context, head int64) error {
 	if err != nil {
 		return fmt.Errorf("read the stream behind %d: %w", after, err)
 	}
+	d.timeline.mark(changes, time.Now().UnixMilli())
 	d.interest.use(d.service.opts.Registry.Load())
 	shares := map[string][]Change{}
 	for i := range changes {
@@ -116,7 +120,7 @@ func (d *dispatcher) adopt(q *queue, scanned int64) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.live, q.interest = true, nil
+	q.live, q.interest, q.rest = true, nil, rest{}
 	return true
 }
 

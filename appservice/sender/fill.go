@@ -10,8 +10,14 @@ import (
 )
 
 const (
-	// page is how many changes a lagging queue reads at once.
-	page = 250
+	// firstPage is how many changes a lagging queue reads at first. Then it is as
+	// many as should make pageBytes, between smallPage and largePage: of small
+	// events a whole sequence of transactions, of large ones no more than fits
+	// into memory.
+	firstPage, smallPage, largePage, pageBytes = 250, 50, 500, 512 << 10
+	// aheadBytes bounds the frozen transactions that wait, beside Options.Ahead,
+	// but for one that is larger by itself.
+	aheadBytes = 3 << 20
 	// patience is how long a lagging queue looks for a full batch while the
 	// service has nothing to do.
 	patience = 50 * time.Millisecond
@@ -68,7 +74,14 @@ func (q *queue) restart(ctx context.Context) error {
 		waiting = waiting[1:]
 	}
 	q.outbox, q.settled = waiting, doubts
-	q.epoch, q.number, q.saved = cursor.Epoch, cursor.Number, cursor.Position
+	q.timeline = timeline{}
+	for _, f := range waiting {
+		q.timeline.reach(f.Oldest)
+	}
+	// Storage may know less than before, after a backup was put back or a replica
+	// took over. What it has forgotten was sent, and its IDs must not come again for
+	// something else: so each time that it is read, new ones begin.
+	q.epoch, q.number, q.saved = newEpoch(), cursor.Number, cursor.Position
 	q.pending, q.cutting, q.bytes = nil, 0, 0
 	q.live, q.scanned, q.interest = false, cursor.Position, nil
 	q.frozen.send()
@@ -77,6 +90,7 @@ func (q *queue) restart(ctx context.Context) error {
 
 // freezeAll works until the context ends or something fails.
 func (q *queue) freezeAll(ctx context.Context) error {
+	q.countOlder(ctx)
 	for ctx.Err() == nil {
 		if q.doubted() {
 			return errDoubt
@@ -84,9 +98,9 @@ func (q *queue) freezeAll(ctx context.Context) error {
 		if err := q.scan(ctx); err != nil {
 			return err
 		}
-		if batch, ok := q.cut(); ok {
-			if err := q.freeze(ctx, batch); err != nil {
-				q.offerAgain(batch.offered)
+		if batches := q.cut(); len(batches) > 0 {
+			if err := q.freeze(ctx, batches); err != nil {
+				q.offerAgain(batches[0].offered)
 				return err
 			}
 			continue
@@ -104,7 +118,7 @@ func (q *queue) scan(ctx context.Context) error {
 	begin := time.Now()
 	for {
 		q.mu.Lock()
-		_, full := q.prefix()
+		_, _, full := q.prefix(0)
 		tired := len(q.pending) > 0 && len(q.outbox) == 0 && time.Since(begin) > patience
 		live, after := q.live, q.scanned
 		q.mu.Unlock()
@@ -124,12 +138,16 @@ func (q *queue) scan(ctx context.Context) error {
 	}
 }
 
-// read takes a page of the stream into the queue.
+// read takes a page of the stream into the queue, and has the next one read
+// while the service is sent what is in this.
 func (q *queue) read(ctx context.Context, after, upTo int64) error {
-	changes, through, err := q.service.feed.read(ctx, after, upTo, page)
+	p, err := q.page(ctx, after, upTo)
 	if err != nil {
 		return fmt.Errorf("read the stream behind %d: %w", after, err)
 	}
+	changes, through := p.changes, p.through
+	q.timeline.mark(changes, time.Now().UnixMilli())
+	q.readAhead(ctx, p, upTo)
 	decide := q.decider()
 	var mine []Change
 	for i := range changes {
@@ -150,6 +168,7 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 		q.bytes += mine[i].Size
 	}
 	q.scanned = through
+	q.rest.take(changes, mine, through)
 	return nil
 }
 
@@ -174,68 +193,83 @@ type batch struct {
 	epoch    string
 }
 
-// prefix is how many of the pending changes fit into one transaction, and
-// whether it is full then.
-func (q *queue) prefix() (n int, full bool) {
-	limits := q.service.opts
+// prefix is how many of the pending changes behind the first ones fit into one
+// transaction, how large they are, and whether it is full then.
+func (q *queue) prefix(from int) (n, bytes int, full bool) {
+	limits, pending := q.service.opts, q.pending[from:]
 	var counts [kinds]int
-	bytes := 0
-	for i, c := range q.pending {
+	for i, c := range pending {
 		fits := counts[c.Kind] < limits.MaxEvents && (i == 0 || bytes+c.Size <= limits.MaxBytes)
-		if !fits && c.Position != q.pending[i-1].Position {
-			return i, true
+		if !fits && c.Position != pending[i-1].Position {
+			return i, bytes, true
 		}
 		counts[c.Kind]++
 		bytes += c.Size
 	}
-	return len(q.pending), slices.Max(counts[:]) >= limits.MaxEvents || bytes >= limits.MaxBytes
+	return len(pending), bytes, slices.Max(counts[:]) >= limits.MaxEvents || bytes >= limits.MaxBytes
 }
 
-// cut decides whether to freeze now: at once if the service has nothing to do,
-// and otherwise ahead of its answer if that gives a full transaction.
-func (q *queue) cut() (b batch, ok bool) {
+// cut decides what to freeze now: one transaction at once if the service has
+// nothing to do, and otherwise, ahead of its answers, those that are full. That
+// is several at a time, because freezing them costs hardly more than freezing one.
+func (q *queue) cut() (list []batch) {
 	dispatched := q.service.dispatch.through.Load()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, full := q.prefix()
-	waiting := len(q.outbox)
-	if waiting >= q.service.opts.Ahead || waiting > 0 && !full || n == 0 && len(q.offered) == 0 {
-		return b, false
+	waiting, size := len(q.outbox), 0
+	if waiting > q.service.opts.Ahead/2 {
+		return nil
 	}
-	b = batch{changes: q.pending[:n:n], number: q.number + 1, epoch: q.epoch, position: q.scanned}
-	if q.live {
-		b.position = max(q.scanned, dispatched)
+	for _, f := range q.outbox {
+		size += len(f.Body)
 	}
-	if n < len(q.pending) {
-		b.position = q.pending[n-1].Position
-	} else if n > 0 {
-		b.position = max(b.position, q.pending[n-1].Position)
+	for from := 0; waiting < max(1, q.service.opts.Ahead); waiting++ {
+		n, bytes, full := q.prefix(from)
+		if waiting > 0 && (!full || size+bytes > aheadBytes) || n == 0 && len(q.offered) == 0 {
+			break
+		}
+		b := batch{changes: q.pending[from : from+n : from+n], number: q.number + int64(len(list)) + 1, epoch: q.epoch, position: q.scanned}
+		if q.live {
+			b.position = max(q.scanned, dispatched)
+		}
+		if from+n < len(q.pending) {
+			b.position = q.pending[from+n-1].Position
+		} else if n > 0 {
+			b.position = max(b.position, q.pending[from+n-1].Position)
+		}
+		if len(list) == 0 {
+			b.offered = q.takeOffered()
+		}
+		list, from, size = append(list, b), from+n, size+bytes
+		q.cutting = from
 	}
-	q.cutting = n
-	b.offered = q.takeOffered()
-	return b, true
+	return list
 }
 
-// freeze makes the batch durable before anything of it is sent.
-func (q *queue) freeze(ctx context.Context, b batch) error {
-	f, err := q.build(b)
-	if err != nil {
-		return err
+// freeze makes batches durable before anything of them is sent.
+func (q *queue) freeze(ctx context.Context, batches []batch) error {
+	frozen := make([]appservice.Frozen, len(batches))
+	for i, b := range batches {
+		var err error
+		if frozen[i], err = q.build(b); err != nil {
+			return err
+		}
 	}
 	q.mu.Lock()
 	acked := q.acked
 	q.mu.Unlock()
-	if err := q.service.opts.Store.Freeze(ctx, f, acked); err != nil {
-		return fmt.Errorf("freeze transaction %s: %w", f.ID, err)
+	last := frozen[len(frozen)-1]
+	if err := q.service.opts.Store.Freeze(ctx, frozen, acked); err != nil {
+		return fmt.Errorf("freeze transactions up to %s: %w", last.ID, err)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.number, q.saved, q.removed = f.Number, f.Position, acked
-	q.outbox = append(q.outbox, f)
-	for _, c := range b.changes {
+	q.number, q.saved, q.removed = last.Number, last.Position, acked
+	q.outbox = append(q.outbox, frozen...)
+	for _, c := range q.pending[:q.cutting] {
 		q.bytes -= c.Size
 	}
-	rest := copy(q.pending, q.pending[len(b.changes):])
+	rest := copy(q.pending, q.pending[q.cutting:])
 	clear(q.pending[rest:])
 	q.pending, q.cutting = q.pending[:rest], 0
 	q.frozen.send()

@@ -34,9 +34,10 @@ type interest struct {
 // watched is a room and the services that see everything in it.
 type watched struct {
 	fixed   []*registration.Registration // by the room's ID and aliases
-	members map[matrix.UserID]*group     // those who are in it and watched
+	members map[matrix.UserID]*group     // those who are in it and watched; nil until one comes or goes
 	groups  []*group
 	all     []*registration.Registration // fixed and of the groups; nil after a change
+	rest    []matrix.UserID              // those who are in it and may be watched, until there are members
 }
 
 // A group is the members of a room whom the same services watch. Most rooms have
@@ -55,7 +56,7 @@ func newInterest(rooms Rooms, set *registration.Set, only string) *interest {
 // forget drops what is known. It must be called before the stream is read from
 // an earlier position again.
 func (i *interest) forget() {
-	i.known = lru.New[matrix.RoomID](cachedMembers, func(w *watched) int { return 1 + len(w.members) })
+	i.known = lru.New[matrix.RoomID](cachedMembers, func(w *watched) int { return 1 + len(w.members) + len(w.rest) })
 }
 
 // use takes another set of registrations into account from now on.
@@ -207,26 +208,48 @@ func (i *interest) takeStale(room matrix.RoomID) bool {
 }
 
 func (i *interest) watch(id matrix.RoomID, room Room) *watched {
-	w := &watched{members: make(map[matrix.UserID]*group, len(room.Members))}
-	w.fixed = union(w.fixed, i.set.RoomWatchers(id))
+	w := &watched{fixed: i.set.RoomWatchers(id)}
 	for _, alias := range room.Aliases {
 		w.fixed = union(w.fixed, i.set.AliasWatchers(alias))
 	}
 	w.fixed = i.filter(w.fixed, nil)
+	w.all, w.rest = w.fixed, make([]matrix.UserID, 0, len(room.Members))
+	everybody := len(i.filter(i.set.All(), nil))
 	for _, user := range room.Members {
-		i.join(w, user)
+		if len(w.all) == everybody { // the others cannot add to that
+			w.rest = room.Members
+			break
+		}
+		if watchers := i.filter(i.set.UserWatchers(user), nil); len(watchers) > 0 {
+			w.all = union(w.all, watchers)
+			w.rest = append(w.rest, user)
+		}
 	}
 	return w
 }
 
+// settle sorts a room's members into groups, unless that has been done.
+func (i *interest) settle(w *watched) bool {
+	if w.members != nil {
+		return false
+	}
+	rest := w.rest
+	w.members, w.rest = make(map[matrix.UserID]*group, len(rest)), nil
+	for _, user := range rest {
+		i.join(w, user)
+	}
+	return true
+}
+
 // follow applies a membership event; it reports whether anything changed.
 func (i *interest) follow(w *watched, c *Change) bool {
+	settled := i.settle(w)
 	if c.Membership == "join" {
-		return i.join(w, c.Target)
+		return i.join(w, c.Target) || settled
 	}
 	g, ok := w.members[c.Target]
 	if !ok {
-		return false
+		return settled
 	}
 	delete(w.members, c.Target)
 	if g.members--; g.members == 0 {

@@ -16,8 +16,8 @@ func (c crowd) Room(context.Context, matrix.RoomID, int64) (Room, error) {
 }
 
 // BenchmarkInterest decides the interest in a room with 5,000 members: with
-// nothing known of it but its members, after one of them has changed, and when
-// it is known.
+// nothing known of it but its members, alone or beside another service; then
+// with everybody looked at, after one of them has changed, and when it is known.
 func BenchmarkInterest(b *testing.B) {
 	r := registration.Generate("irc", "http://localhost:1", "ircbot")
 	n, err := registration.NewNamespace("@irc_.*", true)
@@ -26,6 +26,11 @@ func BenchmarkInterest(b *testing.B) {
 	}
 	r.Namespaces.Users = []registration.Namespace{n}
 	set, err := registration.NewSet("hs", r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	// Beside one of whom nobody is in the room, everybody is looked at.
+	both, err := registration.NewSet("hs", r, registration.Generate("other", "http://localhost:1", "otherbot"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,18 +53,22 @@ func BenchmarkInterest(b *testing.B) {
 		ghosts int
 		before func(*interest)
 		change []*Change
+		set    *registration.Set
 	}{
-		{"first/5000ghosts", 5000, (*interest).forget, []*Change{&message}},
-		{"first/50ghosts", 50, (*interest).forget, []*Change{&message}},
-		{"member", 5000, func(*interest) {}, []*Change{&part, &message, &join}},
-		{"known", 5000, func(*interest) {}, []*Change{&message}},
+		{"first/5000ghosts", 5000, (*interest).forget, []*Change{&message}, set},
+		{"first/50ghosts", 50, (*interest).forget, []*Change{&message}, set},
+		{"beside/5000ghosts", 5000, (*interest).forget, []*Change{&message}, both},
+		{"beside/50ghosts", 50, (*interest).forget, []*Change{&message}, both},
+		{"settled", 5000, (*interest).forget, []*Change{&message, &part}, set},
+		{"member", 5000, func(*interest) {}, []*Change{&part, &message, &join}, set},
+		{"known", 5000, func(*interest) {}, []*Change{&message}, set},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			decide := newInterest(room(c.ghosts), set, "")
+			decide := newInterest(room(c.ghosts), c.set, "")
 			for b.Loop() {
 				c.before(decide)
 				for _, change := range c.change {
-					if list, _ := decide.decide(b.Context(), change); len(list) != 1 {
+					if list, _ := decide.decide(b.Context(), change); len(list) != 1 || list[0] != r {
 						b.Fatal("not interested")
 					}
 				}

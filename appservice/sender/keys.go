@@ -31,8 +31,7 @@ func (s *Service) KeepsKeys(user matrix.UserID) bool {
 
 // asks reports whether a service is worth being asked for keys.
 func (s *Service) asks(id string, path appservice.Path) bool {
-	until, refused := s.refused.Get(id + "\n" + path.Stable)
-	return !refused || !time.Now().Before(until)
+	return !s.believed(id + "\n" + path.Stable)
 }
 
 // ClaimKeys asks the services that own the users for one-time keys of some

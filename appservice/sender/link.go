@@ -225,6 +225,11 @@ func (l *link) once(ctx context.Context, r request, token string, legacy, inURL 
 		return answer{}, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusOK {
+		// The connection speaks another protocol now. What comes on it is no
+		// answer, and the context does not end the reading of it.
+		return answer{status: resp.StatusCode}, nil
+	}
 	limit := r.limit
 	if limit == 0 {
 		limit = maxAnswer

@@ -142,7 +142,7 @@ func settle(t *testing.T, w *world, s *sender.Service) {
 	if err != nil || len(letters) != s.Status()[0].DeadLetters {
 		t.Fatalf("%d letters, %v; %+v", len(letters), err, s.Status()[0])
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for _, l := range letters {
 		for err := s.Replay(ctx, l.Number); err != nil; err = s.Replay(ctx, l.Number) {

@@ -53,7 +53,7 @@ func unreachable(id string, err error) error {
 	return matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The application service %s cannot be reached: %s.", id, problem(err.Error()))
 }
 
-func badStatus(id string, a answer) error {
+func badStatus(id string, a answer) *matrix.Error {
 	body := strings.ToValidUTF8(string(a.body[:min(len(a.body), maxPingBody)]), "\uFFFD")
 	return matrix.NewError(http.StatusBadGateway, "M_BAD_STATUS", "The application service %s answered with status %d.", id, a.status).
 		With("status", a.status).With("body", body)

@@ -128,6 +128,26 @@ func TestQueryErrors(t *testing.T) {
 	}
 }
 
+// Why a service cannot say is what the person who asked wants to know, also
+// where the time is over before it has said so as often as it is asked.
+func TestServicesSayWhyTheyCannotSay(t *testing.T) {
+	const why = `{"errcode":"M_CONNECTION_FAILED","error":"The network is away."}`
+	for body, want := range map[string]string{
+		why:                    "The network is away.",
+		"<h1>Bad Gateway</h1>": "answered with status 502",
+		`{"errcode":"M_X","error":"` + strings.Repeat("x", 2000) + `"}`: "answered with status 502",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, s, _ := startStub(t, &stub{status: 502, body: body, took: 12 * time.Second})
+			_, err := s.QueryUser(t.Context(), "@irc_x:"+server, "", is(true))
+			e, _ := err.(*matrix.Error)
+			if e == nil || e.Status != http.StatusBadGateway || e.Code != "M_BAD_STATUS" || !strings.Contains(e.Message, want) {
+				t.Errorf("%.40s: %v", body, err)
+			}
+		})
+	}
+}
+
 // A service that watches everybody and is dead holds up nobody's names.
 func TestBystandersDoNotHoldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -154,6 +174,37 @@ func TestBystandersDoNotHoldUp(t *testing.T) {
 		begin = time.Now()
 		if _, err := s.QueryUser(t.Context(), "@irc_y:"+server, "", is(true)); err != nil || time.Since(begin) > time.Second {
 			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// However many watch everybody and hang, one is waited for, and once.
+func TestManyBystandersDoNotHoldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging := &stub{status: 200, took: time.Hour}
+		var regs []*registration.Registration
+		for i := range 20 {
+			r := service(t, fmt.Sprint("watch", i), "http://watch")
+			r.Namespaces.Users = []registration.Namespace{namespace(t, ".*", false)}
+			regs = append(regs, r)
+		}
+		s := start(t, newWorld(), sender.Options{
+			Registry: registry(t, regs...), Transport: func(*registration.Registration) http.RoundTripper { return hanging },
+		})
+		query := func(user string) (took time.Duration, err error) {
+			begin := time.Now()
+			_, err = s.QueryUser(t.Context(), matrix.UserID("@"+user+":"+server), "", is(false))
+			return time.Since(begin), err
+		}
+		if took, err := query("x"); took > 5*time.Second || matrix.Code(err) != "M_CONNECTION_TIMEOUT" {
+			t.Errorf("%v after %v", err, took)
+		}
+		if took, err := query("y"); took > time.Second || err != nil {
+			t.Errorf("asked again at once: %v after %v", err, took)
+		}
+		s.Retry("watch3")
+		if took, err := query("z"); took < time.Second || err == nil {
+			t.Errorf("one that is there was not asked: %v after %v", err, took)
 		}
 	})
 }

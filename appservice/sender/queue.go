@@ -38,12 +38,16 @@ type queue struct {
 	stop func() // ends both goroutines
 	done sync.WaitGroup
 
+	ahead    *streamPage // what fill reads before it is wanted; fill's alone
+	timeline timeline    // of what is read while lagging; fill's alone then
+
 	mu       sync.Mutex
 	reg      *registration.Registration
 	link     *link
 	live     bool
 	interest *interest // while lagging
 	scanned  int64     // lagging: the stream has been read up to here; live: not before here
+	rest     rest      // while lagging: what is behind that
 	pending  []Change
 	cutting  int // how many of pending are just being frozen
 	bytes    int // of pending
@@ -97,6 +101,7 @@ func (q *queue) take(changes []Change, before int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.live {
+		q.rest.add(changes, q.scanned)
 		return
 	}
 	taken := 0
@@ -111,6 +116,9 @@ func (q *queue) take(changes []Change, before int64) {
 				before = changes[i-1].Position
 			}
 			q.scanned = max(q.scanned, before)
+			q.timeline.reach(q.pending[len(q.pending)-1].Time)
+			q.rest = rest{}
+			q.rest.add(changes[i:], q.scanned)
 			break
 		}
 		q.supersede(&c)
@@ -194,6 +202,9 @@ func (q *queue) register(reg *registration.Registration) {
 			q.link.close()
 		}
 		q.link = newLink(q.service.opts, reg)
+	}
+	if old != nil && old.URL != reg.URL && q.breakOff != nil {
+		q.breakOff() // nobody is where this attempt went, or will be
 	}
 	q.mu.Unlock()
 	if old != nil {

@@ -31,11 +31,11 @@ type Store interface {
 	// Waiting returns the frozen transactions of a service with numbers above
 	// after, in order.
 	Waiting(ctx context.Context, service string, after int64) ([]appservice.Frozen, error)
-	// Freeze stores a transaction, moves the cursor to its position and number,
-	// and removes the transactions up to the number acked, all in one
-	// transaction of the database. It fails, and changes nothing, unless the
-	// cursor's number is the one before.
-	Freeze(ctx context.Context, f appservice.Frozen, acked int64) error
+	// Freeze stores transactions of a service, which follow each other, moves the
+	// cursor to the position and number of the last, and removes the transactions
+	// up to the number acked, all in one transaction of the database. It fails,
+	// and changes nothing, unless the cursor's number is the one before the first.
+	Freeze(ctx context.Context, list []appservice.Frozen, acked int64) error
 	// Acknowledge removes the transactions up to a number.
 	Acknowledge(ctx context.Context, service string, acked int64) error
 	// Advance moves cursors forward, each unless its number has changed.
@@ -94,7 +94,7 @@ type Options struct {
 
 	MaxEvents  int           // in a transaction, of each kind; 100
 	MaxBytes   int           // of a transaction, about; 1 MiB
-	Ahead      int           // frozen transactions that wait for one service; 3
+	Ahead      int           // frozen transactions that wait for one service, if they are small; 12
 	Timeout    time.Duration // of a transaction; 60 s
 	BackoffMin time.Duration // 1 s
 	BackoffMax time.Duration // 1 min
@@ -119,7 +119,7 @@ func (o Options) withDefaults() Options {
 	}
 	number(&o.MaxEvents, 100)
 	number(&o.MaxBytes, 1<<20)
-	number(&o.Ahead, 3)
+	number(&o.Ahead, 12)
 	duration(&o.Timeout, time.Minute)
 	duration(&o.BackoffMin, time.Second)
 	duration(&o.BackoffMax, time.Minute)

@@ -172,8 +172,9 @@ func (s *Service) AliasesChanged(room matrix.RoomID) {
 	}
 }
 
-// Retry ends a service's waiting for the next attempt.
+// Retry ends a service's waiting for the next attempt, as one does that is there.
 func (s *Service) Retry(id string) {
+	s.refused.Delete(silent(id))
 	if q := s.queue(id); q != nil {
 		q.retry.send()
 	}
@@ -218,7 +219,7 @@ func (s *Service) open(ctx context.Context, r *registration.Registration) error 
 	q := &queue{
 		id: r.ID, service: s, log: s.opts.Logger.With("appservice", r.ID),
 		filled: newSignal(), frozen: newSignal(), retry: newSignal(), turn: make(turn, 1),
-		epoch: strings.ToLower(rand.Text()[:8]),
+		epoch: newEpoch(),
 	}
 	q.register(r)
 	q.saved = s.head.Load()
@@ -237,6 +238,9 @@ func (s *Service) open(ctx context.Context, r *registration.Registration) error 
 	}
 	return nil
 }
+
+// newEpoch is how the IDs of transactions begin, until the next one.
+func newEpoch() string { return strings.ToLower(rand.Text()[:8]) }
 
 func (s *Service) launch(q *queue) {
 	working, stop := context.WithCancel(s.working)

@@ -61,9 +61,12 @@ type Status struct {
 	// has been frozen; Behind is how many positions have not been looked at.
 	Position, Behind int64
 	// Frozen and FrozenEvents are the transactions, and the events in them,
-	// that wait for an answer; Queued are the events behind them that are known
-	// already.
-	Frozen, FrozenEvents, Queued int
+	// that wait for an answer; Queued are the events behind them that are in
+	// memory already, and Unread those that are not.
+	Frozen, FrozenEvents, Queued, Unread int
+	// AtMost says that Unread may be too large: some of it has waited since before
+	// the server started, and nobody has looked yet whether it is of interest.
+	AtMost bool
 	// Oldest is when the oldest event that is not delivered came about, or
 	// zero.
 	Oldest time.Time
@@ -90,8 +93,8 @@ type Status struct {
 	DeadLetters int
 }
 
-// Backlog is how many events are known to wait.
-func (s Status) Backlog() int { return s.FrozenEvents + s.Queued }
+// Backlog is how many events wait.
+func (s Status) Backlog() int { return s.FrozenEvents + s.Queued + s.Unread }
 
 func (q *queue) status(now time.Time, dispatched, head int64) Status {
 	q.mu.Lock()
@@ -102,7 +105,7 @@ func (q *queue) status(now time.Time, dispatched, head int64) Status {
 		Transactions: st.transactions, Events: st.events, Failures: st.failures,
 		Rate: st.rateNow(now), LastSuccess: st.lastSuccess, LastDuration: st.duration,
 		Attempts: st.attempts, NextAttempt: st.nextAttempt, LastError: st.lastError, LastErrorAt: st.lastErrorAt,
-		Frozen: len(q.outbox), DeadLetters: q.letters,
+		Frozen: len(q.outbox), DeadLetters: q.letters, Unread: int(q.rest.events + q.rest.most), AtMost: q.rest.most > 0,
 	}
 	if p := q.paused; p != nil {
 		s.Paused, s.PausedReason, s.PausedAt, s.NextAttempt = true, p.Reason, time.UnixMilli(p.Since), time.Time{}

@@ -58,8 +58,10 @@ type Change struct {
 	// Keys is what a KeyCounts tells, by device.
 	Keys map[matrix.DeviceID]UnusedKeys
 
-	Time int64 // when the homeserver took it in, ms since 1970
-	Size int   // about how many bytes Body appends; bounds memory
+	// Time is when it came about, ms since 1970, or 0. An event says so by itself;
+	// the sender knows better.
+	Time int64
+	Size int // about how many bytes Body appends; bounds memory
 	Body Body
 	// Key is for changes that say how something is, not what has happened: a
 	// later one takes the place of an earlier one with the same key that waits.
@@ -96,6 +98,8 @@ type Stream interface {
 	Source
 	// Head is the newest committed position, of changes of all kinds.
 	Head(ctx context.Context) (int64, error)
+	// Count is how many events there are at positions after < p <= upTo, or some more.
+	Count(ctx context.Context, after, upTo int64) (int64, error)
 }
 
 // Rooms tells who is in a room.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -42,7 +43,9 @@ func (t text) AppendJSON(dst []byte) []byte { return append(dst, t...) }
 func (w *world) add(c sender.Change) int64 {
 	w.mu.Lock()
 	w.head++
-	c.Position, c.Time = w.head, time.Now().UnixMilli()
+	if c.Position = w.head; c.Time == 0 {
+		c.Time = time.Now().UnixMilli()
+	}
 	if c.Body == nil {
 		c.Body = text(fmt.Sprintf(`{"event_id":"$%d","room_id":%q,"sender":%q}`, c.Position, c.Room, c.Sender))
 	}
@@ -81,6 +84,17 @@ func (w *world) Head(context.Context) (int64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.head, nil
+}
+
+func (w *world) Count(_ context.Context, after, upTo int64) (n int64, _ error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.changes {
+		if c := &w.changes[i]; c.Kind == sender.Event && c.Position > after && c.Position <= upTo {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func (w *world) Changes(_ context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
@@ -254,6 +268,15 @@ func newMemory() *memory {
 	return &memory{cursors: map[string]appservice.Cursor{}, frozen: map[string][]appservice.Frozen{}, pauses: map[string]appservice.Pause{}}
 }
 
+// copied is a backup.
+func (m *memory) copied() *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := newMemory()
+	c.cursors, c.frozen = maps.Clone(m.cursors), maps.Clone(m.frozen)
+	return c
+}
+
 func (m *memory) Begin(_ context.Context, c appservice.Cursor) (appservice.Cursor, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -275,18 +298,21 @@ func (m *memory) Waiting(_ context.Context, service string, after int64) ([]apps
 	return list, nil
 }
 
-func (m *memory) Freeze(ctx context.Context, f appservice.Frozen, acked int64) error {
+func (m *memory) Freeze(ctx context.Context, list []appservice.Frozen, acked int64) error {
 	m.mu.Lock()
-	c := m.cursors[f.Service]
-	if c.Number != f.Number-1 {
-		m.mu.Unlock()
-		return fmt.Errorf("number %d cannot be frozen after %d", f.Number, c.Number)
+	service := list[0].Service
+	c := m.cursors[service]
+	for _, f := range list {
+		if c.Number != f.Number-1 {
+			m.mu.Unlock()
+			return fmt.Errorf("number %d cannot be frozen after %d", f.Number, c.Number)
+		}
+		c.Number, c.Position = f.Number, max(c.Position, f.Position)
 	}
-	c.Number, c.Position = f.Number, max(c.Position, f.Position)
-	m.cursors[f.Service] = c
-	m.frozen[f.Service] = append(m.frozen[f.Service], f)
+	m.cursors[service] = c
+	m.frozen[service] = append(m.frozen[service], list...)
 	m.mu.Unlock()
-	return m.Acknowledge(ctx, f.Service, acked)
+	return m.Acknowledge(ctx, service, acked)
 }
 
 func (m *memory) Acknowledge(_ context.Context, service string, acked int64) error {

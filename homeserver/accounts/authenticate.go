@@ -23,6 +23,7 @@ type Caller struct {
 	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
 	Delegated  bool  // an application service that acts for a person who lets it
+	Watcher    bool  // an application service that acts as somebody whom it neither made nor has claimed for itself
 	TokenID    int64 // the access token's number; 0 for application services
 
 	RemoteAddr string
@@ -140,7 +141,9 @@ func (s *Service) assert(ctx context.Context, set *registration.Set, service *re
 	case account.Deactivated:
 		return Caller{}, deactivated()
 	}
-	who.Guest, who.Admin, who.Locked, who.Suspended = account.Guest, account.Admin, account.Locked, account.Suspended
+	who.Guest, who.Locked, who.Suspended = account.Guest, account.Locked, account.Suspended
+	who.Watcher = !owns(set, service, account)
+	who.Admin = account.Admin && !who.Watcher
 	if who.DeviceID != "" {
 		if ok, err := s.hasDevice(ctx, who.UserID, who.DeviceID); err != nil {
 			return Caller{}, err
@@ -149,6 +152,14 @@ func (s *Service) assert(ctx context.Context, set *registration.Set, service *re
 		}
 	}
 	return who, nil
+}
+
+// owns reports whether a user is a service's own: made by it, or in a namespace that
+// is the service's alone. Others it may act as, and they are people: it has neither
+// their powers over the server nor their accounts.
+func owns(set *registration.Set, service *registration.Registration, account *storage.Account) bool {
+	owner := set.UserOwner(account.UserID)
+	return owner == service || owner == nil && account.AppService == service.ID
 }
 
 // account is the account of a local user, or nil.

@@ -1,8 +1,10 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -53,11 +55,27 @@ func (s *Service) UnbindThreePID(ctx context.Context, user matrix.UserID, medium
 	return len(bindings) > 0 && s.unbind(ctx, user, bindings), nil
 }
 
-// UnbindAll has identity servers forget all addresses of a user, and reports
-// whether none is left bound.
-func (s *Service) UnbindAll(ctx context.Context, user matrix.UserID) (bool, error) {
+// UnbindAll has identity servers forget all addresses of a user: the one that is named or,
+// without a name, those that this server has told. It reports whether none is left bound.
+func (s *Service) UnbindAll(ctx context.Context, user matrix.UserID, idServer string) (bool, error) {
 	bindings, err := s.options.Store.ThreePID.Bindings(ctx, s.options.DB.Read(), user)
-	return err == nil && s.unbind(ctx, user, bindings), err
+	if err != nil || idServer == "" {
+		return err == nil && s.unbind(ctx, user, bindings), err
+	}
+	list, err := s.ThreePIDs(ctx, user)
+	if err != nil {
+		return false, err
+	}
+	for i := range bindings {
+		bindings[i].IDServer = idServer
+	}
+	for _, p := range list {
+		bindings = append(bindings, storage.Binding{Medium: p.Medium, Address: p.Address, IDServer: idServer})
+	}
+	slices.SortFunc(bindings, func(x, y storage.Binding) int {
+		return cmp.Or(cmp.Compare(x.Medium, y.Medium), cmp.Compare(x.Address, y.Address))
+	})
+	return s.unbind(ctx, user, slices.Compact(bindings)), nil
 }
 
 func (s *Service) bindings(ctx context.Context, user matrix.UserID, medium, address string) ([]storage.Binding, error) {

@@ -43,9 +43,12 @@ func (s *Service) LoginByPassword(ctx context.Context, l PasswordLogin) (*Login,
 }
 
 // LoginByAppService logs a user in who belongs to the application service
-// whose token is given.
+// whose token is given (Client-Server API § Appservice Login).
 func (s *Service) LoginByAppService(ctx context.Context, token string, who *Identifier, legacyUser string, device NewDevice) (*Login, error) {
 	service, err := s.AppService(token)
+	if matrix.Code(err) == "M_UNKNOWN_TOKEN" {
+		return nil, matrix.Forbidden("The token is not that of an application service.")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +71,8 @@ func (s *Service) LoginByAppService(ctx context.Context, token string, who *Iden
 		return nil, matrix.Forbidden("%s has not been registered.", user)
 	case account.Deactivated:
 		return nil, deactivated()
+	case account.Admin && !owns(set, service, account):
+		return nil, matrix.Forbidden("%s is an administrator, and not the application service's own.", user)
 	}
 	return s.startLogin(ctx, user, device)
 }
@@ -89,7 +94,11 @@ func (s *Service) identify(ctx context.Context, l PasswordLogin) (matrix.UserID,
 			return "", matrix.MissingParam("The identifier is missing.")
 		}
 	}
-	switch id.Type {
+	kind := id.Type
+	if kind == "" && id.Medium != "" && id.Address != "" {
+		kind = "m.id.thirdparty" // as an example in § Login has it
+	}
+	switch kind {
 	case "m.id.user":
 		return s.userOf(ctx, id.User)
 	case "m.id.thirdparty":

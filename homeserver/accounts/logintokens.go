@@ -66,6 +66,9 @@ func (s *Service) LoginByToken(ctx context.Context, token string, device NewDevi
 	if account == nil || account.Deactivated {
 		return nil, deactivated()
 	}
+	if err := s.checkUnlocked(ctx, user); err != nil {
+		return nil, err // the token stays good for when the account is unlocked
+	}
 	login, plan, err := s.prepareLogin(ctx, user, &device)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,33 @@ type mailValues struct {
 	Link   string
 }
 
+// The names of the mails.
+const (
+	verifyName  = "verify"
+	resetName   = "reset"
+	takenName   = "taken"
+	unknownName = "unknown"
+)
+
+// MailKinds are the mails that this package sends, by their names.
+func MailKinds() map[string]mail.Kind {
+	sample := mailValues{Server: "example.org", Link: "https://matrix.example.org" + SubmitTokenPath}
+	return map[string]mail.Kind{
+		verifyName:  {Template: verifyMail, Sample: sample},
+		resetName:   {Template: resetMail, Sample: sample},
+		takenName:   {Template: takenMail, Sample: sample},
+		unknownName: {Template: unknownMail, Sample: sample},
+	}
+}
+
+// mail is the template of a mail, in the operator's words where there are any.
+func (s *Service) mail(name string) *mail.Template {
+	if t := s.options.Mails[name]; t != nil {
+		return t
+	}
+	return MailKinds()[name].Template
+}
+
 var verifyMail = mail.MustTemplate(
 	"Your address at {{.Server}}",
 	`Somebody, probably you, has given this address to the Matrix server {{.Server}}.

@@ -49,6 +49,7 @@ func (s *Service) Tidy(ctx context.Context) error {
 		if err := store.ThreePID.DeleteSessionsBefore(ctx, tx, now-verificationLifetime.Milliseconds()); err != nil {
 			return err
 		}
-		return store.Sessions.Delete(ctx, tx, "", now-sessionLifetime.Milliseconds())
+		_, err := store.Sessions.Delete(ctx, tx, "", now-sessionLifetime.Milliseconds())
+		return err
 	})
 }

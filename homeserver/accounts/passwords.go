@@ -56,8 +56,22 @@ func newPasswords(o PasswordOptions) *passwords {
 		o.MinLength = 8
 	}
 	p := &passwords{options: o, slots: make(chan struct{}, o.AtOnce)}
-	p.decoy = p.encode(rand.Text())
+	p.decoy = p.unmatched()
 	return p
+}
+
+// unmatched is a hash that takes as long as others to compare with, and that no password is known to have. It
+// is not computed, which would be a large part of the work of a start.
+func (p *passwords) unmatched() string {
+	if cost := p.options.BcryptCost; p.options.Bcrypt && cost <= bcrypt.MaxCost {
+		if cost < bcrypt.MinCost {
+			cost = bcrypt.DefaultCost // as in encode
+		}
+		return fmt.Sprintf("$2a$%02d$%.53s", cost, rand.Text()+rand.Text()+rand.Text())
+	}
+	random := make([]byte, argonSalt+argonKey)
+	_, _ = rand.Read(random) // never fails
+	return p.argon(random[:argonSalt], random[argonSalt:])
 }
 
 // check is M_WEAK_PASSWORD for passwords that nobody may choose.
@@ -105,8 +119,12 @@ func (p *passwords) enter(ctx context.Context) error {
 
 func (p *passwords) leave() { <-p.slots }
 
-// argonFormat is the PHC string format of argon2id hashes.
-const argonFormat = "$argon2id$v=19$m=%d,t=%d,p=1$%s$%s"
+const (
+	// argonFormat is the PHC string format of argon2id hashes.
+	argonFormat = "$argon2id$v=19$m=%d,t=%d,p=1$%s$%s"
+	argonSalt   = 16 // bytes
+	argonKey    = 32
+)
 
 var phcBase64 = base64.RawStdEncoding
 
@@ -118,9 +136,12 @@ func (p *passwords) encode(password string) string {
 		}
 		// Only a cost out of range fails: argon2id serves as well.
 	}
-	salt := make([]byte, 16)
+	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // never fails
-	key := argon2.IDKey([]byte(password), salt, p.options.Iterations, p.options.Memory, 1, 32)
+	return p.argon(salt, argon2.IDKey([]byte(password), salt, p.options.Iterations, p.options.Memory, 1, argonKey))
+}
+
+func (p *passwords) argon(salt, key []byte) string {
 	return fmt.Sprintf(argonFormat, p.options.Memory, p.options.Iterations, phcBase64.EncodeToString(salt), phcBase64.EncodeToString(key))
 }
 

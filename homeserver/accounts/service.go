@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"trestle/homeserver/mail"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -32,11 +33,12 @@ type Options struct {
 	Reserved           []string // local parts that nobody may register
 	SharedSecret       string   // for registration by scripts; empty: off
 
-	Mailer        Mailer          // nil: mail addresses mean nothing here
-	BaseURL       string          // that links in mails begin with
-	Identity      IdentityServers // nil: none is trusted
-	HideAddresses bool            // nobody is told which addresses are known here
-	EmailAtStart  string          // [EmailOff], [EmailOptional] or [EmailRequired]: an address to register with
+	Mailer        Mailer                    // nil: mail addresses mean nothing here
+	Mails         map[string]*mail.Template // instead of those of [MailKinds]
+	BaseURL       string                    // that links in mails begin with
+	Identity      IdentityServers           // nil: none is trusted
+	HideAddresses bool                      // nobody is told which addresses are known here
+	EmailAtStart  string                    // [EmailOff], [EmailOptional] or [EmailRequired]: an address to register with
 	Terms         map[string]Policy
 	Captcha       *CaptchaOptions // nil: none
 

@@ -61,11 +61,12 @@ func (s *Service) registrationFlows(first []string) [][]string {
 	}
 	var flows [][]string
 	if s.options.EmailAtStart != EmailRequired {
-		if len(stages) == 0 {
-			flows = append(flows, []string{StageDummy})
-		} else {
-			flows = append(flows, stages)
+		without := slices.Clone(stages)
+		if len(stages) == 0 || s.options.EmailAtStart == EmailOptional {
+			// Otherwise who gives an address would be done before giving it (Client-Server API § Dummy Auth).
+			without = append(without, StageDummy)
 		}
+		flows = append(flows, without)
 	}
 	if s.options.EmailAtStart == EmailRequired || s.options.EmailAtStart == EmailOptional {
 		flows = append(flows, append(slices.Clone(stages), StageEmail))
@@ -146,10 +147,15 @@ func (s *Service) Prove(ctx context.Context, op Operation, auth json.RawMessage,
 		}
 	}
 	if op.complete(state.Completed) {
-		return state.Proofs, s.finish(ctx, session, state)
+		return state.Proofs, s.finish(ctx, op, session, state)
 	}
-	if err := s.saveSession(ctx, session, state); err != nil {
+	if saved, err := s.saveSession(ctx, session, state); err != nil {
 		return nil, err
+	} else if !saved {
+		// What another request has made of the session counts, and not what this one would.
+		if _, state, err = s.resume(ctx, op, session); err != nil {
+			return nil, err
+		}
 	}
 	return nil, s.challenge(op, session, state.Completed, failed)
 }

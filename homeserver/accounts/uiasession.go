@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -67,16 +68,24 @@ func (s *Service) CompleteStage(ctx context.Context, session, stage string, user
 	if !ok {
 		return noSuchSession()
 	}
-	state, err := s.loadState(ctx, session, started)
-	if err != nil || slices.Contains(state.Completed, stage) {
-		return err
+	for range maxTries {
+		state, err := s.loadState(ctx, session, started)
+		if err != nil || slices.Contains(state.Completed, stage) {
+			return err
+		}
+		if state.Pages == nil {
+			state.Pages = map[string]matrix.UserID{}
+		}
+		state.Pages[stage] = user
+		if saved, err := s.saveSession(ctx, session, state); err != nil || saved {
+			return err
+		}
 	}
-	if state.Pages == nil {
-		state.Pages = map[string]matrix.UserID{}
-	}
-	state.Pages[stage] = user
-	return s.saveSession(ctx, session, state)
+	return matrix.LimitExceeded(time.Second)
 }
+
+// maxTries is how often a page is noted whose session others change at the same time.
+const maxTries = 10
 
 // ValidSession is M_UNKNOWN for what is no session of user-interactive
 // authentication, or one that is too old.
@@ -113,7 +122,7 @@ func (s *Service) loadState(ctx context.Context, session string, started int64) 
 	}
 	state := new(sessionState)
 	if json.Unmarshal([]byte(saved), state) != nil {
-		return new(sessionState), nil // written by an older version
+		return &sessionState{before: saved}, nil // written by an older version
 	}
 	state.before = saved
 	return state, nil
@@ -185,27 +194,42 @@ func (s *Service) sessionMAC(payload []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// saveSession stores a session that has got further.
-func (s *Service) saveSession(ctx context.Context, session string, state *sessionState) error {
+// saveSession stores a session that has got further, and reports false if it got somewhere else
+// meanwhile.
+func (s *Service) saveSession(ctx context.Context, session string, state *sessionState) (saved bool, err error) {
 	raw, err := json.Marshal(state)
 	if err != nil {
-		return err
+		return false, err
 	}
 	empty := len(state.Completed)+len(state.Pages) == 0
 	if string(raw) == state.before || empty && state.before == "" {
-		return nil
+		return true, nil
 	}
-	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.Sessions.Save(ctx, tx, session, string(raw), s.now())
+	store := s.options.Store.Sessions
+	err = s.options.DB.Update(ctx, func(tx *database.Tx) (err error) {
+		if state.before == "" {
+			saved, err = store.Begin(ctx, tx, session, string(raw), s.now())
+		} else {
+			saved, err = store.Advance(ctx, tx, session, state.before, string(raw))
+		}
+		return err
 	})
+	return saved, err
 }
 
-// finish uses a session up.
-func (s *Service) finish(ctx context.Context, session string, state *sessionState) error {
+// finish uses a session up. What it has completed is good for one request: another one that
+// comes at the same time begins anew.
+func (s *Service) finish(ctx context.Context, op Operation, session string, state *sessionState) error {
 	if state.before == "" {
 		return nil
 	}
-	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.Sessions.Delete(ctx, tx, session, s.now()-sessionLifetime.Milliseconds())
+	var there bool
+	err := s.options.DB.Update(ctx, func(tx *database.Tx) (err error) {
+		there, err = s.options.Store.Sessions.Delete(ctx, tx, session, s.now()-sessionLifetime.Milliseconds())
+		return err
 	})
+	if err == nil && !there {
+		return s.challenge(op, session, nil, nil)
+	}
+	return err
 }

@@ -13,6 +13,7 @@ import (
 const (
 	ignoredType         = "m.ignored_user_list"
 	invitesType         = "m.invite_permission_config"
+	earlyInvitesType    = "org.matrix.msc4380.invite_permission_config" // until the other was in the specification
 	proposedInvitesType = "org.matrix.msc4155.invite_permission_config"
 )
 
@@ -89,25 +90,20 @@ func (u *Unwanted) unlessIgnored(by matrix.UserID, v Verdict) Verdict {
 	return v
 }
 
-// UnwantedOf reads of a user's account data whom that does not want to hear
-// from. find is nil for what is not there.
-func UnwantedOf(find func(dataType string) (json.RawMessage, error)) (*Unwanted, error) {
+// UnwantedOf is whom a user does not want to hear from who has this account data, by types.
+func UnwantedOf(data map[string]json.RawMessage) *Unwanted {
 	u := &Unwanted{ignored: map[matrix.UserID]bool{}}
 	for _, part := range []struct {
 		dataType string
 		take     func(content json.RawMessage)
 	}{
-		{ignoredType, u.takeIgnored}, {invitesType, u.takePermission}, {proposedInvitesType, u.takeRules},
+		{ignoredType, u.takeIgnored}, {earlyInvitesType, u.takePermission}, {invitesType, u.takePermission}, {proposedInvitesType, u.takeRules},
 	} {
-		content, err := find(part.dataType)
-		if err != nil {
-			return nil, err
-		}
-		if content != nil {
+		if content := data[part.dataType]; content != nil {
 			part.take(content)
 		}
 	}
-	return u, nil
+	return u
 }
 
 // What has not the form of its type says nothing.
@@ -127,7 +123,12 @@ func (u *Unwanted) takePermission(content json.RawMessage) {
 		DefaultAction string `json:"default_action"`
 	}
 	_ = json.Unmarshal(content, &permission)
-	u.blocked = permission.DefaultAction == "block"
+	switch permission.DefaultAction {
+	case "block":
+		u.blocked = true
+	case "allow":
+		u.blocked = false // what is said by the name of today wins
+	}
 }
 
 func (u *Unwanted) takeRules(content json.RawMessage) {
@@ -140,11 +141,18 @@ func (u *Unwanted) takeRules(content json.RawMessage) {
 	}
 }
 
+// Unwanted is whom a user does not want to hear from.
+func (s *Service) Unwanted(ctx context.Context, user matrix.UserID) (*Unwanted, error) {
+	data, err := s.options.Store.Data.OfTypes(ctx, s.options.DB.Read(), user, []string{ignoredType, invitesType, earlyInvitesType, proposedInvitesType})
+	if err != nil {
+		return nil, err
+	}
+	return UnwantedOf(data), nil
+}
+
 // InviteBlocked reports whether a user of this server refuses an invite.
 func (s *Service) InviteBlocked(ctx context.Context, user, by matrix.UserID) (bool, error) {
-	u, err := UnwantedOf(func(dataType string) (json.RawMessage, error) {
-		return s.options.Store.Data.Find(ctx, s.options.DB.Read(), user, "", dataType)
-	})
+	u, err := s.Unwanted(ctx, user)
 	if err != nil {
 		return false, err
 	}

@@ -211,6 +211,31 @@ func (s *Service) insertAccount(ctx context.Context, tx *database.Tx, account st
 	return true, store.Profiles.Set(ctx, tx, account.UserID, DisplayName, value)
 }
 
+// EnsureOwn makes a user of an application service's own namespace who does not exist yet, with a display
+// name; an empty one is the default. It reports whether it has made the user. Errors are those of
+// a registration and of a profile.
+func (s *Service) EnsureOwn(ctx context.Context, service *registration.Registration, user matrix.UserID, displayName string) (made bool, err error) {
+	account, err := s.account(ctx, user)
+	if err != nil || account != nil {
+		return false, err
+	}
+	if !s.Local(user) {
+		return false, matrix.Forbidden("%s is not a user of this server.", user)
+	}
+	name, err := json.Marshal(displayName)
+	if err != nil {
+		return false, err
+	}
+	if _, err := checkFieldValue(DisplayName, name); err != nil {
+		return false, err
+	}
+	_, err = s.Register(ctx, Registration{Username: user.Localpart(), AppService: service, DisplayName: displayName})
+	if matrix.Code(err) == "M_USER_IN_USE" {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // RegisterGuest makes a guest account, if those are allowed.
 func (s *Service) RegisterGuest(ctx context.Context, deviceName string) (*Login, error) {
 	if !s.options.Guests {

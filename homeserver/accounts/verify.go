@@ -64,6 +64,9 @@ func (s *Service) RequestEmail(ctx context.Context, r EmailRequest) (sid string,
 	if err := r.check(); err != nil {
 		return "", err
 	}
+	if s.options.Mailer == nil && r.Purpose == ForAdding {
+		return "", matrix.NewError(http.StatusBadRequest, "M_THREEPID_MEDIUM_NOT_SUPPORTED", "This server does not send mails.")
+	}
 	if s.options.Mailer == nil {
 		return "", matrix.NewError(http.StatusForbidden, "M_THREEPID_DENIED", "This server does not send mails.")
 	}
@@ -135,17 +138,17 @@ func (s *Service) mailFor(purpose string, owner matrix.UserID) (*mail.Template, 
 	hide := s.options.HideAddresses
 	switch {
 	case purpose == ForPassword && owner == "" && hide:
-		return unknownMail, nil
+		return s.mail(unknownName), nil
 	case purpose == ForPassword && owner == "":
 		return nil, matrix.NewError(http.StatusBadRequest, "M_THREEPID_NOT_FOUND", "Nobody here has this address.")
 	case purpose == ForPassword:
-		return resetMail, nil
+		return s.mail(resetName), nil
 	case owner != "" && hide:
-		return takenMail, nil
+		return s.mail(takenName), nil
 	case owner != "":
 		return nil, addressInUse()
 	}
-	return verifyMail, nil
+	return s.mail(verifyName), nil
 }
 
 func addressInUse() error {

@@ -179,7 +179,7 @@ func (p *person) say(room, text string) string {
 // syncUntil syncs until an answer is the right one.
 func (p *person) syncUntil(what string, right func(reply) bool) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		r := p.must("GET", v3+"/sync?timeout=1000&since="+p.since, nil)
@@ -194,7 +194,7 @@ func (p *person) syncUntil(what string, right func(reply) bool) {
 // until asks again until an answer is the right one.
 func (p *person) until(path string, right func(reply) bool) reply {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

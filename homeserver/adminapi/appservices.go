@@ -6,6 +6,7 @@ import (
 
 	"trestle/appservice/sender"
 	"trestle/homeserver/api"
+	"trestle/homeserver/ledger"
 	"trestle/internal/matrix"
 	"trestle/registration"
 )
@@ -18,6 +19,7 @@ const own = "/_trestle/admin/v1"
 type appservicesAPI struct {
 	registry *registration.Registry
 	sender   *sender.Service
+	ledger   *ledger.Service
 }
 
 func (a *appservicesAPI) routes() []api.Route {
@@ -36,6 +38,8 @@ func (a *appservicesAPI) routes() []api.Route {
 		api.Endpoint("GET", own+"/dead_letters/{number}", api.Admin, a.letter),
 		api.Endpoint("POST", own+"/dead_letters/{number}/replay", api.Admin, a.replay),
 		api.Endpoint("DELETE", own+"/dead_letters/{number}", api.Admin, a.discard),
+		api.Endpoint("GET", one+"/log", api.Admin, a.log),
+		api.Endpoint("GET", own+"/log", api.Admin, a.wholeLog),
 	}
 }
 
@@ -50,7 +54,9 @@ type shownService struct {
 	Position     int64  `json:"position"`
 	Behind       int64  `json:"behind"`
 	Backlog      int    `json:"backlog"`
+	AtMost       bool   `json:"backlog_at_most"`
 	Queued       int    `json:"queued_events"`
+	Unread       int    `json:"unread_events"`
 	Frozen       int    `json:"frozen_transactions"`
 	FrozenEvents int    `json:"frozen_events"`
 	Oldest       *int64 `json:"oldest_ts"`
@@ -84,8 +90,8 @@ func optionalTime(t time.Time) *int64 {
 func (a *appservicesAPI) shown(r *registration.Registration, s sender.Status) shownService {
 	return shownService{
 		ID: r.ID, URL: optionalText(r.URL), Sender: matrix.NewUserID(r.SenderLocalpart, a.registry.Load().Server()),
-		Live: s.Live, Position: s.Position, Behind: s.Behind, Backlog: s.Backlog(), Queued: s.Queued,
-		Frozen: s.Frozen, FrozenEvents: s.FrozenEvents, Oldest: optionalTime(s.Oldest),
+		Live: s.Live, Position: s.Position, Behind: s.Behind, Backlog: s.Backlog(), AtMost: s.AtMost, Queued: s.Queued,
+		Unread: s.Unread, Frozen: s.Frozen, FrozenEvents: s.FrozenEvents, Oldest: optionalTime(s.Oldest),
 		Transactions: s.Transactions, Events: s.Events, Failures: s.Failures, Rate: s.Rate,
 		LastSuccess: optionalTime(s.LastSuccess), LastDuration: s.LastDuration.Milliseconds(),
 		Transaction: optionalText(s.Current), Attempts: s.Attempts, NextAttempt: optionalTime(s.NextAttempt),
@@ -152,12 +158,12 @@ type pauseRequest struct {
 	Reason string `json:"reason"`
 }
 
-func (a *appservicesAPI) pause(ctx context.Context, _ api.Caller, req *pauseRequest) (*struct{}, error) {
-	return nil, a.sender.Pause(ctx, req.ID, req.Reason)
+func (a *appservicesAPI) pause(ctx context.Context, who api.Caller, req *pauseRequest) (*struct{}, error) {
+	return nil, a.ledger.Pause(ctx, who.UserID, req.ID, req.Reason)
 }
 
-func (a *appservicesAPI) resume(ctx context.Context, _ api.Caller, req *serviceRequest) (*struct{}, error) {
-	return nil, a.sender.Resume(ctx, req.ID)
+func (a *appservicesAPI) resume(ctx context.Context, who api.Caller, req *serviceRequest) (*struct{}, error) {
+	return nil, a.ledger.Resume(ctx, who.UserID, req.ID)
 }
 
 func (a *appservicesAPI) retry(ctx context.Context, who api.Caller, req *serviceRequest) (*struct{}, error) {
@@ -168,16 +174,15 @@ func (a *appservicesAPI) retry(ctx context.Context, who api.Caller, req *service
 	if s.Paused {
 		return nil, matrix.NewError(409, "M_UNKNOWN", "The application service %s is paused.", req.ID)
 	}
-	a.sender.Retry(req.ID)
-	return nil, nil
+	return nil, a.ledger.Retry(ctx, who.UserID, req.ID)
 }
 
 type pingResponse struct {
 	Duration int64 `json:"duration_ms"`
 }
 
-func (a *appservicesAPI) ping(ctx context.Context, _ api.Caller, req *serviceRequest) (*pingResponse, error) {
-	took, err := a.sender.Ping(ctx, req.ID, "")
+func (a *appservicesAPI) ping(ctx context.Context, who api.Caller, req *serviceRequest) (*pingResponse, error) {
+	took, err := a.ledger.Ping(ctx, who.UserID, req.ID)
 	return &pingResponse{took.Milliseconds()}, err
 }
 
@@ -188,5 +193,5 @@ type skipRequest struct {
 }
 
 func (a *appservicesAPI) skip(ctx context.Context, who api.Caller, req *skipRequest) (*struct{}, error) {
-	return nil, a.sender.Skip(ctx, req.ID, req.Transaction, req.Reason, string(who.UserID))
+	return nil, a.ledger.Skip(ctx, who.UserID, req.ID, req.Transaction, req.Reason)
 }

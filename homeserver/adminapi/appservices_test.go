@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,7 +80,9 @@ func TestAppServices(t *testing.T) {
 		root.refused("POST", irc+"/retry", nil, 409, "M_UNKNOWN")
 		root.must("POST", irc+"/ping", nil)
 		root.refused("POST", irc+"/skip", map[string]string{}, 400, "M_MISSING_PARAM")
-		root.refused("POST", irc+"/skip", map[string]string{"transaction_id": "x"}, 409, "M_UNKNOWN")
+		root.refused("POST", irc+"/skip", map[string]string{"transaction_id": "x", "reason": "it chokes"}, 409, "M_UNKNOWN")
+		root.refused("POST", irc+"/skip", map[string]string{"transaction_id": id}, 400, "M_MISSING_PARAM")
+		root.refused("DELETE", irc, nil, 400, "M_MISSING_PARAM")
 		root.must("POST", irc+"/skip", map[string]string{"transaction_id": id, "reason": "it chokes"})
 		root.must("POST", irc+"/resume", nil)
 		letters := root.must("GET", irc+"/dead_letters?limit=1", nil)
@@ -100,12 +103,46 @@ func TestAppServices(t *testing.T) {
 		root.must("POST", irc+"/retry", nil)
 		root.must("POST", at+"/replay", nil)
 		root.refused("GET", at, nil, 404, "M_NOT_FOUND")
-		root.refused("DELETE", at, nil, 404, "M_NOT_FOUND")
+		root.refused("DELETE", at+"?reason=old", nil, 404, "M_NOT_FOUND")
 		if r := root.must("GET", irc, nil); r.at("dead_letters") != 0.0 || r.at("delivered_events") != 1.0 || r.at("backlog") != 0.0 {
 			t.Error(r.body)
 		}
 		as.Until(t, 1) // and each repeat had the same bytes
+		onRecord(t, root, id)
 	})
+}
+
+// onRecord looks at what the administrator has done to the service irc.
+func onRecord(t *testing.T, root *person, transaction string) {
+	t.Helper()
+	var got []string
+	for next := any(0.0); next != nil; {
+		r := root.must("GET", fmt.Sprintf("%s/appservices/irc/log?limit=3&from=%v", own, next), nil)
+		list, _ := r.at("log").([]any)
+		for _, one := range list {
+			d, _ := one.(map[string]any)
+			got = append(got, fmt.Sprint(d["action"], " ", d["outcome"]))
+			if d["by"] != root.user || d["appservice"] != "irc" || d["ts"].(float64) < 1e12 ||
+				(d["action"] == "skip" || d["action"] == "replay") != (d["transaction_id"] != nil) || (d["outcome"] == "failed") != (d["error"] != nil) {
+				t.Errorf("on record is %v", d)
+			}
+			if d["action"] == "skip" && d["outcome"] == "done" && (d["transaction_id"] != transaction || d["reason"] != "it chokes") {
+				t.Errorf("on record is %v", d)
+			}
+		}
+		next = r.at("next_token")
+	}
+	want := []string{"replay done", "retry done", "replay failed", "resume done", "skip done", "skip failed", "ping done", "pause done"}
+	if !slices.Equal(got, want) {
+		t.Errorf("on record is\n%q, want\n%q", got, want)
+	}
+	if r := root.must("GET", own+"/log?limit=1", nil); !strings.Contains(r.body, `"action":"replay"`) || r.at("next_token") == nil {
+		t.Error(r.body)
+	}
+	root.refused("GET", own+"/log?limit=0", nil, 400, "M_INVALID_PARAM")
+	if r := root.must("GET", own+"/appservices/coffee/log", nil); r.body != `{"log":[]}` {
+		t.Error(r.body)
+	}
 }
 
 // letterOf is the number of the one letter in a list.
@@ -128,13 +165,14 @@ func TestAppServicesAreForAdministrators(t *testing.T) {
 			"GET /appservices": "", "GET /appservices/%s": "M_NOT_FOUND", "GET /appservices/%s/transaction": "M_NOT_FOUND", "POST /appservices/%s/pause": "M_NOT_FOUND",
 			"POST /appservices/%s/resume": "M_NOT_FOUND", "POST /appservices/%s/retry": "M_NOT_FOUND", "POST /appservices/%s/ping": "M_NOT_FOUND",
 			"POST /appservices/%s/skip": "M_NOT_FOUND", "GET /appservices/%s/dead_letters": "", "GET /dead_letters": "", "GET /dead_letters/1": "M_NOT_FOUND",
-			"POST /dead_letters/1/replay": "M_NOT_FOUND", "DELETE /dead_letters/1": "M_NOT_FOUND", "GET /dead_letters/x": "M_INVALID_PARAM",
+			"POST /dead_letters/1/replay": "M_NOT_FOUND", "DELETE /dead_letters/1?reason=old": "M_NOT_FOUND", "DELETE /dead_letters/1": "M_MISSING_PARAM", "GET /dead_letters/x": "M_INVALID_PARAM",
+			"GET /log": "", "GET /appservices/%s/log": "",
 		} {
 			method, path, _ := strings.Cut(operation, " ")
 			path = own + strings.ReplaceAll(path, "%s", "none")
 			var body any
 			if method == "POST" {
-				body = map[string]string{"transaction_id": "x"}
+				body = map[string]string{"transaction_id": "x", "reason": "it chokes"}
 			}
 			alice.refused(method, path, body, 403, "M_FORBIDDEN")
 			nobody.refused(method, path, body, 401, "M_MISSING_TOKEN")

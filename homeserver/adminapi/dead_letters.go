@@ -86,10 +86,15 @@ func (a *appservicesAPI) letter(ctx context.Context, _ api.Caller, req *letterRe
 	return newShownLetter(&l), nil
 }
 
-func (a *appservicesAPI) replay(ctx context.Context, _ api.Caller, req *letterRequest) (*struct{}, error) {
-	return nil, a.sender.Replay(ctx, req.Number)
+func (a *appservicesAPI) replay(ctx context.Context, who api.Caller, req *letterRequest) (*struct{}, error) {
+	return nil, a.ledger.Replay(ctx, who.UserID, req.Number)
 }
 
-func (a *appservicesAPI) discard(ctx context.Context, _ api.Caller, req *letterRequest) (*struct{}, error) {
-	return nil, a.sender.Discard(ctx, req.Number)
+type discardRequest struct {
+	letterRequest
+	Reason string `query:"reason"`
+}
+
+func (a *appservicesAPI) discard(ctx context.Context, who api.Caller, req *discardRequest) (*struct{}, error) {
+	return nil, a.ledger.Discard(ctx, who.UserID, req.Number, req.Reason)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/ledger"
 	"trestle/homeserver/registrar"
 	"trestle/internal/matrix"
 	"trestle/registration"
@@ -13,7 +14,10 @@ import (
 
 // registrationsAPI changes and explains the registrations of application
 // services.
-type registrationsAPI struct{ registrar *registrar.Service }
+type registrationsAPI struct {
+	registrar *registrar.Service
+	ledger    *ledger.Service
+}
 
 const appservicesPath = "/_trestle/admin/v1/appservices"
 
@@ -41,8 +45,8 @@ type addResponse struct {
 	Report *registrar.Report `json:"report"`
 }
 
-func (a *registrationsAPI) add(ctx context.Context, _ api.Caller, req *registrationRequest) (*addResponse, error) {
-	report, file, err := a.registrar.Add(ctx, req.File, []byte(req.Registration), req.Replace)
+func (a *registrationsAPI) add(ctx context.Context, who api.Caller, req *registrationRequest) (*addResponse, error) {
+	report, file, err := a.ledger.Add(ctx, who.UserID, req.File, []byte(req.Registration), req.Replace)
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -67,8 +71,8 @@ type reloadResponse struct {
 	Changes []registration.Change `json:"changes"`
 }
 
-func (a *registrationsAPI) reload(ctx context.Context, _ api.Caller, _ *struct{}) (*reloadResponse, error) {
-	changes, err := a.registrar.Reload(ctx)
+func (a *registrationsAPI) reload(ctx context.Context, who api.Caller, _ *struct{}) (*reloadResponse, error) {
+	changes, err := a.ledger.Reload(ctx, who.UserID)
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -88,7 +92,7 @@ type rotateResponse struct {
 	Until   int64  `json:"previous_until_ts,omitempty"`
 }
 
-func (a *registrationsAPI) rotate(ctx context.Context, _ api.Caller, req *rotateRequest) (*rotateResponse, error) {
+func (a *registrationsAPI) rotate(ctx context.Context, who api.Caller, req *rotateRequest) (*rotateResponse, error) {
 	grace := usualGrace
 	if req.GraceMS != nil {
 		const most = 1 << 40 // the registrar has a limit of its own; this one keeps the product in range
@@ -97,7 +101,7 @@ func (a *registrationsAPI) rotate(ctx context.Context, _ api.Caller, req *rotate
 		}
 		grace = time.Duration(*req.GraceMS) * time.Millisecond
 	}
-	rotated, err := a.registrar.Rotate(ctx, req.ID, req.HSToken, grace)
+	rotated, err := a.ledger.Rotate(ctx, who.UserID, req.ID, req.HSToken, grace)
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -109,15 +113,16 @@ func (a *registrationsAPI) rotate(ctx context.Context, _ api.Caller, req *rotate
 }
 
 type removeRequest struct {
-	ID string `path:"appserviceId"`
+	ID     string `path:"appserviceId"`
+	Reason string `query:"reason"`
 }
 
 type removeResponse struct {
 	Kept string `json:"kept"` // the file under its new name
 }
 
-func (a *registrationsAPI) remove(ctx context.Context, _ api.Caller, req *removeRequest) (*removeResponse, error) {
-	kept, err := a.registrar.Remove(ctx, req.ID)
+func (a *registrationsAPI) remove(ctx context.Context, who api.Caller, req *removeRequest) (*removeResponse, error) {
+	kept, err := a.ledger.Remove(ctx, who.UserID, req.ID, req.Reason)
 	if err != nil {
 		return nil, refusal(err)
 	}

@@ -68,7 +68,7 @@ func TestARegistrationComesChangesAndGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		root.refused("POST", services+"/reload", map[string]any{}, 400, "M_INVALID_PARAM")
-		root.refused("DELETE", services+"/tea", nil, 400, "M_INVALID_PARAM")
+		root.refused("DELETE", services+"/tea?reason=moved", nil, 400, "M_INVALID_PARAM")
 		bot.must("GET", v3+"/account/whoami", nil)
 		if err := os.Remove(bad); err != nil {
 			t.Fatal(err)
@@ -82,12 +82,12 @@ func TestARegistrationComesChangesAndGoes(t *testing.T) {
 		if r := root.must("POST", services+"/reload", map[string]any{}); !strings.Contains(r.body, `"changed"`) || !strings.Contains(r.body, `"rate_limited"`) {
 			t.Error(r.body)
 		}
-		kept := root.must("DELETE", services+"/tea", nil).text("kept")
+		kept := root.must("DELETE", services+"/tea?reason=moved", nil).text("kept")
 		if _, err := os.Stat(kept); err != nil || !strings.HasPrefix(kept, file+".removed-") {
 			t.Errorf("%s: %v", kept, err)
 		}
 		bot.refused("GET", v3+"/account/whoami", nil, 401, "M_UNKNOWN_TOKEN")
-		root.refused("DELETE", services+"/tea", nil, 404, "M_NOT_FOUND")
+		root.refused("DELETE", services+"/tea?reason=moved", nil, 404, "M_NOT_FOUND")
 	})
 }
 
@@ -134,6 +134,19 @@ func TestRotatedTokens(t *testing.T) {
 			root.refused("POST", services+"/tea/rotate_token", map[string]any{"grace_ms": grace}, 400, "M_INVALID_PARAM")
 		}
 		root.refused("POST", services+"/coffee/rotate_token", map[string]any{}, 404, "M_NOT_FOUND")
+
+		// It is on record, without any of the tokens.
+		record := root.must("GET", services+"/tea/log", nil).body
+		for _, part := range []string{`"action":"add"`, `"the service's token; old ones are good for 1 h"`, `"both tokens; old ones are refused at once"`} {
+			if !strings.Contains(record, part) {
+				t.Errorf("%s is not on record: %s", part, record)
+			}
+		}
+		for _, secret := range []string{old.token, rotated.text("hs_token"), renewed.token, at.text("as_token"), at.text("hs_token")} {
+			if strings.Contains(record, secret) {
+				t.Errorf("%s is on record: %s", secret, record)
+			}
+		}
 	})
 }
 

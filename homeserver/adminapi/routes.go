@@ -10,6 +10,7 @@ import (
 	"trestle/appservice/sender"
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/ledger"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
 	"trestle/homeserver/pushers"
@@ -36,6 +37,7 @@ type Services struct {
 	Registry  *registration.Registry
 	Sender    *sender.Service
 	Registrar *registrar.Service
+	Ledger    *ledger.Service // does what changes something
 }
 
 const v1, v2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
@@ -54,8 +56,8 @@ func Routes(s Services) []api.Route {
 		(&noticesAPI{s.Notices}).routes(),
 		(&reportsAPI{s.Reports, s.Rooms}).routes(),
 		(&pushersAPI{s.Accounts, s.Pushers}).routes(),
-		(&appservicesAPI{s.Registry, s.Sender}).routes(),
-		(&registrationsAPI{s.Registrar}).routes(),
+		(&appservicesAPI{s.Registry, s.Sender, s.Ledger}).routes(),
+		(&registrationsAPI{s.Registrar, s.Ledger}).routes(),
 	)
 }
 

@@ -20,6 +20,7 @@ type Caller struct {
 	Suspended  bool  // may read, and write little
 	Unlimited  bool  // exempt from rate limits
 	Delegated  bool  // an application service that acts for a person who lets it
+	Watcher    bool  // an application service that acts as somebody whom it neither made nor has claimed for itself
 	TokenID    int64 // the access token's number; 0 for application services
 
 	RemoteAddr string // the address, without a port, that the request came from

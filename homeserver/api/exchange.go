@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -65,7 +66,7 @@ func (x *exchange) run() {
 // ctx is the request's context; it knows the request's number.
 func (x *exchange) ctx() context.Context {
 	if x.context == nil {
-		x.context = requestContext{Context: x.r.Context(), server: x.server, number: x.number, request: x.r, waited: x.waited}
+		x.context = requestContext{Context: x.r.Context(), server: x.server, route: x.route, number: x.number, request: x.r, waited: x.waited}
 	}
 	return x.context
 }
@@ -96,6 +97,28 @@ func (x *exchange) pathValue(place int, name string) (string, error) {
 	return value, nil
 }
 
+// maxPromised is how much room a body gets before it is there.
+const maxPromised = 64 << 10
+
+// BodyTimeout is the answer where a body has stalled.
+func BodyTimeout() error {
+	return matrix.NewError(http.StatusRequestTimeout, "M_UNKNOWN", "The request body did not arrive in time.")
+}
+
+// maxDropped is how much is read of a body that nobody wants.
+const maxDropped = 1 << 20
+
+// hangUp ends the connection with the answer, where it is this request's alone:
+// nobody reads the rest of the body. By HTTP/2 there are others on it, and a client that is
+// still sending may not see the answer; what is not much is read to its end.
+func (x *exchange) hangUp() {
+	if x.r.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close")
+		return
+	}
+	_, _ = io.CopyN(io.Discard, x.r.Body, maxDropped)
+}
+
 // readBody reads the whole body into buf, up to the route's limit.
 func (x *exchange) readBody(buf *bytes.Buffer) error {
 	limit := x.route.bodyLimit
@@ -103,16 +126,21 @@ func (x *exchange) readBody(buf *bytes.Buffer) error {
 		return nil
 	}
 	if x.r.ContentLength > limit {
-		x.w.Header().Set("Connection", "close")
+		x.hangUp()
 		return matrix.TooLarge("The request body is larger than %d bytes.", limit)
 	}
 	if n := x.r.ContentLength; n > 0 {
-		buf.Grow(int(n) + bytes.MinRead)
+		// More is made room for once it has come: a promise costs the client nothing.
+		buf.Grow(int(min(n, maxPromised)) + bytes.MinRead)
 	}
 	if _, err := buf.ReadFrom(http.MaxBytesReader(x.w, x.r.Body, limit)); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			return matrix.TooLarge("The request body is larger than %d bytes.", limit)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			x.hangUp()
+			return BodyTimeout()
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return matrix.NotJSON("The request body ended early.")

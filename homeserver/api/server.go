@@ -98,6 +98,7 @@ var (
 	corsOrigin  = []string{"*"}
 	corsMethods = []string{"GET, POST, PUT, DELETE, OPTIONS"}
 	corsHeaders = []string{"X-Requested-With, Content-Type, Authorization"}
+	corsExposed = []string{"Retry-After"} // beside what scripts can read anyway
 	corsMaxAge  = []string{"86400"}
 )
 
@@ -108,6 +109,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	header["Access-Control-Allow-Origin"] = corsOrigin
 	header["Access-Control-Allow-Methods"] = corsMethods
 	header["Access-Control-Allow-Headers"] = corsHeaders
+	header["Access-Control-Expose-Headers"] = corsExposed
 	switch r.Method {
 	case http.MethodOptions:
 		header["Access-Control-Max-Age"] = corsMaxAge
@@ -184,6 +186,7 @@ func (s *Server) trusts(peer string) bool {
 type requestContext struct {
 	context.Context
 	server  *Server
+	route   *Route
 	number  uint64
 	request *http.Request
 	waited  time.Time

@@ -16,6 +16,7 @@ type AccountConfig struct {
 	RoomVersion      string          // of new rooms
 	UnstableFeatures map[string]bool // further than those of accounts
 	Capabilities     map[string]any  // further ones
+	WellKnown        map[string]any  // further members of /.well-known/matrix/client
 	Contacts         []Contact       // for /.well-known/matrix/support
 	SupportPage      string
 	// IdentityProviders are where people can log in instead of here; [Routes]
@@ -77,9 +78,9 @@ func checkSelf(who api.Caller, user matrix.UserID) error {
 }
 
 // confirm runs user-interactive authentication with the caller's password.
-// Application services act for their users without it.
+// Application services act for their own users without it.
 func (a *accountAPI) confirm(ctx context.Context, who api.Caller, operation string, auth json.RawMessage) error {
-	if who.AppService != "" {
+	if who.AppService != "" && !who.Watcher {
 		return nil
 	}
 	return a.accounts.Confirm(ctx, accounts.ConfirmPassword(operation, who.UserID), auth)
@@ -148,15 +149,16 @@ func (a *accountAPI) resetPassword(ctx context.Context, who api.Caller, req *pas
 }
 
 type deactivateRequest struct {
-	Auth  json.RawMessage `json:"auth"`
-	Erase bool            `json:"erase"`
+	Auth     json.RawMessage `json:"auth"`
+	Erase    bool            `json:"erase"`
+	IDServer string          `json:"id_server"`
 }
 
 func (a *accountAPI) deactivate(ctx context.Context, who api.Caller, req *deactivateRequest) (*unbindResponse, error) {
 	if err := a.confirm(ctx, who, "deactivate", req.Auth); err != nil {
 		return nil, err
 	}
-	unbound, err := a.accounts.UnbindAll(ctx, who.UserID)
+	unbound, err := a.accounts.UnbindAll(ctx, who.UserID, req.IDServer)
 	if err != nil {
 		return nil, err
 	}

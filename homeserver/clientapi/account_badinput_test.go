@@ -23,7 +23,7 @@ func TestServerInformation(t *testing.T) {
 	if r := s.must("GET", "/.well-known/matrix/support", "", ""); r.body != `{"support_page":"https://hs.example/help"}` {
 		t.Errorf("support: %s", r.body)
 	}
-	if r := s.must("GET", v3+"/capabilities", s.register("alice"), ""); !strings.Contains(r.body, `"m.room_versions":{"default":"12","available":{"10":"stable"`) {
+	if r := s.must("GET", v3+"/capabilities", s.register("alice"), ""); !strings.Contains(r.body, `"m.room_versions":{"default":"12","available":{"1":"stable","10":"stable"`) {
 		t.Errorf("capabilities: %s", r.body)
 	}
 }

@@ -60,6 +60,7 @@ func TestLoginRefuses(t *testing.T) {
 		{`{"type":"m.login.password","identifier":{"type":"m.id.phone","country":"GB","phone":"1"},"password":"x"}`, 403, "M_FORBIDDEN"},
 		{`{"type":"m.login.password","identifier":{"type":"m.id.horse"},"password":"x"}`, 400, "M_UNKNOWN"},
 		{`{"type":"m.login.password","identifier":{"user":"alice"},"password":"x"}`, 400, "M_MISSING_PARAM"},
+		{`{"type":"m.login.password","identifier":{"medium":"email","address":"a@b"},"password":"x"}`, 403, "M_FORBIDDEN"},
 		{`{"type":"m.login.password","identifier":{"type":"m.id.user"},"password":"x"}`, 400, "M_MISSING_PARAM"},
 		{`{"type":"m.login.password","password":"x"}`, 400, "M_MISSING_PARAM"},
 		{`{"type":"m.login.password","identifier":"alice","password":"x"}`, 400, "M_BAD_JSON"},
@@ -90,7 +91,8 @@ func TestLoginByAppService(t *testing.T) {
 	s.must("POST", v3+"/login", "as-token", body("ircbot"))
 	s.must("POST", v3+"/login", "puppet-token", body("alice"))
 	s.refused("POST", v3+"/login", "", body("irc_bob"), 401, "M_MISSING_TOKEN")
-	s.refused("POST", v3+"/login", r.field("access_token"), body("irc_bob"), 401, "M_UNKNOWN_TOKEN")
+	s.refused("POST", v3+"/login", r.field("access_token"), body("irc_bob"), 403, "M_FORBIDDEN")
+	s.refused("POST", v3+"/login", "no-token", body("irc_bob"), 403, "M_FORBIDDEN")
 	s.refused("POST", v3+"/login", "as-token", body("alice"), 400, "M_EXCLUSIVE")
 	s.refused("POST", v3+"/login", "as-token", body("irc_nobody"), 403, "M_FORBIDDEN")
 }

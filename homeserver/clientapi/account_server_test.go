@@ -33,6 +33,8 @@ type accountServer struct {
 	accounts *accounts.Service
 	oauth    *oauth.Service
 	changes  *changes
+	db       *database.DB
+	store    *storage.Accounts
 
 	mu  sync.Mutex
 	now time.Time
@@ -115,6 +117,7 @@ func newAccountServer(t *testing.T, url string, change ...func(*accounts.Options
 		Elsewhere: otherPlace,
 	})
 	server.Handle(clientapi.OAuthRoutes(s.oauth, s.accounts))
+	s.db, s.store = db, options.Store
 	s.http = &http.Client{Transport: testkit.SpecTransport(t, listener.Client().Transport)}
 	return s
 }

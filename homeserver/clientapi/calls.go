@@ -44,24 +44,30 @@ func (a *callsAPI) turnServer(_ context.Context, who api.Caller, _ *struct{}) (*
 	return &turnServerResponse{c.Username, c.Password, c.URIs, int64(c.Lifetime.Seconds())}, nil
 }
 
-// A transport is a way by which calls of many can be held.
-type transport struct {
+// A Transport is a way by which calls of many can be held.
+type Transport struct {
 	Type    string `json:"type"`
 	Service string `json:"livekit_service_url"`
+}
+
+// Transports are those by LiveKit servers at these addresses.
+func Transports(addresses []string) []Transport {
+	list := make([]Transport, len(addresses))
+	for i, address := range addresses {
+		list[i] = Transport{"livekit", address}
+	}
+	return list
 }
 
 // transportsResponse has the list twice: clients look for the name that it had
 // in earlier versions of the proposal.
 type transportsResponse struct {
-	Transports    []transport `json:"transports"`
-	RTCTransports []transport `json:"rtc_transports"`
+	Transports    []Transport `json:"transports"`
+	RTCTransports []Transport `json:"rtc_transports"`
 }
 
 func (a *callsAPI) transports(context.Context, api.Caller, *struct{}) (*transportsResponse, error) {
-	list := make([]transport, len(a.config.LiveKit))
-	for i, address := range a.config.LiveKit {
-		list[i] = transport{"livekit", address}
-	}
+	list := Transports(a.config.LiveKit)
 	return &transportsResponse{list, list}, nil
 }
 

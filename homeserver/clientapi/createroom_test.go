@@ -44,7 +44,7 @@ func TestPresets(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
 		s := newWholeServer(t, database)
 		alice, bob := s.person("alice"), s.person("bob")
-		for _, version := range []string{"10", "11", "12"} {
+		for _, version := range []string{"1", "9", "10", "11", "12"} {
 			for _, tt := range []struct {
 				preset, visibility, joinRule, guests string
 				listed, trusted                      bool
@@ -76,7 +76,7 @@ func TestPresets(t *testing.T) {
 				create, levels := state["m.room.create"], state["m.room.power_levels"]
 				users, _ := levels["users"].(map[string]any)
 				events, _ := levels["events"].(map[string]any)
-				if create["room_version"] != version || (create["creator"] == alice.user) != (version == "10") {
+				if create["room_version"] != version || (create["creator"] == alice.user) != (version != "11" && version != "12") {
 					t.Errorf("%s: %v", version, create)
 				}
 				if version != "12" {

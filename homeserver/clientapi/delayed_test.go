@@ -16,7 +16,7 @@ const msc4140 = "/_matrix/client/unstable/org.matrix.msc4140"
 func (d *device) until(what, path string, right func(reply) bool) reply {
 	d.t.Helper()
 	var last reply
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		if last = d.do("GET", path, nil); right(last) {
 			return last
 		}

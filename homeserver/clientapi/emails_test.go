@@ -162,6 +162,9 @@ func TestRegisterWithEmail(t *testing.T) {
 		if r := s.must("GET", v3+"/account/3pid", token, ""); !strings.Contains(r.body, `"address":"alice@example.org"`) {
 			t.Errorf("addresses: %s", r.body)
 		}
+		if r := s.must("GET", v3+"/capabilities", token, ""); !same(r.at("capabilities", "m.3pid_changes"), map[string]bool{"enabled": true}) {
+			t.Errorf("capabilities: %s", r.body)
+		}
 		if r := s.do("POST", v3+"/register", "", body("bob", creds(sid, "s1"))); r.status != 401 {
 			t.Errorf("a second account by one proof: %d %s", r.status, r.body)
 		}
@@ -223,7 +226,11 @@ func TestAddressesRefuse(t *testing.T) {
 	}
 	s.refused("POST", v3+"/register/email/requestToken", "", requestBody("nobody@b.example", "a", 1), 400, "M_INVALID_PARAM")
 	for _, path := range []string{"/register", "/account/password", "/account/3pid"} {
-		s.refused("POST", v3+path+"/msisdn/requestToken", "", `{"client_secret":"a","country":"GB","phone_number":"1","send_attempt":1}`, 403, "M_THREEPID_DENIED")
+		status, code := 403, "M_THREEPID_DENIED"
+		if path == "/account/3pid" {
+			status, code = 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"
+		}
+		s.refused("POST", v3+path+"/msisdn/requestToken", "", `{"client_secret":"a","country":"GB","phone_number":"1","send_attempt":1}`, status, code)
 		s.refused("POST", v3+path+"/msisdn/requestToken", "", `{}`, 400, "M_MISSING_PARAM")
 	}
 	box.empty(t)
@@ -241,6 +248,7 @@ func TestThreePIDsRefuse(t *testing.T) {
 	s := newAccountServer(t, t.TempDir()+"/test.db")
 	alice := s.register("alice")
 	s.refused("POST", v3+"/register/email/requestToken", "", requestBody("a@b.example", "a", 1), 403, "M_THREEPID_DENIED")
+	s.refused("POST", v3+"/account/3pid/email/requestToken", "", requestBody("a@b.example", "a", 1), 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED")
 	s.refused("POST", v3+"/account/password", "", `{"new_password":"battery staple"}`, 401, "M_MISSING_TOKEN")
 	if r := s.must("GET", v3+"/capabilities", alice, ""); !same(r.at("capabilities", "m.3pid_changes"), map[string]bool{"enabled": false}) {
 		t.Errorf("capabilities: %s", r.body)

@@ -58,6 +58,7 @@ var guestsMayToo = []string{
 	"GET /_matrix/client/v3/thirdparty/protocol/{protocol}",
 	"GET /_matrix/client/v3/thirdparty/protocols",
 	"GET /_matrix/client/v3/thirdparty/user",
+	"POST /_matrix/client/v3/keys/upload/{deviceId}",
 	"GET /_matrix/client/v3/thirdparty/user/{protocol}",
 	"GET /_matrix/client/v3/user/{userId}/filter/{filterId}",
 	"GET /_matrix/client/v3/voip/turnServer",

@@ -139,7 +139,15 @@ func TestIdentityServers(t *testing.T) {
 		bind(peer.name, "id-token", "sid")
 		result("/account/3pid/delete", named, "success")
 		bind(peer.name, "id-token", "sid")
-		result("/account/deactivate", `{"auth":`+passwordAuth("alice", password)+`}`, "success")
+		// Who names a server means that one.
+		bob := s.register("bob")
+		if r := s.must("POST", v3+"/account/3pid/bind", bob, fmt.Sprintf(`{"id_server":%q,"id_access_token":"id-token","sid":"sid","client_secret":"secret"}`, peer.name)); r.body != "{}" {
+			t.Errorf("bob: %s", r.body)
+		}
+		if r := s.must("POST", v3+"/account/deactivate", bob, `{"id_server":"evil.example","auth":`+passwordAuth("bob", password)+`}`); r.body != `{"id_server_unbind_result":"no-support"}` || len(peer.bound) != 1 {
+			t.Errorf("from another server: %s, bound %v", r.body, peer.bound)
+		}
+		result("/account/deactivate", fmt.Sprintf(`{"id_server":%q,"auth":%s}`, peer.name, passwordAuth("alice", password)), "success")
 		if len(peer.bound) != 0 {
 			t.Errorf("bound after the account's end: %v", peer.bound)
 		}

@@ -37,6 +37,9 @@ type batchSendRequest struct {
 	SendNotification    bool            `json:"send_notification"`
 	MarkReadBy          matrix.UserID   `json:"mark_read_by"`
 	Events              []importedEvent `json:"events" required:"true"`
+
+	// Of MSC2716, whose batches begin with who was in the room.
+	StateAtStart []json.RawMessage `json:"state_events_at_start"`
 }
 
 type importedEvent struct {
@@ -54,6 +57,9 @@ type batchSendResponse struct {
 }
 
 func (a *importAPI) batchSend(ctx context.Context, who api.Caller, req *batchSendRequest) (*batchSendResponse, error) {
+	if len(req.StateAtStart) > 0 {
+		return nil, matrix.InvalidParam("State cannot be imported, and need not be: ghosts have said what they said without it. Leave state_events_at_start out.")
+	}
 	ghosts, err := a.senders(ctx, who.AppService, req.Events)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ func (a *keysAPI) routes() []api.Route {
 	limited := api.Limit("keys")
 	return []api.Route{
 		api.Endpoint(http.MethodPost, "/_matrix/client/v3/keys/upload", api.Guest, a.upload, limited),
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/keys/upload/{deviceId}", api.Guest, a.uploadFor, limited),
 		api.Endpoint(http.MethodPost, "/_matrix/client/v3/keys/query", api.Guest, a.query, limited),
 		api.Endpoint(http.MethodPost, "/_matrix/client/v3/keys/claim", api.Guest, a.claim, limited),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/keys/changes", api.User, a.changes, limited),
@@ -64,6 +65,19 @@ func (a *keysAPI) upload(ctx context.Context, who api.Caller, req *keysUploadReq
 		return nil, err
 	}
 	return &keysUploadResponse{counts}, nil
+}
+
+type keysUploadForRequest struct {
+	keysUploadRequest
+	Device matrix.DeviceID `path:"deviceId"`
+}
+
+// uploadFor is how clients of before r0.3 upload: they name their device.
+func (a *keysAPI) uploadFor(ctx context.Context, who api.Caller, req *keysUploadForRequest) (*keysUploadResponse, error) {
+	if who.DeviceID != "" && req.Device != who.DeviceID {
+		return nil, matrix.Forbidden("You are the device %.80q, whose keys these are not.", who.DeviceID)
+	}
+	return a.upload(ctx, who, &req.keysUploadRequest)
 }
 
 // checkUsers checks the keys of an object that are user IDs.
@@ -134,7 +148,7 @@ func (a *keysAPI) uploadSigning(ctx context.Context, who api.Caller, req *signin
 		return nil, err
 	}
 	return nil, a.keys.SetCrossSigningKeys(ctx, who.UserID, keys, func() error {
-		if who.AppService != "" {
+		if who.AppService != "" && !who.Watcher {
 			return nil
 		}
 		var body struct {

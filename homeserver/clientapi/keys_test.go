@@ -267,3 +267,19 @@ func TestKeysRefuse(t *testing.T) {
 		alice.refused("GET", v3+"/keys/changes?from=s1&to="+url.QueryEscape("s1 "), nil, 400, "M_INVALID_PARAM")
 	})
 }
+
+// Clients of before r0.3 name their device in the path.
+func TestKeysAreUploadedByDevice(t *testing.T) {
+	s := newWholeServer(t, testkit.SQLite(t))
+	alice := s.person("alice")
+	old := *alice
+	old.wholeServer = s.plain()
+	r := old.must("POST", "/_matrix/client/r0/keys/upload/"+alice.id, object{"device_keys": alice.deviceKeys(1)})
+	if !same(r.at("one_time_key_counts", "signed_curve25519"), 0) {
+		t.Errorf("%s", r.body)
+	}
+	if got := alice.query(alice.user).at("device_keys", alice.user, alice.id, "device_id"); got != alice.id {
+		t.Errorf("the keys are not there: %v", got)
+	}
+	old.refused("POST", "/_matrix/client/r0/keys/upload/OTHER", object{}, 403, "M_FORBIDDEN")
+}

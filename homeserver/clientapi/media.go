@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
+	"os"
 
 	"trestle/homeserver/api"
 	"trestle/homeserver/media"
@@ -74,7 +74,7 @@ func (a *mediaAPI) create(ctx context.Context, who api.Caller, _ *struct{}) (*cr
 }
 
 func (a *mediaAPI) upload(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error {
-	body := newUploadBody(w, r)
+	body := &uploadBody{body: r.Body}
 	uri, err := a.media.Upload(r.Context(), newUpload(r, who, params, body))
 	if err := body.finish(err); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *mediaAPI) upload(w http.ResponseWriter, r *http.Request, who api.Caller
 
 func (a *mediaAPI) fill(w http.ResponseWriter, r *http.Request, who api.Caller, params api.Params) error {
 	uri := media.URI{Server: matrix.ServerName(params.Path("serverName")), ID: params.Path("mediaId")}
-	body := newUploadBody(w, r)
+	body := &uploadBody{body: r.Body}
 	err := a.media.Fill(r.Context(), uri, newUpload(r, who, params, body))
 	if err := body.finish(err); err != nil {
 		return err
@@ -95,47 +95,33 @@ func (a *mediaAPI) fill(w http.ResponseWriter, r *http.Request, who api.Caller, 
 func newUpload(r *http.Request, who api.Caller, params api.Params, body *uploadBody) media.Upload {
 	return media.Upload{
 		User: who.UserID, ContentType: r.Header.Get("Content-Type"), FileName: params.Query("filename"),
-		Size: r.ContentLength, Body: body,
+		Size: r.ContentLength, Body: body, Unlimited: who.Unlimited,
 	}
 }
 
-// uploadStall is how long an upload may stand still. Altogether it may take
-// any time.
-const uploadStall = time.Minute
-
-// An uploadBody is a request's body that ends when nothing comes for a while,
-// and knows whether it was to blame.
+// An uploadBody is a request's body that knows whether it was to blame.
 type uploadBody struct {
-	body    io.Reader
-	control *http.ResponseController
-	err     error
-}
-
-func newUploadBody(w http.ResponseWriter, r *http.Request) *uploadBody {
-	return &uploadBody{body: r.Body, control: http.NewResponseController(w)}
+	body io.Reader
+	err  error
 }
 
 // Read implements io.Reader.
 func (b *uploadBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(uploadStall)) // where it can be done
 	n, err := b.body.Read(p)
-	if err != nil {
-		// From here on the server itself reads, to see whether the client leaves.
-		_ = b.control.SetReadDeadline(time.Time{})
-		if !errors.Is(err, io.EOF) {
-			b.err = err
-		}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
 	}
 	return n, err
 }
 
 // finish puts what went wrong in terms for the client.
 func (b *uploadBody) finish(err error) error {
-	_ = b.control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return matrix.TooLarge("Uploads may have up to %d bytes here.", tooLarge.Limit)
+	case err != nil && errors.Is(b.err, os.ErrDeadlineExceeded):
+		return api.BodyTimeout()
 	case err != nil && b.err != nil:
 		return matrix.NewError(http.StatusBadRequest, "M_UNKNOWN", "The upload ended early.")
 	}

@@ -202,8 +202,8 @@ func TestThumbnailsMadeOnce(t *testing.T) {
 // Whoever goes away while a thumbnail is made takes it from nobody else.
 func TestThumbnailsCancelled(t *testing.T) {
 	s := newMediaServer(t, t.TempDir()+"/test.db")
-	id := s.upload(testPNG(1000, 1000), "image/png", "")
-	for range 5 {
+	id := s.upload(testPNG(400, 400), "image/png", "")
+	for n := range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var asking sync.WaitGroup
 		asking.Go(func() {
@@ -219,7 +219,7 @@ func TestThumbnailsCancelled(t *testing.T) {
 		asking.Go(func() { s.thumbnail(id, "?width=96&height=96&method=crop", 96, 96) })
 		cancel()
 		asking.Wait()
-		id = s.upload(testPNG(1000-len(id)%7, 999), "image/png", "")
+		id = s.upload(testPNG(400-n, 399), "image/png", "")
 	}
 }
 

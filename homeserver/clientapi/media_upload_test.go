@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"trestle/homeserver/media"
 	"trestle/internal/testkit"
 )
 
@@ -94,6 +95,31 @@ func TestMediaUploadRefused(t *testing.T) {
 	if files := s.files(); len(files) != 1 {
 		t.Errorf("files: %q", files)
 	}
+}
+
+// A user has so many bytes here and not more, whatever way they come.
+func TestMediaQuota(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := newMediaServer(t, url, func(o *media.Options) { o.MaxPerUser = 100 })
+		const upload = "/_matrix/media/v3/upload"
+		s.upload(bytes.Repeat([]byte("x"), 60), "text/plain", "")
+		more := bytes.Repeat([]byte("y"), 41)
+		s.refused("POST", upload, "alice", bytes.NewReader(more), 403, "M_FORBIDDEN")
+		// Nobody says how long it is.
+		s.refused("POST", upload, "alice", io.MultiReader(bytes.NewReader(more)), 403, "M_FORBIDDEN")
+		id := s.create("alice")
+		s.refused("PUT", fills+id, "alice", io.MultiReader(bytes.NewReader(more)), 403, "M_FORBIDDEN")
+		if files := s.files(); len(files) != 1 {
+			t.Errorf("files: %q", files)
+		}
+		s.refused("PUT", fills+id, "alice", bytes.NewReader(more), 403, "M_FORBIDDEN")
+		if r := s.do("PUT", fills+id, "alice", bytes.NewReader(more[:40])); r.status != 200 {
+			t.Errorf("what fits: %d %s", r.status, r.body)
+		}
+		if r := s.do("POST", upload, "bob", bytes.NewReader(more)); r.status != 200 {
+			t.Errorf("of somebody else: %d %s", r.status, r.body)
+		}
+	})
 }
 
 // An upload that ends early leaves nothing.

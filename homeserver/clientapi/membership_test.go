@@ -65,7 +65,7 @@ func TestTheLifeOfAMembership(t *testing.T) {
 		bob.refused("POST", v3+"/knock/"+room, "{}", 403, "M_FORBIDDEN")
 		bob.refused("POST", path+"/unban", `{"user_id":"`+bob.user+`"}`, 403, "M_FORBIDDEN")
 		alice.must("POST", path+"/unban", `{"user_id":"`+bob.user+`"}`)
-		alice.refused("POST", path+"/unban", `{"user_id":"`+bob.user+`"}`, 403, "M_FORBIDDEN")
+		alice.refused("POST", path+"/unban", `{"user_id":"`+bob.user+`"}`, 403, "M_BAD_STATE")
 		bob.must("POST", path+"/forget", "{}")
 		bob.refused("GET", path+"/messages?dir=b", nil, 403, "M_FORBIDDEN")
 		if got := bob.must("GET", v3+"/joined_rooms", nil).texts("joined_rooms"); len(got) > 0 {

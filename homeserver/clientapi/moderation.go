@@ -123,6 +123,7 @@ var suspendedMay = map[string]bool{
 	"POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}": true,
 	"POST /_matrix/client/v3/publicRooms":                                    true, // reads
 	"POST /_matrix/client/v3/search":                                         true, // reads
+	"POST /_matrix/client/v3/user_directory/search":                          true, // reads
 	"POST /_matrix/client/v3/rooms/{roomId}/report":                          true,
 	"POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}":                true,
 	"POST /_matrix/client/v3/users/{userId}/report":                          true,
@@ -138,6 +139,7 @@ var suspendedMay = map[string]bool{
 	"POST /_matrix/client/v3/account/3pid/add":                   true,
 	"POST /_matrix/client/v3/account/3pid/email/requestToken":    true,
 	"POST /_matrix/client/v3/keys/upload":                        true,
+	"POST /_matrix/client/v3/keys/upload/{deviceId}":             true,
 	"POST /_matrix/client/v3/keys/query":                         true,
 	"POST /_matrix/client/v3/keys/claim":                         true,
 	"POST /_matrix/client/v3/keys/device_signing/upload":         true,

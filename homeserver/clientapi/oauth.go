@@ -12,6 +12,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/oauth"
 	"trestle/internal/matrix"
 )
@@ -21,9 +22,12 @@ import (
 type oauthAPI struct {
 	oauth    *oauth.Service
 	accounts *accounts.Service
-	foreign  *http.CrossOriginProtection
-	secure   bool   // browsers reach the server by https
-	cookie   string // its name
+	secure   bool // browsers reach the server by https
+}
+
+// pageCookie is that of the OAuth pages. It comes along with links from elsewhere.
+var pageCookie = browsers.Cookie{
+	Name: "trestle", Seconds: int(oauth.BrowserLifetime.Seconds()), SameSite: http.SameSiteLaxMode,
 }
 
 // OAuthRoutes are the endpoints and pages of the OAuth 2.0 API; none without
@@ -32,14 +36,7 @@ func OAuthRoutes(service *oauth.Service, accounts *accounts.Service) []api.Route
 	if service == nil {
 		return nil
 	}
-	a := &oauthAPI{oauth: service, accounts: accounts, foreign: http.NewCrossOriginProtection(), cookie: "trestle"}
-	if base, err := url.Parse(service.URL("")); err == nil {
-		a.secure = base.Scheme == "https"
-		_ = a.foreign.AddTrustedOrigin(base.Scheme + "://" + base.Host) // what a proxy says is another matter
-	}
-	if a.secure {
-		a.cookie = "__Host-trestle"
-	}
+	a := &oauthAPI{oauth: service, accounts: accounts, secure: strings.HasPrefix(strings.ToLower(service.URL("")), "https:")}
 	return append(a.routes(), a.pageRoutes()...)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/oauth"
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
@@ -223,9 +224,9 @@ func TestOAuthDevice(t *testing.T) {
 }
 
 // otherPlace is another place where people sign in, that believes everybody.
-var otherPlace = oauth.Elsewhere{
-	Providers: func() []oauth.Provider {
-		return []oauth.Provider{{ID: "other", Name: "Other <place>", Start: func(returnTo string) string {
+var otherPlace = browsers.Elsewhere{
+	Providers: func() []browsers.Provider {
+		return []browsers.Provider{{ID: "other", Name: "Other <place>", Start: func(returnTo string) string {
 			return "https://login.example/?back=" + url.QueryEscape(returnTo)
 		}}}
 	},

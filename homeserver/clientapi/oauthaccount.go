@@ -231,7 +231,7 @@ func (a *oauthAPI) deactivatePage(context.Context, *visit) (*page, error) {
 }
 
 func (a *oauthAPI) deactivate(ctx context.Context, v *visit) error {
-	if _, err := a.accounts.UnbindAll(ctx, v.User); err != nil {
+	if _, err := a.accounts.UnbindAll(ctx, v.User, ""); err != nil {
 		return err
 	}
 	return a.accounts.Deactivate(ctx, v.User, v.form.Get("erase") == "yes")

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
-	"unicode/utf8"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/oauth"
 	"trestle/internal/matrix"
 )
@@ -65,43 +64,18 @@ func (a *oauthAPI) page(show func(context.Context, *visit) error) func(http.Resp
 
 // enter reads cookie and form.
 func (a *oauthAPI) enter(v *visit) (err error) {
-	cookie, err := v.r.Cookie(a.cookie)
-	if err != nil {
-		cookie = new(http.Cookie)
-	}
-	if v.Visitor, err = a.oauth.Visitor(v.r.Context(), cookie.Value); err != nil {
+	cookie := pageCookie.Read(v.r, a.secure)
+	if v.Visitor, err = a.oauth.Visitor(v.r.Context(), cookie); err != nil {
 		return err
 	}
-	if v.Cookie != cookie.Value {
+	if v.Cookie != cookie {
 		a.setCookie(v)
 	}
-	v.form, err = url.ParseQuery(v.r.URL.RawQuery)
-	if v.r.Method == http.MethodPost {
-		err = v.r.ParseForm()
-		v.form = v.r.PostForm
-	}
-	if err != nil {
-		return matrix.InvalidParam("What the browser has sent could not be read.")
-	}
-	for _, values := range v.form {
-		for _, value := range values {
-			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-				return matrix.InvalidParam("What the browser has sent is not text.")
-			}
-		}
-	}
-	if v.r.Method == http.MethodPost && (a.foreign.Check(v.r) != nil || !a.oauth.ValidFormToken(v.Visitor, v.form.Get("form"))) {
-		return matrix.Forbidden("This page was open for too long, or cookies are off. Go back, load it again and retry.")
-	}
-	return nil
+	v.form, err = a.oauth.Pages().Read(v.r, v.Cookie)
+	return err
 }
 
-func (a *oauthAPI) setCookie(v *visit) {
-	http.SetCookie(v.w, &http.Cookie{
-		Name: a.cookie, Value: v.Cookie, Path: "/", MaxAge: int(oauth.BrowserLifetime.Seconds()),
-		Secure: a.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	})
-}
+func (a *oauthAPI) setCookie(v *visit) { pageCookie.Set(v.w, a.secure, v.Cookie) }
 
 // show shows a page; a form on it gets what it has to send back.
 func (a *oauthAPI) show(v *visit, p *page, status int) error {
@@ -109,7 +83,7 @@ func (a *oauthAPI) show(v *visit, p *page, status int) error {
 		if p.Hidden == nil {
 			p.Hidden = map[string]string{}
 		}
-		p.Hidden["form"] = a.oauth.FormToken(v.Visitor)
+		p.Hidden[browsers.FormField] = a.oauth.Pages().Token(v.Cookie)
 	}
 	p.Referrer = true
 	return p.write(v.w, status)
@@ -153,7 +127,6 @@ func withNext(path, next string, more ...string) string {
 
 // goTo sends the browser to one of these pages.
 func (v *visit) goTo(path string) error {
-	v.w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(v.w, v.r, path, http.StatusSeeOther)
+	browsers.GoTo(v.w, v.r, path)
 	return nil
 }

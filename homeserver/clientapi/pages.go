@@ -14,6 +14,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/browsers"
 	"trestle/internal/matrix"
 )
 
@@ -31,8 +32,7 @@ func (a *accountAPI) pageRoutes() []api.Route {
 	}
 }
 
-// maxForm bounds what a page sends, in bytes.
-const maxForm = 64 << 10
+const maxForm = browsers.MaxForm
 
 // A page is what [pageTemplate] shows.
 type page struct {

@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -55,6 +56,9 @@ func (d *delivery) Data(r io.Reader) error {
 	}
 	for _, into := range []*string{&l.text, &l.html} {
 		part, err := m.NextPart()
+		if errors.Is(err, io.EOF) {
+			break // there is no page
+		}
 		if err != nil {
 			return err
 		}

@@ -151,7 +151,7 @@ func TestOnePreviewAtATime(t *testing.T) {
 		select {
 		case pages.hold <- struct{}{}: // somebody has asked
 			close(pages.hold)
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("nobody asks")
 		}
 		all.Wait()

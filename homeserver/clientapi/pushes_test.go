@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,7 +51,7 @@ func nextPush(t *testing.T, pushes <-chan map[string]any) map[string]any {
 	select {
 	case p := <-pushes:
 		return p
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("no push came")
 		return nil
 	}
@@ -172,7 +174,7 @@ func TestMailsAboutNotifications(t *testing.T) {
 		var l letter
 		select {
 		case l = <-box.letters:
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("no mail came")
 		}
 		found := unsubscribeLink.FindStringSubmatch(l.text)
@@ -200,6 +202,52 @@ func TestMailsAboutNotifications(t *testing.T) {
 			t.Errorf("without the address: %v", list)
 		}
 	})
+}
+
+// Operators say it in their own words, as far as they like.
+func TestMailsInOtherWords(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"verify.subject": "Adresse", "verify.txt": "Bestätigen: {{.Link}}\n", "verify.html": "<a href={{.Link}}>Bestätigen</a>",
+		"unread.txt": "{{range .Rooms}}{{range .Messages}}{{.At.Format \"02.01.2006\"}} {{.Kind}} von {{.Sender}}: {{.Body}}{{end}}{{end}}",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	box, relay := newPostbox(t)
+	s := newWholeServer(t, testkit.SQLite(t), func(cfg *config.Config) {
+		cfg.Mail = config.Mail{Relay: relay, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(10 * time.Second), Templates: folder}
+		cfg.PublicBaseURL, cfg.Pushers.MailDelay = "https://matrix.hs.example", config.Duration(time.Millisecond)
+	})
+	alice, bob := s.person("alice"), s.person("bob")
+	room := alice.room(bob)
+	sid := bob.must("POST", v3+"/account/3pid/email/requestToken", requestBody("bob@example.org", "secret", 1)).field("sid")
+	l := <-box.letters
+	found := link.FindStringSubmatch(l.text)
+	if !strings.HasPrefix(l.text, "Bestätigen: https://") || found == nil || !strings.Contains(l.html, ">Bestätigen</a>") {
+		t.Fatalf("%s\n%s", l.text, l.html)
+	}
+	query, _ := url.ParseQuery(found[1][strings.IndexByte(found[1], '?')+1:])
+	s.form(t, "/_trestle/client/verify", query)
+	bob.must("POST", v3+"/account/3pid/add", `{"sid":"`+sid+`","client_secret":"secret","auth":`+passwordAuth("bob", password)+`}`)
+	bob.must("POST", v3+"/pushers/set", pusherBody(object{"kind": "email", "app_id": "m.email", "pushkey": "bob@example.org", "data": object{}}))
+	alice.say(room, "are you there?")
+	select {
+	case l = <-box.letters:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no mail came")
+	}
+	today := time.Now().UTC()
+	if want := " message von alice: are you there?"; !strings.HasSuffix(strings.TrimSpace(l.text), want) || l.html != "" ||
+		!strings.HasPrefix(l.text, today.Format("02.01.2006")) && !strings.HasPrefix(l.text, today.Add(-time.Minute).Format("02.01.2006")) {
+		t.Errorf("%q %q", l.text, l.html)
+	}
+	// The rest is as it was.
+	bob.must("POST", v3+"/account/password/email/requestToken", requestBody("bob@example.org", "other", 1))
+	if l = <-box.letters; !strings.Contains(l.text, "wants a new password") {
+		t.Errorf("%s", l.text)
+	}
 }
 
 // form opens a page, or sends its form.

@@ -151,7 +151,7 @@ func TestWrongRequestsAboutRooms(t *testing.T) {
 			{"POST", in + "/kick", `{}`, 400, "M_MISSING_PARAM"},
 			{"POST", in + "/kick", `{"user_id":"` + alice.user + `"}`, 403, "M_FORBIDDEN"},
 			{"POST", in + "/ban", `{"user_id":1}`, 400, "M_BAD_JSON"},
-			{"POST", in + "/unban", `{"user_id":"@carol:hs.example"}`, 403, "M_FORBIDDEN"},
+			{"POST", in + "/unban", `{"user_id":"@carol:hs.example"}`, 403, "M_BAD_STATE"},
 			{"PUT", in + "/send/m.room.message/1", `[]`, 400, "M_BAD_JSON"},
 			{"PUT", in + "/send/m.room.message/1", `{`, 400, "M_NOT_JSON"},
 			{"PUT", in + "/send/m.room.message/1", `{"n":1.5}`, 400, "M_BAD_JSON"},

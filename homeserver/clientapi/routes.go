@@ -66,6 +66,7 @@ func Routes(s Services) []api.Route {
 		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed}).routes(),
 		(&delayedAPI{s.Delayed}).routes(),
 		(&importAPI{s.Rooms, s.Accounts, s.Ephemeral}).routes(),
+		(&orderedAPI{s.Rooms, s.Accounts}).routes(),
 		(&relationsAPI{s.Relations}).routes(),
 		(&searchAPI{s.Search, s.Rooms}).routes(),
 		(&reportsAPI{s.Reports}).routes(),

@@ -63,12 +63,15 @@ func (a *accountAPI) discovery() *wellKnown {
 	return w
 }
 
-func (a *accountAPI) wellKnown(context.Context, api.Caller, *struct{}) (*wellKnown, error) {
+func (a *accountAPI) wellKnown(context.Context, api.Caller, *struct{}) (*map[string]any, error) {
 	w := a.discovery()
 	if w == nil {
 		return nil, matrix.NotFound("This server does not say where clients find it.")
 	}
-	return w, nil
+	all := map[string]any{}
+	maps.Copy(all, a.config.WellKnown)
+	all["m.homeserver"] = w.Homeserver
+	return &all, nil
 }
 
 type supportResponse struct {
@@ -113,7 +116,7 @@ func (a *accountAPI) capabilities(_ context.Context, who api.Caller, _ *struct{}
 		"uk.tcpip.msc4133.profile_fields": capability{true},
 		"m.set_displayname":               capability{true},
 		"m.set_avatar_url":                capability{true},
-		"m.3pid_changes":                  capability{false},
+		"m.3pid_changes":                  capability{a.accounts.EmailEnabled()},
 		"m.get_login_token":               capability{true},
 		"m.forget_forced_upon_leave":      capability{false},
 	}

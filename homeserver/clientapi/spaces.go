@@ -23,8 +23,8 @@ func (a *spacesAPI) routes() []api.Route {
 			api.Aliases("/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}",
 				"/_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary")),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v1/rooms/{roomId}/hierarchy", api.Guest, a.hierarchy),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v1/mutual_rooms", api.User, a.mutual,
-			api.Aliases("/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms")),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v1/mutual_rooms", api.User, a.mutual),
+		api.Endpoint(http.MethodGet, "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms", api.User, a.earlyMutual),
 		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/upgrade", api.User, a.upgrade, api.Limit("create")),
 	}
 }
@@ -161,6 +161,29 @@ func (a *spacesAPI) mutual(ctx context.Context, who api.Caller, req *mutualReque
 		res.Next = base64.RawURLEncoding.EncodeToString([]byte(shared[end-1]))
 	}
 	return res, nil
+}
+
+type earlyMutualRequest struct {
+	mutualRequest
+	Token string `query:"batch_token"`
+}
+
+type earlyMutualResponse struct {
+	*mutualResponse
+	Token string `json:"next_batch_token,omitempty"`
+}
+
+// earlyMutual is mutual with the names that tokens had when clients learned it
+// (MSC2666).
+func (a *spacesAPI) earlyMutual(ctx context.Context, who api.Caller, req *earlyMutualRequest) (*earlyMutualResponse, error) {
+	if req.From == "" {
+		req.From = req.Token
+	}
+	res, err := a.mutual(ctx, who, &req.mutualRequest)
+	if err != nil {
+		return nil, err
+	}
+	return &earlyMutualResponse{res, res.Next}, nil
 }
 
 type upgradeRequest struct {

@@ -181,6 +181,15 @@ func TestMutualRooms(t *testing.T) {
 	if got := append(page.texts("joined"), rest.texts("joined")...); !slices.Equal(got, shared) || rest.at("next_batch") != nil {
 		t.Errorf("both pages have %d rooms, next %v", len(got), rest.at("next_batch"))
 	}
+	// Clients look for the flag, and then speak as the proposal once was.
+	if flags := alice.must("GET", "/_matrix/client/versions", nil); flags.at("unstable_features", "uk.half-shot.msc2666.query_mutual_rooms") != true {
+		t.Errorf("the feature is not advertised: %s", flags.body)
+	}
+	early := "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms?user_id=" + bob.user
+	token := alice.must("GET", early, nil).field("next_batch_token")
+	if old := alice.must("GET", early+"&batch_token="+url.QueryEscape(token), nil); !slices.Equal(old.texts("joined"), shared[100:]) || old.at("next_batch_token") != nil {
+		t.Errorf("the second page as it was: %s", old.body)
+	}
 	for _, other := range []string{carol.user, "@nobody:hs.example", "@far:elsewhere.example"} {
 		if none := alice.must("GET", path+other, nil); none.at("count") != 0.0 {
 			t.Errorf("with %s: %s", other, none.body)

@@ -3,10 +3,12 @@ package clientapi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,8 +52,8 @@ func TestRegisterByStages(t *testing.T) {
 			return s.do("POST", v3+"/register", "", `{"username":"alice","password":"`+password+`","auth":`+auth+`}`)
 		}
 		first := register(`{}`)
-		if flows := first.field("flows"); flows != `[{"stages":["m.login.recaptcha","m.login.terms"]},{"stages":["m.login.recaptcha","m.login.terms","m.login.email.identity"]},`+
-			`{"stages":["m.login.registration_token","m.login.terms"]},{"stages":["m.login.registration_token","m.login.terms","m.login.email.identity"]}]` {
+		if flows := first.field("flows"); flows != `[{"stages":["m.login.recaptcha","m.login.terms","m.login.dummy"]},{"stages":["m.login.recaptcha","m.login.terms","m.login.email.identity"]},`+
+			`{"stages":["m.login.registration_token","m.login.terms","m.login.dummy"]},{"stages":["m.login.registration_token","m.login.terms","m.login.email.identity"]}]` {
 			t.Errorf("flows: %s", flows)
 		}
 		if !same(first.at("params"), map[string]any{
@@ -79,9 +81,12 @@ func TestRegisterByStages(t *testing.T) {
 		if r := register(stage("m.login.recaptcha", `,"response":"solved"`)); r.status != 401 || r.field("completed") != `["m.login.recaptcha"]` {
 			t.Fatalf("the puzzle: %d %s", r.status, r.body)
 		}
-		done := register(stage("m.login.terms", ""))
-		if done.status != 200 {
-			t.Fatalf("the terms: %d %s", done.status, done.body)
+		// An address can still be given.
+		if r := register(stage("m.login.terms", "")); r.status != 401 || r.field("completed") != `["m.login.recaptcha","m.login.terms"]` {
+			t.Fatalf("the terms: %d %s", r.status, r.body)
+		}
+		if done := register(stage("m.login.dummy", "")); done.status != 200 {
+			t.Fatalf("without an address: %d %s", done.status, done.body)
 		}
 		if agreed, err := s.accounts.Consents(t.Context(), aliceID); err != nil || agreed["privacy"] != "1.2" {
 			t.Errorf("agreed to %v, %v", agreed, err)
@@ -90,6 +95,40 @@ func TestRegisterByStages(t *testing.T) {
 			t.Errorf("once more: %d %s", r.status, r.body)
 		}
 		box.empty(t)
+	})
+}
+
+// What a session has completed is good for one account, however many ask for one at the same time.
+func TestStagesRace(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		s := newAccountServer(t, databaseURL, func(o *accounts.Options) { o.Terms, o.OpenRegistration = terms, false })
+		if _, err := s.accounts.CreateRegistrationToken(t.Context(), accounts.RegistrationToken{Token: "once", UsesAllowed: new(int64(1))}); err != nil {
+			t.Fatal(err)
+		}
+		register := func(name, auth string) reply {
+			return s.do("POST", v3+"/register", "", `{"username":"`+name+`","password":"`+password+`","auth":`+auth+`}`)
+		}
+		session := register("first", `{"type":"m.login.registration_token","token":"once"}`).field("session")
+		var all sync.WaitGroup
+		statuses := make([]int, 6)
+		for i := range statuses {
+			all.Go(func() {
+				statuses[i] = register(fmt.Sprint("user", i), `{"type":"m.login.terms","session":"`+session+`"}`).status
+			})
+		}
+		// A page that is sent off meanwhile brings nothing back.
+		all.Go(func() { s.browse(v3+"/auth/m.login.terms/fallback/web?session="+session, url.Values{"agree": {"yes"}}) })
+		all.Wait()
+		statuses = append(statuses, register("late", `{"session":"`+session+`"}`).status)
+		made := 0
+		for _, status := range statuses {
+			if status == 200 {
+				made++
+			}
+		}
+		if made != 1 {
+			t.Errorf("%d accounts with a token for one: %v", made, statuses)
+		}
 	})
 }
 

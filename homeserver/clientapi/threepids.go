@@ -28,7 +28,7 @@ func (a *accountAPI) threePIDRoutes() []api.Route {
 		api.Endpoint("POST", account+"/3pid/email/requestToken", api.None, a.requestEmail(accounts.ForAdding), limit),
 		api.Endpoint("POST", register+"/msisdn/requestToken", api.None, requestSMS, limit),
 		api.Endpoint("POST", account+"/password/msisdn/requestToken", api.None, requestSMS, limit),
-		api.Endpoint("POST", account+"/3pid/msisdn/requestToken", api.None, requestSMS, limit),
+		api.Endpoint("POST", account+"/3pid/msisdn/requestToken", api.None, requestSMSForAdding, limit),
 	}
 }
 
@@ -174,4 +174,9 @@ type requestSMSRequest struct {
 // requestSMS is refused: nothing here can send text messages.
 func requestSMS(context.Context, api.Caller, *requestSMSRequest) (*requestTokenResponse, error) {
 	return nil, matrix.NewError(http.StatusForbidden, "M_THREEPID_DENIED", "This server does not verify phone numbers.")
+}
+
+// requestSMSForAdding is the same where the specification has a code for it.
+func requestSMSForAdding(context.Context, api.Caller, *requestSMSRequest) (*requestTokenResponse, error) {
+	return nil, matrix.NewError(http.StatusBadRequest, "M_THREEPID_MEDIUM_NOT_SUPPORTED", "This server does not verify phone numbers.")
 }

@@ -10,6 +10,7 @@ import (
 // permission; MSC4155).
 func TestInvitesThatAreNotWanted(t *testing.T) {
 	const stable, proposed = "m.invite_permission_config", "org.matrix.msc4155.invite_permission_config"
+	const early = "org.matrix.msc4380.invite_permission_config"
 	testkit.Databases(t, func(t *testing.T, database string) {
 		server := newWholeServer(t, database)
 		alice, bob := server.person("alice"), server.person("bob")
@@ -21,6 +22,7 @@ func TestInvitesThatAreNotWanted(t *testing.T) {
 		}{
 			{"nothing said", stable, map[string]any{}, false, true},
 			{"all blocked", stable, map[string]string{"default_action": "block"}, true, false},
+			{"all blocked, as it was called first", early, map[string]string{"default_action": "block"}, true, false},
 			{"another action", stable, map[string]string{"default_action": "dance"}, false, true},
 			{"a wrong type", stable, map[string]any{"default_action": []int{1}}, false, true},
 			{"a user blocked", proposed, map[string][]string{"blocked_users": {"@b?b:*"}}, true, false},

@@ -121,3 +121,22 @@ func TestARoomIsReplacedByHand(t *testing.T) {
 	alice.setState(other, "m.room.tombstone", "", map[string]string{"body": "moved", "replacement_room": stranger})
 	alice.refused("GET", v3+"/pushrules/global/room/"+stranger, nil, 404, "M_NOT_FOUND")
 }
+
+// Rooms of before version 10 can have texts for levels, which newer ones refuse.
+func TestLevelsOfOldRoomsAreUpgraded(t *testing.T) {
+	s := newWholeServer(t, testkit.SQLite(t))
+	alice, bob := s.person("alice"), s.person("bob")
+	old := alice.create(object{"room_version": "9", "power_level_content_override": object{
+		"ban": " 60", "kick": "70", "invite": nil, "users": object{alice.user: "100", bob.user: "75"},
+		"events": object{"org.example.a": "25"}, "notifications": object{"room": "30"},
+	}})
+	if kick := alice.stateOf(old, "m.room.power_levels").at("kick"); kick != "70" {
+		t.Fatalf("the old room has %v", kick)
+	}
+	room := alice.must("POST", v3+"/rooms/"+old+"/upgrade", object{"new_version": "12"}).field("replacement_room")
+	levels := alice.stateOf(room, "m.room.power_levels")
+	if levels.at("kick") != 70.0 || levels.at("ban") != 60.0 || levels.at("notifications", "room") != 30.0 ||
+		levels.at("events", "org.example.a") != 25.0 || levels.at("users", bob.user) != 75.0 || levels.at("users", alice.user) != nil || levels.at("invite") != nil {
+		t.Errorf("%s", levels.body)
+	}
+}

@@ -213,7 +213,7 @@ func (d *device) syncFor(timeout time.Duration, params ...string) reply {
 // syncUntil syncs until an answer is the right one.
 func (d *device) syncUntil(what string, right func(reply) bool) reply {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		if res := d.syncFor(time.Second); right(res) {

@@ -6,7 +6,6 @@ package console
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,9 @@ import (
 	"trestle/appservice"
 	"trestle/appservice/sender"
 	"trestle/homeserver/api"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/console/record"
+	"trestle/homeserver/ledger"
 	"trestle/internal/matrix"
 	"trestle/registration"
 )
@@ -30,30 +31,23 @@ const (
 	transactionPath = Root + "/transaction"
 	lettersPath     = Root + "/letters"
 	letterPath      = Root + "/letter"
+	logPath         = Root + "/log"
 	livePath        = Root + "/live"
 	stylePath       = Root + "/console.css"
 	scriptPath      = Root + "/console.js"
 )
 
-// Deliveries are what the sender to application services does.
+// Deliveries are what the sender to application services knows.
 type Deliveries interface {
 	Status() []sender.Status
-	Retry(id string)
-	// Ping asks a service whether it is there.
-	Ping(ctx context.Context, id, transactionID string) (time.Duration, error)
-	Pause(ctx context.Context, id, reason string) error
-	Resume(ctx context.Context, id string) error
-	// Frozen is the transaction that is sent or waits to be, and Skip makes a
-	// dead letter of it.
+	// Frozen is the transaction that is sent or waits to be.
 	Frozen(ctx context.Context, id string) (appservice.Frozen, error)
-	Skip(ctx context.Context, id, transactionID, reason, by string) error
 	DeadLetters(ctx context.Context, id string, from int64, limit int) ([]appservice.DeadLetter, error)
 	DeadLetter(ctx context.Context, number int64) (appservice.DeadLetter, error)
-	Replay(ctx context.Context, number int64) error
-	Discard(ctx context.Context, number int64) error
 }
 
-// Options are what the console works with. Limiter and Tick may be left out.
+// Options are what the console works with. Elsewhere, Limiter and Tick may be
+// left out.
 type Options struct {
 	ServerName matrix.ServerName
 	Version    string // of the software
@@ -61,37 +55,36 @@ type Options struct {
 	Secret     []byte // authenticates what pages send back
 	Record     *record.Service
 	Deliveries Deliveries
+	Ledger     *ledger.Service // does what administrators want done
 	Registry   *registration.Registry
-	Limiter    api.Limiter   // of attempts to sign in
-	Tick       time.Duration // between looks at what has changed; 2 s
+	Elsewhere  browsers.Elsewhere // where administrators sign in besides here; default nowhere
+	Limiter    api.Limiter        // of attempts to sign in
+	Tick       time.Duration      // between looks at what has changed; 2 s
 }
 
 // consoleAPI is the console of one server.
 type consoleAPI struct {
 	Options
 	base    *url.URL
-	foreign *http.CrossOriginProtection
+	pages   *browsers.Pages
 	streams atomic.Int64 // pages that follow what happens
 	now     func() time.Time
 }
-
-// maxForm bounds what a page sends, in bytes.
-const maxForm = 64 << 10
 
 // Routes are the pages of the console.
 func Routes(options Options) []api.Route {
 	if options.Tick <= 0 {
 		options.Tick = 2 * time.Second
 	}
-	a := &consoleAPI{Options: options, foreign: http.NewCrossOriginProtection(), now: time.Now}
+	if options.Elsewhere.Providers == nil {
+		options.Elsewhere = browsers.Nowhere()
+	}
+	a := &consoleAPI{Options: options, pages: browsers.NewPages(options.BaseURL, options.Secret), now: time.Now}
 	a.base, _ = url.Parse(options.BaseURL)
 	if a.base == nil {
 		a.base = new(url.URL)
 	}
-	if a.base.Host != "" {
-		_ = a.foreign.AddTrustedOrigin(a.base.Scheme + "://" + a.base.Host) // what a proxy says is another matter
-	}
-	unlimited, body := api.Limit(""), api.BodyLimit(maxForm) // unlimited: until the page itself counts
+	unlimited, body := api.Limit(""), api.BodyLimit(browsers.MaxForm) // unlimited: until the page itself counts
 	return []api.Route{
 		api.Raw("GET", stylePath, api.None, asset("text/css; charset=utf-8", style)),
 		api.Raw("GET", scriptPath, api.None, asset("text/javascript; charset=utf-8", script)),
@@ -106,6 +99,7 @@ func Routes(options Options) []api.Route {
 		api.Raw("GET", lettersPath, api.None, a.private(a.showLetters)),
 		api.Raw("GET", letterPath, api.None, a.private(a.showLetter)),
 		api.Raw("POST", letterPath, api.None, a.private(a.changeLetter), body),
+		api.Raw("GET", logPath, api.None, a.private(a.showLog)),
 		api.Raw("GET", livePath, api.None, a.private(a.follow)),
 	}
 }

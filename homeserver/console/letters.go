@@ -73,7 +73,7 @@ func (a *consoleAPI) skip(ctx context.Context, v *visit) error {
 	if reason == "" {
 		return a.showTransactionWith(ctx, v, http.StatusBadRequest, "Say why, for whoever finds the dead letter.")
 	}
-	err := a.Deliveries.Skip(ctx, id, v.form.Get("transaction"), reason, string(v.session.User))
+	err := a.Ledger.Skip(ctx, v.session.User, id, v.form.Get("transaction"), reason)
 	if known := forPeople(err); known != nil {
 		return a.showTransactionWith(ctx, v, mild(known.Status), a.hide(id, known.Message))
 	}
@@ -97,6 +97,7 @@ type letterView struct {
 	Page, Letters         string // of the letter, and of all
 	Skipped, Failed, From time.Time
 	Error                 string // without secrets
+	Why                   string // typed before, to discard it
 	Content               body
 	Now                   time.Time
 }
@@ -148,7 +149,7 @@ func (a *consoleAPI) showLetterWith(ctx context.Context, v *visit, status int, p
 		return err
 	}
 	shown := a.letter(l)
-	shown.Content = newBody(l.Body)
+	shown.Content, shown.Why = newBody(l.Body), v.form.Get("reason")
 	return a.show(v, status, "letter", &view{Title: "Dead letter " + strconv.FormatInt(l.Number, 10), Error: problem, Data: shown})
 }
 
@@ -166,16 +167,18 @@ func (a *consoleAPI) changeLetter(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	name := v.form.Get("action")
+	name, reason := v.form.Get("action"), strings.TrimSpace(v.form.Get("reason"))
 	switch {
 	case name == "replay":
-		err = a.Deliveries.Replay(ctx, l.Number)
+		err = a.Ledger.Replay(ctx, v.session.User, l.Number)
 	case name != "discard":
 		return matrix.InvalidParam("There is nothing of that name to do.")
 	case v.form.Get("sure") != "yes":
 		return a.showLetterWith(ctx, v, http.StatusBadRequest, "Tick that what is inside may be lost.")
+	case reason == "":
+		return a.showLetterWith(ctx, v, http.StatusBadRequest, "Say why, for whoever looks for it.")
 	default:
-		err = a.Deliveries.Discard(ctx, l.Number)
+		err = a.Ledger.Discard(ctx, v.session.User, l.Number, reason)
 	}
 	if known := forPeople(err); known != nil {
 		return a.showLetterWith(ctx, v, mild(known.Status), clip(a.hide(l.Service, known.Message), maxError))

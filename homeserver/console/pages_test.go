@@ -1,8 +1,10 @@
 package console_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,11 +51,13 @@ func TestStory(t *testing.T) {
 		b.open(page).send(root+"/appservice", "id", service, "action", "resume").says(200, "The delivery goes on.")
 		b.open(letter).send(root+"/letter", "number", "1", "action", "replay").says(200, "status 418") // the service's fault, not the page's
 		b.open(letter).send(root+"/letter", "number", "1", "action", "discard").says(400, "Tick")
+		b.open(letter).send(root+"/letter", "number", "1", "action", "discard", "sure", "yes", "reason", " ").says(400, "Say why")
 		well.Store(true)
 		b.open(letter).send(root+"/letter", "number", "1", "action", "replay").says(200, "The service has taken the dead letter.", "There are none")
 		b.open(page).send(root+"/appservice", "id", service, "action", "retry").says(200, "The next attempt begins now.")
 		b.until(page, "Up to date")
 		b.open(inside).says(200, "No transaction waits")
+		w.onRecord(b, transaction)
 		w.as.UntilSeen(t, "the message", func(list []*appservice.Transaction) bool {
 			for _, txn := range list {
 				for _, e := range txn.Events {
@@ -65,6 +69,34 @@ func TestStory(t *testing.T) {
 			return false
 		})
 	})
+}
+
+// onRecord finds what the operator of the story has done.
+func (w *world) onRecord(b *browser, transaction string) {
+	w.t.Helper()
+	all := root + "/log?" + url.Values{"id": {service}}.Encode()
+	b.open(page).says(200, "What operators have done", "Retried at once", "@root:hs.example", "dead letter 1", root+"/log?id=irc")
+	for _, path := range []string{root + "/log", all} {
+		b.open(path).says(200, "Paused", "because &lt;u&gt;I&lt;/u&gt; can", "Skipped a transaction", transaction, "it is &lt;u&gt;bad", "Resumed",
+			"Sent a dead letter again", "Failed", "status 418", "Done")
+		if strings.Contains(b.body, "Say why") || strings.Contains(b.body, "Discarded") || strings.Contains(b.body, "Earlier") {
+			w.t.Errorf("%s tells of what was not begun: %s", path, b.body)
+		}
+		// One that cannot be skipped, three attempts to send it again.
+		if failed := strings.Count(b.body, ">Failed<"); failed != 3 {
+			w.t.Errorf("%d things have failed: %s", failed, b.body)
+		}
+	}
+	b.open(root).says(200, root+"/log")
+	b.open(page)
+	for range 51 {
+		b.send(root+"/appservice", "id", service, "action", "retry").says(200)
+	}
+	found := regexp.MustCompile(`href="([^"]*)">Earlier<`).FindStringSubmatch(b.open(all).body)
+	if found == nil || strings.Count(b.body, "Retried at once") != 50 {
+		w.t.Fatalf("the page has not 50 of them, and where to go on: %s", b.body)
+	}
+	b.open(html.UnescapeString(found[1])).says(200, "Skipped a transaction")
 }
 
 func TestPing(t *testing.T) {
@@ -100,7 +132,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	w := newWorld(t, "", nil)
 	b := w.operator()
 	for _, path := range []string{
-		"/appservice", "/appservice?id=<u>x", "/transaction?id=x", "/letters?id=x", "/letter?number=7", "/letter?number=<u>", "/live?id=x",
+		"/appservice", "/appservice?id=<u>x", "/transaction?id=x", "/letters?id=x", "/log?id=x", "/letter?number=7", "/letter?number=<u>", "/live?id=x",
 	} {
 		b.open(root+path).says(404, `role="alert"`)
 	}
@@ -110,4 +142,5 @@ func TestWhatIsNotThere(t *testing.T) {
 	b.open(page).send(root+"/letter", "number", "7", "action", "replay").says(404)
 	b.open(page).send(root+"/appservice", "id", "\x00", "action", "retry").says(400)
 	b.open(root+"/letters?id="+url.QueryEscape(service)+"&from=x").says(200, "There are none")
+	b.open(root+"/log?id="+url.QueryEscape(service)+"&from=-7").says(200, "Nothing about irc &lt;u&gt; yet.")
 }

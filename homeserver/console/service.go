@@ -20,6 +20,8 @@ type serviceView struct {
 	Table       []hour
 	Protocols   string
 	Transaction string // the page of the one that is sent
+	Deeds       []deed // the last that operators have done
+	Log         string // the page of all of them
 }
 
 // service is the view of a service, M_NOT_FOUND if there is none.
@@ -55,6 +57,10 @@ func (a *consoleAPI) showServiceWith(ctx context.Context, v *visit, status int, 
 	id := v.form.Get("id")
 	s, err := a.service(ctx, id)
 	if err != nil {
+		return err
+	}
+	s.Log = pageOf(logPath, id)
+	if s.Deeds, _, err = a.deeds(ctx, id, 0, recentDeeds); err != nil {
 		return err
 	}
 	return a.show(v, status, "service", &view{Title: id, Done: done, Error: problem, Live: pageOf(livePath, id), Data: s})
@@ -115,23 +121,22 @@ func (a *consoleAPI) changeService(ctx context.Context, v *visit) error {
 	return v.goTo(servicePath + "?" + told.Encode())
 }
 
-func (a *consoleAPI) retry(_ context.Context, _ *visit, id string, _ url.Values) error {
-	a.Deliveries.Retry(id)
-	return nil
+func (a *consoleAPI) retry(ctx context.Context, v *visit, id string, _ url.Values) error {
+	return a.Ledger.Retry(ctx, v.session.User, id)
 }
 
-func (a *consoleAPI) ping(ctx context.Context, _ *visit, id string, told url.Values) error {
-	took, err := a.Deliveries.Ping(ctx, id, "")
+func (a *consoleAPI) ping(ctx context.Context, v *visit, id string, told url.Values) error {
+	took, err := a.Ledger.Ping(ctx, v.session.User, id)
 	told.Set("took", strconv.FormatInt(max(1, took.Round(time.Millisecond).Milliseconds()), 10))
 	return err
 }
 
 func (a *consoleAPI) pause(ctx context.Context, v *visit, id string, _ url.Values) error {
-	return a.Deliveries.Pause(ctx, id, strings.TrimSpace(v.form.Get("reason")))
+	return a.Ledger.Pause(ctx, v.session.User, id, strings.TrimSpace(v.form.Get("reason")))
 }
 
-func (a *consoleAPI) resume(ctx context.Context, _ *visit, id string, _ url.Values) error {
-	return a.Deliveries.Resume(ctx, id)
+func (a *consoleAPI) resume(ctx context.Context, v *visit, id string, _ url.Values) error {
+	return a.Ledger.Resume(ctx, v.session.User, id)
 }
 
 func noService(id string) error {

@@ -42,7 +42,7 @@ type view struct {
 var templates = func() map[string]*template.Template {
 	frame := template.Must(template.New("frame.html").Funcs(words).ParseFS(pages, "pages/frame.html", "pages/parts.html"))
 	all := map[string]*template.Template{}
-	for _, name := range []string{"error", "login", "overview", "service", "transaction", "letters", "letter"} {
+	for _, name := range []string{"error", "login", "return", "overview", "service", "transaction", "letters", "letter", "log"} {
 		all[name] = template.Must(template.Must(frame.Clone()).ParseFS(pages, "pages/"+name+".html"))
 	}
 	return all
@@ -54,7 +54,7 @@ func (a *consoleAPI) fill(v *visit, p *view) *view {
 	if v.session != nil {
 		p.User = v.session.User
 	}
-	p.Token = a.formToken(v)
+	p.Token = a.pages.Token(v.cookie)
 	return p
 }
 

@@ -2,16 +2,13 @@ package console
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/console/record"
 	"trestle/internal/matrix"
 )
@@ -21,6 +18,7 @@ type visit struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	who     api.Caller
+	secure  bool            // it has come by https
 	session *record.Session // nil before somebody has signed in
 	cookie  string          // of the session or, without one, of the login page
 	form    url.Values      // what the page before has sent, or the query
@@ -90,77 +88,25 @@ func (a *consoleAPI) secure(r *http.Request) bool {
 		a.base.Scheme == "https" && strings.EqualFold(a.base.Host, r.Host)
 }
 
-// cookieName is what a cookie is called. By https it is one that nobody but
-// this server can have set.
-func (a *consoleAPI) cookieName(r *http.Request, name string) string {
-	if a.secure(r) {
-		return "__Host-" + name
-	}
-	return name
-}
-
 // The cookies: of somebody who has signed in, and of the page to do so. They are
 // two, because a link from elsewhere comes without the first.
-const (
-	sessionCookie = "trestle_console"
-	loginCookie   = "trestle_console_login"
+var (
+	sessionCookie = browsers.Cookie{Name: "trestle_console", Seconds: int(record.Lifetime.Seconds()), SameSite: http.SameSiteStrictMode}
+	loginCookie   = browsers.Cookie{Name: "trestle_console_login", SameSite: http.SameSiteStrictMode}
 )
-
-func (a *consoleAPI) setCookie(v *visit, name, value string, seconds int) {
-	http.SetCookie(v.w, &http.Cookie{
-		Name: a.cookieName(v.r, name), Value: value, Path: "/", MaxAge: seconds,
-		Secure: a.secure(v.r), HttpOnly: true, SameSite: http.SameSiteStrictMode,
-	})
-}
-
-func (a *consoleAPI) readCookie(r *http.Request, name string) string {
-	cookie, err := r.Cookie(a.cookieName(r, name))
-	if err != nil {
-		return ""
-	}
-	return cookie.Value
-}
 
 // enter reads cookies and form.
 func (a *consoleAPI) enter(v *visit) (err error) {
-	v.cookie = a.readCookie(v.r, sessionCookie)
+	v.secure = a.secure(v.r)
+	v.cookie = sessionCookie.Read(v.r, v.secure)
 	if v.session, err = a.Record.Session(v.r.Context(), v.cookie); err != nil {
 		return err
 	}
 	if v.session == nil {
-		v.cookie = a.readCookie(v.r, loginCookie)
+		v.cookie = loginCookie.Read(v.r, v.secure)
 	}
-	v.form, err = url.ParseQuery(v.r.URL.RawQuery)
-	if v.r.Method == http.MethodPost {
-		err = v.r.ParseForm()
-		v.form = v.r.PostForm
-	}
-	if err != nil {
-		return matrix.InvalidParam("What the browser has sent could not be read.")
-	}
-	for _, values := range v.form {
-		for _, value := range values {
-			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-				return matrix.InvalidParam("What the browser has sent is not text.")
-			}
-		}
-	}
-	if v.r.Method == http.MethodPost && (a.foreign.Check(v.r) != nil || !a.validToken(v, v.form.Get("form"))) {
-		return matrix.Forbidden("This page was open for too long, or cookies are off. Go back, load it again and retry.")
-	}
-	return nil
-}
-
-// formToken is what pages for a browser send back: proof that it was one of
-// them that was filled in.
-func (a *consoleAPI) formToken(v *visit) string {
-	mac := hmac.New(sha256.New, a.Secret)
-	mac.Write([]byte("form\x00" + v.cookie))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-func (a *consoleAPI) validToken(v *visit, token string) bool {
-	return len(v.cookie) >= 40 && hmac.Equal([]byte(token), []byte(a.formToken(v)))
+	v.form, err = a.pages.Read(v.r, v.cookie)
+	return err
 }
 
 // explain shows an error on a page, if it is one for people; others are
@@ -178,6 +124,6 @@ func (a *consoleAPI) explain(v *visit, err error) error {
 
 // goTo sends the browser to another page.
 func (v *visit) goTo(path string) error {
-	http.Redirect(v.w, v.r, path, http.StatusSeeOther)
+	browsers.GoTo(v.w, v.r, path)
 	return nil
 }

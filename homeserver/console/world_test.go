@@ -39,7 +39,11 @@ func newWorld(t *testing.T, database string, answer func(testkit.Attempt) int, c
 	t.Helper()
 	w := &world{t: t, as: testkit.NewJudgedAS(t, "hs_token_of_<irc>")}
 	w.as.Answer = answer
+	listener := httptest.NewUnstartedServer(nil)
+	t.Cleanup(listener.Close)
+	w.url = "http://" + listener.Listener.Addr().String()
 	w.cfg = config.Default()
+	w.cfg.PublicBaseURL = w.url
 	w.cfg.ServerName, w.cfg.Data = "hs.example", t.TempDir()
 	w.cfg.Media.Path = filepath.Join(w.cfg.Data, "media")
 	if database == "" {
@@ -60,9 +64,9 @@ func newWorld(t *testing.T, database string, answer func(testkit.Attempt) int, c
 		t.Fatal(err)
 	}
 	t.Cleanup(hs.Close)
-	listener := httptest.NewServer(hs.Handler())
-	t.Cleanup(func() { listener.CloseClientConnections(); listener.Close() })
-	w.url = listener.URL
+	t.Cleanup(listener.CloseClientConnections)
+	listener.Config.Handler = hs.Handler()
+	listener.Start()
 	w.user("root", true)
 	w.user("alice", false)
 	return w
@@ -260,7 +264,7 @@ func (b *browser) says(status int, parts ...string) *browser {
 // until looks at a page again and again, until it says something.
 func (b *browser) until(path, part string) *browser {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -24,6 +24,8 @@ type Notifier interface {
 	TypingChanged(room int64)
 	// PresenceChanged returns the serial of the change.
 	PresenceChanged(user matrix.UserID, rooms []int64) int64
+	// Joined is the rooms that a user is in who was seen lately.
+	Joined(user matrix.UserID) (rooms []int64, known bool)
 	// User knows which rooms a user is in.
 	User(ctx context.Context, user matrix.UserID) (*notifier.Snapshot, error)
 }

@@ -26,7 +26,7 @@ func (s *Service) publish(ctx context.Context) {
 		clear(s.people.changed)
 	})
 	for _, user := range users {
-		rooms, err := s.options.DeviceLists.JoinedRooms(ctx, s.store.DB.Read(), user)
+		rooms, err := s.joined(ctx, user)
 		if err != nil {
 			s.options.Log.Warn("presence is not told", "user", user, "error", err)
 			continue
@@ -34,6 +34,14 @@ func (s *Service) publish(ctx context.Context) {
 		met := s.people.beginTelling(user, rooms)
 		s.people.endTelling(user, s.options.Notifier.PresenceChanged(user, rooms), met)
 	}
+}
+
+// joined is the rooms that a user is in.
+func (s *Service) joined(ctx context.Context, user matrix.UserID) ([]int64, error) {
+	if rooms, known := s.options.Notifier.Joined(user); known {
+		return rooms, nil
+	}
+	return s.options.DeviceLists.JoinedRooms(ctx, s.store.DB.Read(), user)
 }
 
 // beginTelling has everybody see the change who is woken before its serial is

@@ -8,7 +8,7 @@ import (
 )
 
 // A Template makes messages: of the same values a text and an HTML page, in
-// which they are escaped.
+// which they are escaped. There may be no page.
 type Template struct {
 	subject, text *template.Template
 	html          *htmltemplate.Template
@@ -33,7 +33,7 @@ func (t *Template) Message(to string, values any) (Message, error) {
 	}{
 		{&m.Subject, func(b *strings.Builder) error { return t.subject.Execute(b, values) }},
 		{&m.Text, func(b *strings.Builder) error { return t.text.Execute(b, values) }},
-		{&m.HTML, func(b *strings.Builder) error { return t.html.Execute(b, values) }},
+		{&m.HTML, func(b *strings.Builder) error { return t.page(b, values) }},
 	} {
 		var b strings.Builder
 		if err := part.fill(&b); err != nil {
@@ -42,4 +42,12 @@ func (t *Template) Message(to string, values any) (Message, error) {
 		*part.into = b.String()
 	}
 	return m, nil
+}
+
+// page fills in what there is beside the text.
+func (t *Template) page(b *strings.Builder, values any) error {
+	if t.html == nil {
+		return nil
+	}
+	return t.html.Execute(b, values)
 }

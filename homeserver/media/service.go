@@ -27,6 +27,7 @@ type Options struct {
 	Remote     Remote // nil: media of other servers are not found
 
 	MaxUpload  int64          // bytes
+	MaxPerUser int64          // bytes that a user may have here; 0: any number
 	MaxPixels  int64          // of pictures that get thumbnails; default 32 million
 	Thumbnails []picture.Size // that are made
 	// AllowUnauthenticated serves all media at the endpoints without

@@ -23,6 +23,7 @@ type Upload struct {
 	FileName    string // empty: none
 	Size        int64  // bytes, as far as announced; -1 if unknown
 	Body        io.Reader
+	Unlimited   bool // the user may have any number of bytes here
 }
 
 // idLength makes media IDs that cannot be guessed: 190 bits.
@@ -34,20 +35,52 @@ const maxFileName = 1024
 
 // Upload keeps content under a new ID.
 func (s *Service) Upload(ctx context.Context, u Upload) (URI, error) {
+	if err := s.checkQuota(ctx, s.options.DB.Read(), u, max(u.Size, 0)); err != nil {
+		return URI{}, err
+	}
 	entry, named, err := s.receive(ctx, u)
 	if err != nil {
 		return URI{}, err
 	}
-	defer named()
 	uri := URI{s.options.ServerName, matrix.RandomString(idLength)}
 	entry.Origin, entry.ID = uri.Server, uri.ID
-	return uri, s.options.DB.Update(ctx, func(tx *database.Tx) error {
+	return uri, s.describe(ctx, u, entry, named, func(tx *database.Tx) error {
 		added, err := s.options.Store.Insert(ctx, tx, *entry)
 		if err == nil && !added {
 			err = fmt.Errorf("the media ID %s exists", uri)
 		}
 		return err
 	})
+}
+
+// describe stores what an upload is, and removes it again if it is one too many.
+func (s *Service) describe(ctx context.Context, u Upload, entry *storage.MediaEntry, named func(), store func(*database.Tx) error) error {
+	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
+		if err := s.checkQuota(ctx, tx, u, entry.Size); err != nil {
+			return err
+		}
+		return store(tx)
+	})
+	named()
+	if errors.Is(err, errQuota) {
+		return errors.Join(err, s.removeFile(ctx, Hash(entry.Hash)))
+	}
+	return err
+}
+
+// errQuota is what the security considerations of Client-Server API § Content repository have.
+var errQuota = matrix.Forbidden("You have uploaded as much as you may have here.")
+
+// checkQuota is errQuota for so many bytes more than a user may have here.
+func (s *Service) checkQuota(ctx context.Context, q database.Querier, u Upload, size int64) error {
+	if s.options.MaxPerUser <= 0 || u.Unlimited {
+		return nil
+	}
+	used, err := s.options.Store.SizeOf(ctx, q, u.User)
+	if err == nil && used+size > s.options.MaxPerUser {
+		err = errQuota
+	}
+	return err
 }
 
 // receive writes an upload down and describes it, without an ID. named has to
@@ -152,13 +185,15 @@ func (s *Service) Fill(ctx context.Context, uri URI, u Upload) error {
 	if err := s.mayFill(ctx, uri, u.User); err != nil {
 		return err
 	}
+	if err := s.checkQuota(ctx, s.options.DB.Read(), u, max(u.Size, 0)); err != nil {
+		return err
+	}
 	entry, named, err := s.receive(ctx, u)
 	if err != nil {
 		return err
 	}
-	defer named()
 	entry.Origin, entry.ID = uri.Server, uri.ID
-	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
+	err = s.describe(ctx, u, entry, named, func(tx *database.Tx) error {
 		filled, err := s.options.Store.Fill(ctx, tx, *entry)
 		if err == nil && !filled {
 			err = errFilled

@@ -134,7 +134,7 @@ func TestLoadingInABusyTime(t *testing.T) {
 		if loads++; loads > 50 {
 			return nil, errors.New("loaded again and again")
 		}
-		list := []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 5, Position: 5, LastPosition: position}}
+		list := []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 5, Position: 5, Standing: storage.Standing{Last: position}}}
 		position++
 		n.RoomChanged(message(2, position))
 		position++
@@ -160,7 +160,7 @@ func TestLoadingInABusyTime(t *testing.T) {
 func TestTheDatabaseIsAheadWhileLoading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := notifier.New(stored(func(matrix.UserID) ([]storage.Membership, error) {
-			return []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 12, Position: 12, LastPosition: 12}}, nil
+			return []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 12, Position: 12, Standing: storage.Standing{Last: 12}}}, nil
 		}), 10)
 		loaded := make(chan *notifier.Snapshot, 1)
 		go func() { loaded <- look(t, n, alice) }()
@@ -271,7 +271,7 @@ func TestSweep(t *testing.T) {
 	loads := 0
 	n := notifier.New(stored(func(matrix.UserID) ([]storage.Membership, error) {
 		loads++
-		return []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 5, Position: 5, LastPosition: 9}}, nil
+		return []storage.Membership{{RoomNID: 1, Membership: "join", EventNID: 5, Position: 5, Standing: storage.Standing{Last: 9}}}, nil
 	}), 10)
 	look(t, n, alice)
 	n.Sweep(time.Now().Add(time.Minute))
@@ -298,7 +298,7 @@ func TestReadersBesideAWriter(t *testing.T) {
 		defer mu.Unlock()
 		var list []storage.Membership
 		for room, m := range table[user] {
-			m.LastPosition = last[room]
+			m.Standing.Last = last[room]
 			list = append(list, m)
 		}
 		return list, nil
@@ -326,7 +326,7 @@ func TestReadersBesideAWriter(t *testing.T) {
 		}
 	}
 	first, end := position, position+events
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var readers sync.WaitGroup
 	for user := range int64(users) {

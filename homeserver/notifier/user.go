@@ -101,7 +101,7 @@ func (n *Notifier) admit(u *user, list []storage.Membership, sweeps int) {
 		// A room of which nothing was told since the reading began is as it was read.
 		if _, ok := n.rooms[m.RoomNID]; !ok && m.Membership == "join" && n.sweeps == sweeps {
 			r := n.room(m.RoomNID)
-			r.last, r.complete = m.LastPosition, m.LastPosition
+			r.last, r.complete = m.Standing.Last, m.Standing.Last
 		}
 	}
 	for _, at := range u.moves {
@@ -153,6 +153,23 @@ func (s *Snapshot) Active(position, serial int64) []int64 {
 		}
 	}
 	return nids
+}
+
+// Joined is the rooms that a user is in, unless the user was not seen lately.
+func (n *Notifier) Joined(id matrix.UserID) (rooms []int64, known bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.loaded(id)
+	if u == nil {
+		return nil, false
+	}
+	rooms = make([]int64, 0, len(u.rooms))
+	for nid, at := range u.rooms {
+		if at.Membership == "join" {
+			rooms = append(rooms, nid)
+		}
+	}
+	return rooms, true
 }
 
 // ErrStopped is what Wait returns when its stop channel is closed.

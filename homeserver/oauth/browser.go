@@ -2,11 +2,9 @@ package oauth
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"strings"
 	"time"
 
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -32,11 +30,11 @@ type Visitor struct {
 }
 
 // NewVisitor is a browser that comes for the first time.
-func NewVisitor() *Visitor { return &Visitor{Cookie: strings.ToLower(rand.Text() + rand.Text())} }
+func NewVisitor() *Visitor { return &Visitor{Cookie: browsers.NewSecret()} }
 
 // Visitor is the browser that a cookie was given to.
 func (s *Service) Visitor(ctx context.Context, cookie string) (*Visitor, error) {
-	if len(cookie) < 40 || len(cookie) > 100 {
+	if !browsers.Plausible(cookie) {
 		return NewVisitor(), nil
 	}
 	v := &Visitor{Cookie: cookie}
@@ -68,15 +66,6 @@ func (s *Service) SignOut(ctx context.Context, v *Visitor) error {
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		return s.options.Store.DeleteBrowser(ctx, tx, hashOf(v.Cookie))
 	})
-}
-
-// FormToken is what pages for a visitor send back: proof that it was one of
-// them that was filled in.
-func (s *Service) FormToken(v *Visitor) string { return s.mac("form", v.Cookie) }
-
-// ValidFormToken reports whether a page for the visitor has sent this.
-func (s *Service) ValidFormToken(v *Visitor, token string) bool {
-	return hmac.Equal([]byte(token), []byte(s.FormToken(v)))
 }
 
 // AllowReset lets a user's cross-signing keys be replaced by a client, once and

@@ -1,6 +1,6 @@
 package oauth
 
-import "net/url"
+import "trestle/homeserver/browsers"
 
 // Paths below the server's public address.
 const (
@@ -16,19 +16,8 @@ const (
 	AccountPath   = "/_trestle/account"
 )
 
-const maxNext = 32 << 10 // bytes
-
-// OwnPage is a page to go to when somebody has signed in: a path of this server
-// with its query. Anything else, such as the address of another place, is the
-// account's page.
+// OwnPage is a page to go to when somebody has signed in; anything else than
+// these is the account's page.
 func OwnPage(next string) string {
-	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || len(next) > maxNext {
-		return AccountPath
-	}
-	switch u.Path {
-	case AuthorizePath, LinkPath, AccountPath:
-		return u.Path + "?" + u.RawQuery
-	}
-	return AccountPath
+	return browsers.OwnPage(next, AccountPath, AuthorizePath, LinkPath, AccountPath)
 }

@@ -66,19 +66,6 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-func FuzzOwnPage(f *testing.F) {
-	for _, next := range []string{oauth.AccountPath, oauth.AuthorizePath + "?a=b#c", "//evil.example" + oauth.LinkPath, `/\evil.example`, "https:" + oauth.LinkPath} {
-		f.Add(next)
-	}
-	f.Fuzz(func(t *testing.T, next string) {
-		page := oauth.OwnPage(next)
-		path, query, _ := strings.Cut(page, "?")
-		if path != oauth.AccountPath && path != oauth.AuthorizePath && path != oauth.LinkPath || strings.ContainsAny(query, "#\r\n") {
-			t.Errorf("%q leads to %q", next, page)
-		}
-	})
-}
-
 func FuzzParseParameters(f *testing.F) {
 	f.Add("grant_type=refresh_token&refresh_token=x")
 	f.Add("a=1&a=2")

@@ -3,16 +3,13 @@ package oauth
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 
 	"trestle/homeserver/accounts"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -24,33 +21,17 @@ type Options struct {
 	Accounts  *accounts.Service
 	DB        *database.DB
 	Store     *storage.OAuth
-	BaseURL   string    // the server's public address, without a slash at the end
-	Elsewhere Elsewhere // where people sign in besides here
-	Secret    []byte    // authenticates what pages send back; default random
+	BaseURL   string // the server's public address, without a slash at the end
+	Elsewhere browsers.Elsewhere
+	Secret    []byte // authenticates what pages send back; default random
 	Now       func() time.Time
-}
-
-// Elsewhere is where people sign in besides here.
-type Elsewhere struct {
-	// Providers are what a login page offers, in order.
-	Providers func() []Provider
-	// Result is who has signed in at one of them, for the request with which
-	// the browser comes back; empty for a request that does not say.
-	Result func(r *http.Request) (matrix.UserID, error)
-}
-
-// A Provider is a place where people prove who they are. Start is where a
-// browser goes for it, to come back to a path of this server.
-type Provider struct {
-	ID    string
-	Name  string
-	Start func(returnTo string) string
 }
 
 // Service is the OAuth 2.0 API of one homeserver.
 type Service struct {
 	options Options
 	key     ed25519.PrivateKey // of ID tokens
+	pages   *browsers.Pages
 }
 
 // New makes the service.
@@ -62,13 +43,10 @@ func New(options Options) *Service {
 		options.Secret = []byte(rand.Text() + rand.Text())
 	}
 	if options.Elsewhere.Providers == nil {
-		options.Elsewhere = Elsewhere{
-			Providers: func() []Provider { return nil },
-			Result:    func(*http.Request) (matrix.UserID, error) { return "", nil },
-		}
+		options.Elsewhere = browsers.Nowhere()
 	}
 	options.BaseURL = strings.TrimRight(options.BaseURL, "/")
-	return &Service{options, newKey(options.Secret)}
+	return &Service{options, newKey(options.Secret), browsers.NewPages(options.BaseURL, options.Secret)}
 }
 
 // URL is the public address of a path.
@@ -77,29 +55,22 @@ func (s *Service) URL(path string) string { return s.options.BaseURL + path }
 // Issuer is who this authorization server says it is (RFC 8414, RFC 9207).
 func (s *Service) Issuer() string { return s.URL("/") }
 
+// Pages are those for people.
+func (s *Service) Pages() *browsers.Pages { return s.pages }
+
 // Elsewhere is where people sign in besides here.
-func (s *Service) Elsewhere() Elsewhere { return s.options.Elsewhere }
+func (s *Service) Elsewhere() browsers.Elsewhere { return s.options.Elsewhere }
 
 func (s *Service) now() int64 { return s.options.Now().UnixMilli() }
 
 // newSecret makes a secret with a prefix that tells what it is, and what is
 // stored of it.
 func newSecret(prefix string) (secret string, hash []byte) {
-	secret = prefix + strings.ToLower(rand.Text()+rand.Text())
+	secret = prefix + browsers.NewSecret()
 	return secret, hashOf(secret)
 }
 
-func hashOf(secret string) []byte {
-	sum := sha256.Sum256([]byte(secret))
-	return sum[:]
-}
-
-// mac authenticates what this server has made for a purpose.
-func (s *Service) mac(purpose, text string) string {
-	mac := hmac.New(sha256.New, s.options.Secret)
-	mac.Write([]byte(purpose + "\x00" + text))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
+func hashOf(secret string) []byte { return browsers.HashOf(secret) }
 
 // maxClients is how many applications are kept besides those with sessions.
 const maxClients = 10_000

@@ -77,11 +77,23 @@ func (d *delivery) work() outcome {
 		if n == nil {
 			return d.sendCount(unread)
 		}
+		if gone, err := d.gone(); err != nil {
+			return d.troubled(d.ctx, err)
+		} else if gone {
+			return outcome{gone: true, contacted: d.contacted}
+		}
 		if o, goOn := d.deliver(*n); !goOn {
 			return o
 		}
 	}
 	return outcome{more: true, contacted: d.contacted}
+}
+
+// gone tells whether the pusher was removed or switched off before what is to be sent
+// was found: that may have come after it.
+func (d *delivery) gone() (bool, error) {
+	p, err := d.store.Find(d.ctx, d.db.Read(), d.pusher.ID)
+	return err == nil && (p == nil || !p.Enabled), err
 }
 
 // next is the oldest notification that is to be sent and was not read

@@ -31,8 +31,11 @@ type letterRoom struct {
 
 type letterMessage struct {
 	Sender string
-	Time   string
-	Text   string
+	Time   string    // in English
+	At     time.Time // in UTC
+	Kind   string    // message, image, video, audio, file, encrypted, sticker, call, invite or other
+	Text   string    // what it says, or in English what it is
+	Body   string    // what it says, if anything
 }
 
 const (
@@ -64,6 +67,15 @@ If you do not want these mails any more:
 {{end}}<p><a href="{{.Unsubscribe}}">I do not want these mails any more</a></p>
 `)
 
+// MailKinds is the mail about notifications, by its name.
+func MailKinds() map[string]mail.Kind {
+	message := letterMessage{Sender: "Bob", Time: "1 Jan 00:00 UTC", At: time.Unix(0, 0).UTC(), Kind: "message", Text: "Hello", Body: "Hello"}
+	return map[string]mail.Kind{"unread": {Template: letterTemplate, Sample: letterValues{
+		Server: "example.org", Name: "Alice", Rooms: []letterRoom{{Name: "Room", Earlier: 1, Messages: []letterMessage{message}}}, Others: 1,
+		Unsubscribe: "https://matrix.example.org" + UnsubscribePath,
+	}}}
+}
+
 // letter is the mail about a digest; nil if there is nothing to tell any more.
 func (s *Service) letter(ctx context.Context, d *digest) (*mail.Message, error) {
 	p := d.pusher
@@ -91,7 +103,7 @@ func (s *Service) letter(ctx context.Context, d *digest) (*mail.Message, error) 
 	if len(values.Rooms) == 0 {
 		return nil, nil
 	}
-	m, err := letterTemplate.Message(p.Key, values)
+	m, err := s.options.Letter.Message(p.Key, values)
 	m.Unsubscribe = values.Unsubscribe
 	return &m, err
 }
@@ -118,8 +130,10 @@ func (s *Service) letterRoom(ctx context.Context, reader matrix.UserID, r *unrea
 		if sender = oneLine(sender, maxName); sender == "" {
 			sender = string(about.event.Sender)
 		}
+		at, kind, body := time.UnixMilli(n.TS).UTC(), kindOf(about.event, reader), textOf(about.event.Content, "body")
 		room.Messages = append(room.Messages, letterMessage{
-			Sender: sender, Time: time.UnixMilli(n.TS).UTC().Format("2 Jan 15:04 MST"), Text: oneLine(words(about.event, reader), maxWords),
+			Sender: sender, Time: at.Format("2 Jan 15:04 MST"), At: at, Kind: kind,
+			Text: oneLine(words(about.event.Type, kind, body), maxWords), Body: oneLine(body, maxWords),
 		})
 	}
 	if len(room.Messages) == 0 {
@@ -162,28 +176,43 @@ func (s *Service) roomName(ctx context.Context, room *rooms.Snapshot, reader mat
 	return strings.Join(names, ", "), nil
 }
 
-// words is an event as a mail tells it.
-func words(e *storage.Event, reader matrix.UserID) string {
-	body := textOf(e.Content, "body")
+// kindOf is what an event is, in a word.
+func kindOf(e *storage.Event, reader matrix.UserID) string {
 	switch e.Type {
 	case "m.room.message":
 		switch kind := textOf(e.Content, "msgtype"); kind {
 		case "m.image", "m.video", "m.audio", "m.file":
-			return fmt.Sprintf("[%s] %s", strings.TrimPrefix(kind, "m."), body)
+			return strings.TrimPrefix(kind, "m.")
 		}
+		return "message"
 	case "m.room.encrypted":
-		return "[encrypted message]"
+		return "encrypted"
 	case "m.sticker":
-		return "[sticker] " + body
+		return "sticker"
 	case "m.call.invite":
-		return "[call]"
+		return "call"
 	case "m.room.member":
 		if e.Membership() == "invite" && e.StateKeyIs(string(reader)) {
-			return "[has invited you]"
+			return "invite"
 		}
 	}
+	return "other"
+}
+
+// words is an event as a mail tells it.
+func words(eventType, kind, body string) string {
+	switch kind {
+	case "image", "video", "audio", "file", "sticker":
+		return fmt.Sprintf("[%s] %s", kind, body)
+	case "encrypted":
+		return "[encrypted message]"
+	case "call":
+		return "[call]"
+	case "invite":
+		return "[has invited you]"
+	}
 	if body == "" {
-		return "[" + e.Type + "]"
+		return "[" + eventType + "]"
 	}
 	return body
 }

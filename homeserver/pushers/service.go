@@ -40,10 +40,11 @@ type Options struct {
 	Accounts      Accounts
 	Client        *http.Client // reaches gateways, and nothing that it should not
 
-	AllowHTTP bool   // gateways need no TLS
-	Mailer    Mailer // nil: no pushers of kind email
-	BaseURL   string // that links in mails begin with
-	Secret    []byte // signs these links; default random
+	AllowHTTP bool           // gateways need no TLS
+	Mailer    Mailer         // nil: no pushers of kind email
+	Letter    *mail.Template // instead of that of [MailKinds]
+	BaseURL   string         // that links in mails begin with
+	Secret    []byte         // signs these links; default random
 
 	Timeout    time.Duration // of a request; default 15 s
 	AtOnce     int           // requests under way; default 64
@@ -96,6 +97,9 @@ func New(o Options) *Service {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Letter == nil {
+		o.Letter = letterTemplate
 	}
 	s := &Service{options: o, db: o.Store.DB, store: o.Pushers, metrics: newMetrics()}
 	s.aborted, s.abort = context.WithCancel(context.Background())

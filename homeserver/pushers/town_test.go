@@ -199,7 +199,7 @@ func (w *town) count(n int) {
 // until tries until something is true.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
@@ -277,7 +277,7 @@ func (g *gateway) next() map[string]any {
 	select {
 	case p := <-g.pushes:
 		return p
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		g.t.Fatal("no push came")
 		return nil
 	}
@@ -314,7 +314,7 @@ func (w *town) letter() mail.Message {
 	select {
 	case m := <-w.mail.letters:
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		w.t.Fatal("no mail came")
 		return mail.Message{}
 	}

@@ -93,6 +93,14 @@ func (s *Service) Reload(ctx context.Context) ([]registration.Change, error) {
 	return s.reload(ctx)
 }
 
+// Unfinished reports whether what is in force has not reached everybody, so that
+// Reload is worth another try though no file is different.
+func (s *Service) Unfinished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.untold
+}
+
 func (s *Service) reload(ctx context.Context) ([]registration.Change, error) {
 	set, err := Load(s.options.ServerName, s.options.Folders)
 	if err != nil {

@@ -251,6 +251,26 @@ func TestReloadKeepsWhatIsGood(t *testing.T) {
 	}
 }
 
+// What is in force and has not reached everybody is tried again, though no file
+// is different.
+func TestWhatHasNotReachedEverybody(t *testing.T) {
+	o := newOffice(t, town{})
+	o.add(file("irc"))
+	path := filepath.Join(o.folder, "tea.yaml")
+	if err := os.WriteFile(path, file("tea"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.deaf = errors.New("the database is away")
+	if _, err := o.Reload(t.Context()); !errors.Is(err, o.deaf) || !o.Unfinished() {
+		t.Errorf("reloaded: %v, unfinished: %v", err, o.Unfinished())
+	}
+	told := o.told
+	o.deaf = nil
+	if changes, err := o.Reload(t.Context()); err != nil || len(changes) != 0 || o.told != told+1 || o.Unfinished() {
+		t.Errorf("%v, %v, told %d times, unfinished: %v", changes, err, o.told-told, o.Unfinished())
+	}
+}
+
 func TestRotation(t *testing.T) {
 	o := newOffice(t, town{})
 	o.add(file("irc"))

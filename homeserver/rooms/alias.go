@@ -148,7 +148,7 @@ func (s *Service) retractAlias(ctx context.Context, info *storage.RoomInfo, user
 	if err != nil {
 		return err
 	}
-	_, err = s.commit(ctx, info, SendRequest{Sender: user, Type: "m.room.canonical_alias", StateKey: new(string), Content: content}, nil)
+	err = s.commit(ctx, info, SendRequest{Sender: user, Type: "m.room.canonical_alias", StateKey: new(string), Content: content})
 	var refused *matrix.Error
 	if errors.As(err, &refused) {
 		return nil // the alias is gone; that the room still names it is the room's affair

@@ -39,14 +39,6 @@ type batch struct {
 	err    error
 }
 
-func (b *batch) size() int {
-	n := 400
-	for _, e := range b.events {
-		n += 400 + len(e.JSON())
-	}
-	return n
-}
-
 func (b *batch) wait() ([]*storage.Event, error) {
 	<-b.done
 	return b.events, b.err
@@ -59,6 +51,20 @@ func (b *batch) last() (matrix.EventID, error) {
 		return "", b.err
 	}
 	return b.events[len(b.events)-1].ID, nil
+}
+
+// A sending is the event of a batch that a transaction has made.
+type sending struct {
+	batch *batch
+	event *storage.Event
+}
+
+func (q sending) size() int { return 600 + len(q.event.JSON()) }
+
+// id is the event's, once it is committed.
+func (q sending) id() (matrix.EventID, error) {
+	<-q.batch.done
+	return q.event.ID, q.batch.err
 }
 
 // A draft is a batch while it is made, under the room's lock.
@@ -286,7 +292,7 @@ func (d *draft) queue() *batch {
 	for _, st := range d.steps {
 		b.events = append(b.events, st.event)
 		if st.event.TxnKey != "" {
-			d.s.recent.Put(txn{d.room.info.NID, st.event.Sender, st.event.TxnKey}, b)
+			d.s.recent.Put(txn{d.room.info.NID, st.event.Sender, st.event.TxnKey}, sending{b, st.event})
 		}
 	}
 	d.room.pending = d.head

@@ -72,7 +72,7 @@ func (s *Service) Ban(ctx context.Context, req MemberRequest) error {
 func (s *Service) Unban(ctx context.Context, req MemberRequest) error {
 	_, err := s.setMembership(ctx, req, "leave", func(was string) error {
 		if was != "ban" {
-			return matrix.Forbidden("%s is not banned.", req.Target)
+			return matrix.NewError(403, "M_BAD_STATE", "%s is not banned.", req.Target)
 		}
 		return nil
 	})

@@ -63,6 +63,9 @@ func (d *draft) refuseNewcomers(req SendRequest) error {
 	return nil
 }
 
+// newcomerCode is what a service is told that may not know who is in the room.
+const newcomerCode = "ORG.TRESTLE.NEWCOMER"
+
 func newcomer(known matrix.EventID) error {
-	return matrix.NewError(409, "ORG.TRESTLE.NEWCOMER", "Somebody may have joined after %s.", known)
+	return matrix.NewError(409, newcomerCode, "Somebody may have joined after %s.", known)
 }

@@ -3,10 +3,12 @@ package rooms
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
 	"trestle/homeserver/storage"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
@@ -80,23 +82,37 @@ func appendForgotten(dst []byte, e *storage.Event, o matrix.ClientOptions) ([]by
 func (s *Service) ClientOptions(ctx context.Context, e *storage.Event, reader Reader, membership string) (matrix.ClientOptions, error) {
 	o := s.plainOptions(e, reader)
 	o.Membership = membership
-	if e.ReplacesNID != 0 {
-		before, err := s.store.Events.ByNID(ctx, e.ReplacesNID)
-		if err != nil {
-			return o, err
-		}
+	before, err := s.beside(ctx, e.ReplacesNID)
+	if err != nil {
+		return o, err
+	}
+	if before != nil {
 		o.PrevContent, o.PrevSender, o.ReplacesState = before.Content, before.Sender, before.ID
 	}
-	if e.RedactedBy != 0 {
-		redaction, err := s.store.Events.ByNID(ctx, e.RedactedBy)
-		if err != nil {
-			return o, err
-		}
+	redaction, err := s.beside(ctx, e.RedactedBy)
+	if err != nil {
+		return o, err
+	}
+	if redaction != nil {
 		// What became of the redaction itself is not told here: a chain of
 		// redactions would make this event as long as the chain.
 		o.RedactedBecause = redaction.AppendClient(nil, s.plainOptions(redaction, reader))
 	}
 	return o, nil
+}
+
+// beside is an event that is shown with another, or nil if there is none any more:
+// state outlasts the redactions of a history that is purged, and a room goes event
+// by event.
+func (s *Service) beside(ctx context.Context, nid int64) (*storage.Event, error) {
+	if nid == 0 {
+		return nil, nil
+	}
+	e, err := s.store.Events.ByNID(ctx, nid)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, nil
+	}
+	return e, err
 }
 
 // plainOptions is what a reader sees of an event but for other events.

@@ -9,6 +9,7 @@ import (
 
 	"trestle/homeserver/storage"
 	"trestle/homeserver/storage/statetree"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 	"trestle/internal/matrix/eventauth"
 )
@@ -78,22 +79,18 @@ func (h *head) stored() storage.RoomHead {
 }
 
 func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
-	stored, err := s.store.Rooms.Head(ctx, nid)
+	stored, err := s.store.Rooms.Stored(ctx, []int64{nid})
 	if err != nil {
 		return nil, err
+	}
+	if stored[nid] == nil {
+		return nil, fmt.Errorf("room %d: %w", nid, database.ErrNoRows)
 	}
 	keys, err := s.store.State.Keys(ctx, nid)
 	if err != nil {
 		return nil, err
 	}
-	summaries, err := s.store.Rooms.Summaries(ctx, []int64{nid})
-	if err != nil {
-		return nil, err
-	}
-	if summaries[nid] == nil {
-		return nil, fmt.Errorf("room %d has no row", nid)
-	}
-	return s.assemble(ctx, nid, stored, keys, summaries[nid])
+	return s.assemble(ctx, nid, stored[nid], keys)
 }
 
 func newRoom(info *storage.RoomInfo, keys []storage.StateKey) *room {

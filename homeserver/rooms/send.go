@@ -41,88 +41,69 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, er
 	if err != nil {
 		return "", err
 	}
-	if strings.IndexByte(req.TxnKey, 0) >= 0 {
-		return "", matrix.InvalidParam("A transaction ID has no NUL.")
-	}
-	if id, err := s.repeat(ctx, info, req); id != "" || err != nil {
-		return id, err
-	}
-	if req.StateKey != nil {
-		return s.sendState(ctx, info, req)
-	}
-	if req.Type == "m.room.redaction" {
-		return s.redact(ctx, info, req)
-	}
-	check, err := s.relationCheck(ctx, info, req)
-	if err != nil {
+	if err := req.checkTxn(); err != nil {
 		return "", err
 	}
-	return s.commit(ctx, info, req, check)
-}
-
-// repeat is the event that the same transaction made before, or empty.
-func (s *Service) repeat(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
-	if req.TxnKey == "" {
-		return "", nil
-	}
-	if b, ok := s.recent.Get(txn{info.NID, req.Sender, req.TxnKey}); ok {
-		if id, err := b.last(); !errors.Is(err, errStale) {
-			return id, err
-		}
-	}
-	senderNID, err := s.store.Users.NID(ctx, string(req.Sender))
-	if err != nil {
-		return "", err
-	}
-	return s.store.Events.ByTxn(ctx, info.NID, senderNID, req.TxnKey)
-}
-
-// commit adds the requested event after check, which may be nil, agrees.
-func (s *Service) commit(ctx context.Context, info *storage.RoomInfo, req SendRequest, check func(*draft) error) (matrix.EventID, error) {
-	return s.once(ctx, info, req, func(d *draft) error {
-		if check != nil {
-			if err := check(d); err != nil {
-				return err
-			}
-		}
-		if err := d.refuseNewcomers(req); err != nil {
-			return err
-		}
-		_, err := d.add(req.proposal())
-		if req.StateKey != nil && req.Type == "m.room.member" {
-			d.arrives(req.AppService)
-		}
-		return err
-	})
-}
-
-// once runs fill, which adds the requested event, unless the same transaction
-// is under way already.
-func (s *Service) once(ctx context.Context, info *storage.RoomInfo, req SendRequest, fill func(*draft) error) (id matrix.EventID, err error) {
-	for range staleRetries {
-		var earlier *batch
-		b, err := s.update(ctx, info.NID, func(d *draft) error {
-			earlier = nil
-			if req.TxnKey != "" {
-				// The same request may have come twice at once.
-				earlier, _ = s.recent.Get(txn{info.NID, req.Sender, req.TxnKey})
-			}
-			if earlier != nil {
-				return nil
-			}
-			return fill(d)
-		})
+	return s.unlessRepeated(ctx, info, req, func() (matrix.EventID, error) {
+		sent, err := s.sendGroup(ctx, info, []SendRequest{req}, group{})
 		if err != nil {
 			return "", err
 		}
-		if earlier == nil {
-			return b.last()
-		}
-		if id, err = earlier.last(); !errors.Is(err, errStale) {
-			return id, err
+		return sent[0].ID, sent[0].Err
+	})
+}
+
+func (req SendRequest) checkTxn() error {
+	if strings.IndexByte(req.TxnKey, 0) >= 0 {
+		return matrix.InvalidParam("A transaction ID has no NUL.")
+	}
+	return nil
+}
+
+// A plan is how a request becomes an event.
+type plan struct {
+	req SendRequest
+	// id is that of the event which the same request made before; then nothing is left to do.
+	id matrix.EventID
+	// fill adds the event to a draft, or says why not: errSame if there is nothing to add.
+	fill func(*draft) error
+	// then follows once the event is there; same tells that it was there before. It may be nil.
+	then func(ctx context.Context, same bool) error
+}
+
+// prepare makes sure of what can be known before the room's lock is taken.
+func (s *Service) prepare(ctx context.Context, info *storage.RoomInfo, req SendRequest) (p plan, err error) {
+	switch {
+	case req.StateKey != nil:
+		return s.planState(ctx, info, req)
+	case req.Type == "m.room.redaction":
+		return s.planRedaction(ctx, info, req)
+	}
+	check, err := s.relationCheck(ctx, info, req)
+	return plan{req: req, fill: func(d *draft) error { return d.send(req, check) }}, err
+}
+
+// commit adds an event that needs no plan.
+func (s *Service) commit(ctx context.Context, info *storage.RoomInfo, req SendRequest) error {
+	_, err := s.update(ctx, info.NID, func(d *draft) error { return d.send(req, nil) })
+	return err
+}
+
+// send adds the requested event after check, which may be nil, agrees.
+func (d *draft) send(req SendRequest, check func(*draft) error) error {
+	if check != nil {
+		if err := check(d); err != nil {
+			return err
 		}
 	}
-	return "", errStale
+	if err := d.refuseNewcomers(req); err != nil {
+		return err
+	}
+	_, err := d.add(req.proposal())
+	if req.StateKey != nil && req.Type == "m.room.member" {
+		d.arrives(req.AppService)
+	}
+	return err
 }
 
 func (req SendRequest) proposal() proposal {
@@ -137,82 +118,91 @@ type errSame struct{ id matrix.EventID }
 
 func (errSame) Error() string { return "the state is that already" }
 
-func (s *Service) sendState(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
+func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req SendRequest) (p plan, err error) {
 	switch req.Type {
 	case "m.room.canonical_alias":
-		if err := s.checkCanonicalAlias(ctx, info, req); err != nil {
-			return "", err
-		}
+		err = s.checkCanonicalAlias(ctx, info, req)
 	case "m.room.create":
-		return "", matrix.Forbidden("A room is created once.")
+		err = matrix.Forbidden("A room is created once.")
 	case "m.room.member":
-		if err := s.checkMemberState(ctx, &req); err != nil {
-			return "", err
-		}
+		err = s.checkMemberState(ctx, &req)
+	}
+	if err != nil {
+		return p, err
 	}
 	canonical, err := matrix.CanonicalJSON(req.Content)
 	if err != nil {
-		return "", matrix.BadJSON("The content is not what Matrix allows: %v.", err)
+		return p, matrix.BadJSON("The content is not what Matrix allows: %v.", err)
 	}
-	id, err := s.commit(ctx, info, req, func(d *draft) error {
-		if err := d.authorise(&req); err != nil {
+	p = plan{req: req, fill: func(d *draft) error {
+		changed := req // by authorise, at each attempt anew
+		if err := d.checkState(&changed, canonical); err != nil {
 			return err
 		}
-		if err := d.checkCreators(&req); err != nil {
-			return err
-		}
-		before, err := d.state(req.Type, *req.StateKey)
-		if err != nil {
-			return err
-		}
-		if before == nil || before.Sender != req.Sender || !bytes.Equal(before.Content, canonical) {
-			return nil
-		}
-		own, err := d.membership(req.Sender)
-		if err == nil && (own == "join" || req.Type == "m.room.member") {
-			err = errSame{before.ID}
-		}
-		return err
-	})
-	var same errSame
-	isSame := errors.As(err, &same)
-	if isSame {
-		id, err = same.id, nil
-	}
+		return d.send(changed, nil)
+	}}
 	switch {
-	case err != nil || *req.StateKey != "":
-	case req.Type == "m.room.tombstone" && !isSame:
-		err = s.replaced(ctx, info, canonical)
+	case *req.StateKey != "":
+	case req.Type == "m.room.tombstone":
+		p.then = func(ctx context.Context, same bool) error {
+			if same {
+				return nil
+			}
+			return s.replaced(ctx, info, canonical)
+		}
 	case req.Type == "m.room.guest_access":
-		err = s.dismissGuests(ctx, info) // again, if a repeat asks for it: the first may have been cut off
+		// Again, if a repeat asks for it: the first may have been cut off.
+		p.then = func(ctx context.Context, _ bool) error { return s.dismissGuests(ctx, info) }
 	}
-	return id, err
+	return p, nil
 }
 
-// redact adds a redaction and applies it to its target.
-func (s *Service) redact(ctx context.Context, info *storage.RoomInfo, req SendRequest) (matrix.EventID, error) {
+// checkState is errSame if the state already is as requested.
+func (d *draft) checkState(req *SendRequest, canonical []byte) error {
+	if err := d.authorise(req); err != nil {
+		return err
+	}
+	if err := d.checkCreators(req); err != nil {
+		return err
+	}
+	before, err := d.state(req.Type, *req.StateKey)
+	if err != nil {
+		return err
+	}
+	if before == nil || before.Sender != req.Sender || !bytes.Equal(before.Content, canonical) {
+		return nil
+	}
+	own, err := d.membership(req.Sender)
+	if err == nil && (own == "join" || req.Type == "m.room.member") {
+		err = errSame{before.ID}
+	}
+	return err
+}
+
+// planRedaction adds a redaction and applies it to its target.
+func (s *Service) planRedaction(ctx context.Context, info *storage.RoomInfo, req SendRequest) (p plan, err error) {
 	if req.Redacts == "" {
 		var content struct {
 			Redacts string `json:"redacts"`
 		}
 		if json.Unmarshal(req.Content, &content) != nil || content.Redacts == "" {
-			return "", matrix.BadJSON("A redaction names the event that it redacts in content.redacts.")
+			return p, matrix.BadJSON("A redaction names the event that it redacts in content.redacts.")
 		}
 		target, err := matrix.ParseEventID(content.Redacts)
 		if err != nil {
-			return "", matrix.InvalidParam("%v.", err)
+			return p, matrix.InvalidParam("%v.", err)
 		}
 		req.Redacts = target
 	}
 	before, err := s.Head(ctx, info.NID)
 	if err != nil {
-		return "", err
+		return p, err
 	}
-	id, err := s.once(ctx, info, req, func(d *draft) error { return d.redact(req) })
-	if err == nil && before.Summary.GuestsCanJoin {
-		err = s.dismissGuests(ctx, info)
+	p = plan{req: req, fill: func(d *draft) error { return d.redact(req) }}
+	if before.Summary.GuestsCanJoin {
+		p.then = func(ctx context.Context, _ bool) error { return s.dismissGuests(ctx, info) }
 	}
-	return id, err
+	return p, nil
 }
 
 func (d *draft) redact(req SendRequest) error {

@@ -104,10 +104,11 @@ type Options struct {
 // A Service writes and reads rooms. It is safe for concurrent use.
 type Service struct {
 	Options
-	store  *storage.Store
-	cache  *cache
-	recent *lru.Cache[txn, *batch]
-	making sync.Map // the IDs of rooms that are being made
+	store   *storage.Store
+	cache   *cache
+	recent  *lru.Cache[txn, sending]
+	repeats repeats
+	making  sync.Map // the IDs of rooms that are being made
 
 	blocked   blocks
 	deletions deletions
@@ -128,7 +129,7 @@ func New(o Options) *Service {
 	if o.Settings == nil {
 		o.Settings = noSettings{}
 	}
-	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, (*batch).size)}
+	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, sending.size), repeats: newRepeats()}
 	s.cache = newCache(s.load)
 	s.deletions.wake, s.deletions.waiting = make(chan struct{}, 1), map[string]chan struct{}{}
 	return s

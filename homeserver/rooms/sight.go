@@ -20,6 +20,7 @@ type Sight struct {
 	left *storage.Event
 
 	root       int64 // of the memo
+	rule       *storage.Event
 	visibility string
 	membership string
 }
@@ -106,15 +107,23 @@ func (g *Sight) at(ctx context.Context, root int64) error {
 	if err != nil {
 		return err
 	}
-	v, err := state.Event(ctx, "m.room.history_visibility", "")
-	if err != nil {
-		return err
-	}
 	m, err := state.Membership(ctx, g.user)
 	if err != nil {
 		return err
 	}
-	g.root, g.visibility, g.membership = root, visibilityOf(v), m
+	if m == "join" && !g.hidden {
+		// Who is in a room sees it whatever its visibility is.
+		g.root, g.membership = root, m
+		return nil
+	}
+	v, err := state.Event(ctx, "m.room.history_visibility", "")
+	if err != nil {
+		return err
+	}
+	if g.visibility == "" || v != g.rule {
+		g.rule, g.visibility = v, visibilityOf(v)
+	}
+	g.root, g.membership = root, m
 	return nil
 }
 

@@ -185,10 +185,8 @@ func (s *Service) carriedPower(ctx context.Context, old *Snapshot, first *storag
 	if err != nil {
 		return nil, err
 	}
-	users, events := map[matrix.UserID]int64{}, map[string]int64{}
-	// What is no such object is left out: then the defaults hold.
-	_ = json.Unmarshal(content["users"], &users)
-	_ = json.Unmarshal(content["events"], &events)
+	users, events := levelTable[matrix.UserID](content["users"]), levelTable[string](content["events"])
+	more := integerLevels(content)
 	switch {
 	case version.PrivilegedCreators:
 		delete(users, req.Who.User)
@@ -204,7 +202,7 @@ func (s *Service) carriedPower(ctx context.Context, old *Snapshot, first *storag
 			events[typ] = min(level, 100)
 		}
 	}
-	more := map[string]any{"users": users, "events": events}
+	more["users"], more["events"] = users, events
 	if !version.PrivilegedCreators {
 		// Nobody can give more than they have.
 		for user, level := range users {
@@ -251,7 +249,7 @@ func (s *Service) leadTo(ctx context.Context, info *storage.RoomInfo, old *Snaps
 
 // set sends a state event; that the room refuses it is no error.
 func (s *Service) set(ctx context.Context, info *storage.RoomInfo, who Actor, typ string, content json.RawMessage) error {
-	_, err := s.commit(ctx, info, SendRequest{Sender: who.User, Type: typ, StateKey: new(string), Content: content}, nil)
+	err := s.commit(ctx, info, SendRequest{Sender: who.User, Type: typ, StateKey: new(string), Content: content})
 	if matrix.Code(err) != "" {
 		return nil
 	}

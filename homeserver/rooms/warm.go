@@ -27,7 +27,7 @@ func (s *Service) Warm(ctx context.Context, nids []int64) error {
 }
 
 func (s *Service) loadAll(ctx context.Context, nids []int64) (map[int64]*room, error) {
-	heads, err := s.store.Rooms.Heads(ctx, nids)
+	all, err := s.store.Rooms.Stored(ctx, nids)
 	if err != nil {
 		return nil, err
 	}
@@ -35,23 +35,16 @@ func (s *Service) loadAll(ctx context.Context, nids []int64) (map[int64]*room, e
 	if err != nil {
 		return nil, err
 	}
-	summaries, err := s.store.Rooms.Summaries(ctx, nids)
-	if err != nil {
-		return nil, err
-	}
-	roots := make([]int64, 0, len(heads))
-	for _, h := range heads {
-		roots = append(roots, h.Root)
+	roots := make([]int64, 0, len(all))
+	for _, stored := range all {
+		roots = append(roots, stored.Root)
 	}
 	if err := s.store.State.Load(ctx, roots, false); err != nil {
 		return nil, err
 	}
 	loaded := make(map[int64]*room, len(nids))
-	for nid, stored := range heads {
-		if summaries[nid] == nil {
-			continue
-		}
-		r, err := s.assemble(ctx, nid, stored, keys[nid], summaries[nid])
+	for nid, stored := range all {
+		r, err := s.assemble(ctx, nid, stored, keys[nid])
 		if matrix.Code(err) != "" {
 			continue // it is on its way out
 		}
@@ -64,7 +57,7 @@ func (s *Service) loadAll(ctx context.Context, nids []int64) (map[int64]*room, e
 }
 
 // assemble is a room of what is stored of it.
-func (s *Service) assemble(ctx context.Context, nid int64, stored storage.RoomHead, keys []storage.StateKey, summary *storage.Summary) (*room, error) {
+func (s *Service) assemble(ctx context.Context, nid int64, stored *storage.StoredRoom, keys []storage.StateKey) (*room, error) {
 	info, err := s.store.Rooms.InfoOf(ctx, nid)
 	if err != nil {
 		return nil, err
@@ -77,7 +70,7 @@ func (s *Service) assemble(ctx context.Context, nid int64, stored storage.RoomHe
 		return nil, err
 	}
 	r := newRoom(info, keys)
-	r.pending = head{tree: tree, extremities: stored.Extremities, depth: stored.Depth, lastPosition: stored.LastPosition, summary: *summary}
+	r.pending = head{tree: tree, extremities: stored.Extremities, depth: stored.Depth, lastPosition: stored.LastPosition, summary: stored.Summary}
 	r.newcomers.loaded = stored.Depth
 	first := r.pending
 	r.committed.Store(&first)

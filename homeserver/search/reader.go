@@ -165,17 +165,17 @@ func (s *Service) advance(ctx context.Context, upTo int64) (rest time.Duration, 
 		return 0, false, err
 	}
 	s.unnoted += len(events)
-	spent := database.Ride{Took: time.Since(began)}
+	spent := database.Turn{Took: time.Since(began)}
 	if len(documents)+len(gone) > 0 || s.unnoted >= persistEvery {
-		ride, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error {
+		turn, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error {
 			return s.Store.Search.Advance(ctx, tx, documents, gone, end)
 		})
 		if err != nil {
 			return 0, false, err
 		}
-		s.portion.Took(len(events), ride.Took)
+		s.portion.Took(len(events), turn.Took)
 		s.unnoted = 0
-		spent = database.Ride{Took: spent.Took + ride.Took, Along: ride.Along}
+		spent = database.Turn{Took: spent.Took + turn.Took, Shared: turn.Shared}
 	}
 	s.cursor = end
 	s.done.Store(end)

@@ -58,6 +58,12 @@ var (
 		WHERE user_id = $1 AND room_id = ANY($2) AND position <= $3
 		ORDER BY position
 		LIMIT 100000`)
+	selectGlobalData = database.SQL(`
+		SELECT type, content
+		FROM account_data
+		WHERE user_id = $1 AND room_id = '' AND type = ANY($2)
+		ORDER BY type
+		LIMIT 100000`)
 	deleteAccountData = database.SQL(`
 		DELETE FROM account_data
 		WHERE user_id = $1`)
@@ -84,6 +90,25 @@ func (s *AccountData) Find(ctx context.Context, q database.Querier, user matrix.
 		return nil, nil
 	}
 	return content, err
+}
+
+// OfTypes is the pieces of the whole account's data that are of some types.
+func (s *AccountData) OfTypes(ctx context.Context, q database.Querier, user matrix.UserID, types []string) (map[string]json.RawMessage, error) {
+	rows, err := q.Query(ctx, selectGlobalData, user, types)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[string]json.RawMessage{}
+	for rows.Next() {
+		var dataType string
+		var content []byte
+		if err := rows.Scan(&dataType, &content); err != nil {
+			return nil, err
+		}
+		found[dataType] = content
+	}
+	return found, rows.Err()
 }
 
 // Count is how many pieces of account data a user has.

@@ -182,31 +182,45 @@ func accountNumber(n int64) *int64 {
 type AuthSessions struct{ db *database.DB }
 
 var (
-	upsertAuthSession = database.SQL(`
+	insertAuthSession = database.SQL(`
 		INSERT INTO auth_sessions (session_id, completed, started_at)
 		VALUES ($1, $2, $3)
-		ON CONFLICT (session_id) DO UPDATE
-		SET completed = excluded.completed`)
+		ON CONFLICT (session_id) DO NOTHING`)
+	updateAuthSession = database.SQL(`
+		UPDATE auth_sessions
+		SET completed = $3
+		WHERE session_id = $1 AND completed = $2`)
 	selectAuthSession = database.SQL(`
 		SELECT completed
 		FROM auth_sessions
 		WHERE session_id = $1 AND started_at >= $2`)
 	deleteAuthSession = database.SQL(`
 		DELETE FROM auth_sessions
-		WHERE session_id = $1 OR started_at < $2`)
+		WHERE session_id = $1`)
+	deleteOldAuthSessions = database.SQL(`
+		DELETE FROM auth_sessions
+		WHERE started_at < $1`)
 	trimAuthSessions = database.SQL(`
 		DELETE FROM auth_sessions
 		WHERE started_at < (SELECT started_at FROM auth_sessions ORDER BY started_at DESC LIMIT 1 OFFSET 10000)`)
 )
 
-// Save keeps what a session has completed, as JSON. The 10,000 sessions that
-// began last are kept.
-func (s *AuthSessions) Save(ctx context.Context, tx *database.Tx, session, completed string, now int64) error {
-	if _, err := tx.Exec(ctx, upsertAuthSession, session, completed, now); err != nil {
-		return err
+// Begin keeps what a session has completed first, as JSON, and reports false if something is
+// kept already. The 10,000 sessions that began last are kept.
+func (s *AuthSessions) Begin(ctx context.Context, tx *database.Tx, session, completed string, now int64) (bool, error) {
+	n, err := tx.Exec(ctx, insertAuthSession, session, completed, now)
+	if err != nil {
+		return false, err
 	}
-	_, err := tx.Exec(ctx, trimAuthSessions)
-	return err
+	_, err = tx.Exec(ctx, trimAuthSessions)
+	return n > 0, err
+}
+
+// Advance keeps what a session has completed now, and reports false if what was kept is not
+// what it was before any more.
+func (s *AuthSessions) Advance(ctx context.Context, tx *database.Tx, session, before, completed string) (bool, error) {
+	n, err := tx.Exec(ctx, updateAuthSession, session, before, completed)
+	return n > 0, err
 }
 
 // Completed is what was saved of a session that began after the time, or
@@ -220,8 +234,12 @@ func (s *AuthSessions) Completed(ctx context.Context, session string, since int6
 	return completed, err
 }
 
-// Delete forgets a session, and those from before a time.
-func (s *AuthSessions) Delete(ctx context.Context, tx *database.Tx, session string, before int64) error {
-	_, err := tx.Exec(ctx, deleteAuthSession, session, before)
-	return err
+// Delete forgets a session, and those from before a time. It reports whether there was that one.
+func (s *AuthSessions) Delete(ctx context.Context, tx *database.Tx, session string, before int64) (bool, error) {
+	n, err := tx.Exec(ctx, deleteAuthSession, session)
+	if err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, deleteOldAuthSessions, before)
+	return n > 0, err
 }

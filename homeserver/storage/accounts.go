@@ -78,6 +78,17 @@ var (
 		SELECT user_id, password_hash IS NOT NULL, guest, admin, deactivated, locked, suspended, erased, COALESCE(appservice, ''), created_at
 		FROM accounts
 		WHERE user_id = $1`)
+	selectFirstAccount = database.SQL(`
+		SELECT user_id
+		FROM accounts
+		ORDER BY user_id
+		LIMIT 1`)
+	selectPersonElsewhere = database.SQL(`
+		SELECT user_id
+		FROM accounts
+		WHERE appservice IS NULL AND user_id NOT LIKE $1 ESCAPE '\'
+		ORDER BY user_id
+		LIMIT 1`)
 	selectPasswordHash = database.SQL(`
 		SELECT COALESCE(password_hash, '')
 		FROM accounts
@@ -118,6 +129,24 @@ func (s *Accounts) Find(ctx context.Context, user matrix.UserID) (*Account, erro
 		return nil, err
 	}
 	return &a, nil
+}
+
+// Stranger is the account of a person that is not of this server, or empty: the
+// database is another server's then, or this one was called otherwise.
+func (s *Accounts) Stranger(ctx context.Context, server matrix.ServerName) (matrix.UserID, error) {
+	var first, stranger matrix.UserID
+	err := s.db.Read().QueryRow(ctx, selectFirstAccount).Scan(&first)
+	if errors.Is(err, database.ErrNoRows) || err == nil && first.Server() == server {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	err = s.db.Read().QueryRow(ctx, selectPersonElsewhere, "%:"+string(server)).Scan(&stranger)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	return stranger, err
 }
 
 // PasswordHash is empty when there is no such user or no password.

@@ -30,7 +30,7 @@ func TestDeadLetters(t *testing.T) {
 				Service: "irc", Number: i, ID: "e-" + string('0'+rune(i)), Body: body, Position: 10 * i, Events: 3, Oldest: 1234,
 				Messages: []appservice.Message{{User: "@irc_x:hs.example", Device: "D", Position: i}},
 			}
-			if err := s.Freeze(ctx, f, 0); err != nil {
+			if err := s.Freeze(ctx, []appservice.Frozen{f}, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -32,7 +32,7 @@ var (
 	moveCursor = database.SQL(`
 		UPDATE appservice_cursors
 		SET position = CASE WHEN position > $2 THEN position ELSE $2 END, number = $3
-		WHERE service = $1 AND number = $3 - 1`)
+		WHERE service = $1 AND number = $4`)
 	advanceCursor = database.SQL(`
 		UPDATE appservice_cursors
 		SET position = $2
@@ -110,29 +110,33 @@ func (s *AppServices) Waiting(ctx context.Context, service string, after int64) 
 	return list, rows.Err()
 }
 
-// Freeze stores a transaction, moves the cursor to its position and number, and
-// removes the transactions up to the number acked. It is [ErrCursorMoved], and
-// nothing is changed, unless the cursor's number is the one before.
-func (s *AppServices) Freeze(ctx context.Context, f appservice.Frozen, acked int64) error {
+// Freeze stores transactions of a service, which follow each other, moves the
+// cursor to the position and number of the last, and removes the transactions up to
+// the number acked. It is [ErrCursorMoved], and nothing is changed, unless the
+// cursor's number is the one before the first.
+func (s *AppServices) Freeze(ctx context.Context, list []appservice.Frozen, acked int64) error {
+	first, last := list[0], list[len(list)-1]
 	return s.db.Update(ctx, func(tx *database.Tx) error {
-		moved, err := tx.Exec(ctx, moveCursor, f.Service, f.Position, f.Number)
+		moved, err := tx.Exec(ctx, moveCursor, last.Service, last.Position, last.Number, first.Number-1)
 		if err != nil {
 			return err
 		}
 		if moved == 0 {
-			return fmt.Errorf("%w: transaction %d of %s", ErrCursorMoved, f.Number, f.Service)
+			return fmt.Errorf("%w: transaction %d of %s", ErrCursorMoved, first.Number, first.Service)
 		}
-		if err := tx.Queue(ctx, insertFrozen, f.Service, f.Number, f.ID, f.Position, f.Events, f.Oldest, f.Body); err != nil {
+		var messages [][]any
+		for _, f := range list {
+			if err := tx.Queue(ctx, insertFrozen, f.Service, f.Number, f.ID, f.Position, f.Events, f.Oldest, f.Body); err != nil {
+				return err
+			}
+			for _, m := range f.Messages {
+				messages = append(messages, []any{f.Service, f.Number, m.User, m.Device, m.Position})
+			}
+		}
+		if err := tx.ExecMany(ctx, insertFrozenMessage, messages); err != nil {
 			return err
 		}
-		rows := make([][]any, len(f.Messages))
-		for i, m := range f.Messages {
-			rows[i] = []any{f.Service, f.Number, m.User, m.Device, m.Position}
-		}
-		if err := tx.ExecMany(ctx, insertFrozenMessage, rows); err != nil {
-			return err
-		}
-		return acknowledge(ctx, tx, f.Service, acked)
+		return acknowledge(ctx, tx, last.Service, acked)
 	})
 }
 

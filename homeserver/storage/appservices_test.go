@@ -34,12 +34,12 @@ func TestAppServices(t *testing.T) {
 				Position: position, Events: 3, Oldest: 1234}
 		}
 		for i := int64(1); i <= 3; i++ {
-			if err := s.Freeze(ctx, frozen(i, 10*i+10), i-2); err != nil {
+			if err := s.Freeze(ctx, []appservice.Frozen{frozen(i, 10*i+10)}, i-2); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for _, number := range []int64{3, 5, 0} {
-			if err := s.Freeze(ctx, frozen(number, 99), 3); !errors.Is(err, storage.ErrCursorMoved) {
+			if err := s.Freeze(ctx, []appservice.Frozen{frozen(number, 99), frozen(number+1, 100)}, 3); !errors.Is(err, storage.ErrCursorMoved) {
 				t.Errorf("freezing number %d after 3: %v", number, err)
 			}
 		}
@@ -66,14 +66,14 @@ func TestAppServices(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(50, 3)
-		if err := s.Freeze(ctx, frozen(4, 45), 0); err != nil {
+		if err := s.Freeze(ctx, []appservice.Frozen{frozen(4, 42), frozen(5, 45)}, 0); err != nil {
 			t.Fatal(err)
 		}
-		check(50, 4)
-		if err := s.Acknowledge(ctx, "irc", 3); err != nil {
+		check(50, 5)
+		if err := s.Acknowledge(ctx, "irc", 4); err != nil {
 			t.Fatal(err)
 		}
-		if waiting, err := s.Waiting(ctx, "irc", 0); err != nil || len(waiting) != 1 || waiting[0].Number != 4 {
+		if waiting, err := s.Waiting(ctx, "irc", 0); err != nil || len(waiting) != 1 || waiting[0].Number != 5 {
 			t.Errorf("left are %+v, %v", waiting, err)
 		}
 	})

@@ -90,6 +90,10 @@ var (
 		WHERE position > $1 AND position <= $2
 		ORDER BY position
 		LIMIT $3`)
+	countStream = database.SQL(`
+		SELECT COUNT(*)
+		FROM events
+		WHERE position > $1 AND position <= $2`)
 	selectEventsByPosition = database.SQL(`
 		SELECT ` + eventColumns + `
 		FROM events
@@ -299,6 +303,12 @@ func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*E
 	return s.query(ctx, selectStream, after, upTo, limit)
 }
 
+// CountStream is how many events there are in a part of the stream.
+func (s *Events) CountStream(ctx context.Context, after, upTo int64) (n int64, err error) {
+	err = s.db.Read().QueryRow(ctx, countStream, after, upTo).Scan(&n)
+	return n, err
+}
+
 // AtPositions is the events at those positions of the stream, newest first;
 // those that are gone are left out.
 func (s *Events) AtPositions(ctx context.Context, positions []int64) ([]*Event, error) {
@@ -342,6 +352,9 @@ func (s *Events) query(ctx context.Context, stmt *database.Statement, args ...an
 	if err != nil {
 		return nil, err
 	}
+	if err := s.learn(ctx, list); err != nil {
+		return nil, err
+	}
 	events := make([]*Event, len(list))
 	for i := range list {
 		row := &list[i]
@@ -360,6 +373,19 @@ func (s *Events) query(ctx context.Context, stmt *database.Statement, args ...an
 		events[i] = s.keep(&e)
 	}
 	return events, nil
+}
+
+// learn asks for all rooms of events at once.
+func (s *Events) learn(ctx context.Context, list []eventRow) error {
+	if len(list) < 2 {
+		return nil
+	}
+	nids := make([]int64, len(list))
+	for i := range list {
+		nids[i] = list[i].RoomNID
+	}
+	slices.Sort(nids)
+	return s.rooms.Learn(ctx, slices.Compact(nids))
 }
 
 func (s *Events) fetch(ctx context.Context, stmt *database.Statement, args []any) ([]eventRow, error) {

@@ -60,6 +60,7 @@ func TestHotStatementsUseIndexes(t *testing.T) {
 			{"membership", selectMembership, []any{1, 1}, "memberships", false},
 			{"memberships of a user", selectMembershipsOfUser, []any{1}, "memberships", true},
 			{"members of a room", selectRoomMembers, []any{1}, "memberships_room", true},
+			{"the last move in a room", selectLastMove, []any{1}, "memberships_changes", false},
 			{"heroes", selectHeroes, []any{1, []string{"join"}, "@a:b", 5}, "memberships_room", true},
 			{"mates", selectRoomMates, []any{1}, "memberships_room", true},
 			{"room by ID", selectRoomByID, []any{"!a"}, "rooms", false},

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"trestle/internal/database"
 	"trestle/internal/lru"
@@ -63,29 +64,39 @@ func (in *Interner) NID(ctx context.Context, name string) (int64, error) {
 	if nid, ok := in.byName.Get(name); ok {
 		return nid, nil
 	}
-	found, err := in.lookup(ctx, []string{name})
+	found, err := in.NIDs(ctx, []string{name})
+	return found[name], err
+}
+
+// NIDs is the numbers of names; those that have none yet get theirs together.
+func (in *Interner) NIDs(ctx context.Context, names []string) (map[string]int64, error) {
+	found, err := in.Lookup(ctx, names)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if nid, ok := found[name]; ok {
-		return nid, nil
+	fresh := map[string]int64{}
+	var missing []string
+	var rows [][]any
+	for _, name := range names {
+		if _, known := found[name]; known || fresh[name] != 0 {
+			continue
+		}
+		if fresh[name], err = in.ids.Next(ctx); err != nil {
+			return nil, err
+		}
+		missing, rows = append(missing, name), append(rows, []any{fresh[name], name})
 	}
-	nid, err := in.ids.Next(ctx)
+	if len(missing) == 0 {
+		return found, nil
+	}
+	err = in.db.Update(ctx, func(tx *database.Tx) error { return tx.ExecMany(ctx, in.insert, rows) })
 	if err != nil {
-		return 0, err
-	}
-	err = in.db.Update(ctx, func(tx *database.Tx) error {
-		_, err := tx.Exec(ctx, in.insert, nid, name)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("intern %q: %w", name, err)
+		return nil, fmt.Errorf("intern %q: %w", missing, err)
 	}
 	// Somebody else may have been first: what the table says is true.
-	if found, err = in.lookup(ctx, []string{name}); err != nil {
-		return 0, err
-	}
-	return found[name], nil
+	numbered, err := in.lookup(ctx, missing)
+	maps.Copy(found, numbered)
+	return found, err
 }
 
 // Lookup is the numbers of those names that have one.
@@ -103,9 +114,7 @@ func (in *Interner) Lookup(ctx context.Context, names []string) (map[string]int6
 		return found, nil
 	}
 	more, err := in.lookup(ctx, missing)
-	for name, nid := range more {
-		found[name] = nid
-	}
+	maps.Copy(found, more)
 	return found, err
 }
 

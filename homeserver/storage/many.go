@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -18,11 +17,6 @@ import (
 const atOnce = 500
 
 var (
-	selectHeads = database.SQL(`
-		SELECT room_nid, state_root, extremities, depth, last_position
-		FROM rooms
-		WHERE room_nid = ANY($1)
-		ORDER BY room_nid`)
 	selectKeysOfRooms = database.SQL(`
 		SELECT room_nid, key_nid, type, state_key
 		FROM state_keys
@@ -46,29 +40,6 @@ var (
 		WHERE r.room_nid = ANY($1)
 		ORDER BY e.room_nid, e.ordering DESC`)
 )
-
-// Heads is where some rooms stand.
-func (r *Rooms) Heads(ctx context.Context, nids []int64) (map[int64]RoomHead, error) {
-	rows, err := r.db.Read().Query(ctx, selectHeads, nids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	heads := make(map[int64]RoomHead, len(nids))
-	for rows.Next() {
-		var nid int64
-		var head RoomHead
-		var extremities string
-		if err := rows.Scan(&nid, &head.Root, &extremities, &head.Depth, &head.LastPosition); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal([]byte(extremities), &head.Extremities); err != nil {
-			return nil, fmt.Errorf("forward extremities of room %d: %w", nid, err)
-		}
-		heads[nid] = head
-	}
-	return heads, rows.Err()
-}
 
 // KeysOf is the dense numbers of the state keys of some rooms.
 func (s *State) KeysOf(ctx context.Context, rooms []int64) (map[int64][]StateKey, error) {

@@ -62,6 +62,10 @@ var (
 		SELECT COUNT(*)
 		FROM media
 		WHERE hash IS NULL AND user_id = $1 AND expires_at > $2`)
+	sumMediaOfUser = database.SQL(`
+		SELECT COALESCE(SUM(size), 0)::BIGINT
+		FROM media
+		WHERE user_id = $1`)
 	deleteUnusedMedia = database.SQL(`
 		DELETE FROM media
 		WHERE hash IS NULL AND user_id = $1 AND expires_at <= $2`)
@@ -123,6 +127,13 @@ func (s *Media) Fill(ctx context.Context, tx *database.Tx, m MediaEntry) (bool, 
 func (s *Media) Unused(ctx context.Context, q database.Querier, user matrix.UserID, now int64) (int, error) {
 	var n int
 	err := q.QueryRow(ctx, countUnusedMedia, user, now).Scan(&n)
+	return n, err
+}
+
+// SizeOf is how many bytes a user has uploaded that are here.
+func (s *Media) SizeOf(ctx context.Context, q database.Querier, user matrix.UserID) (int64, error) {
+	var n int64
+	err := q.QueryRow(ctx, sumMediaOfUser, user).Scan(&n)
 	return n, err
 }
 

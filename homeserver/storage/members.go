@@ -13,16 +13,17 @@ import (
 type Members struct {
 	db    *database.DB
 	users *Interner
+	rooms *Rooms
 }
 
 // A Membership is where a user stands in a room.
 type Membership struct {
-	RoomNID      int64
-	Membership   string // join, invite, knock, leave or ban
-	EventNID     int64
-	Position     int64 // of the member event
-	Forgotten    bool
-	LastPosition int64 // of the room
+	RoomNID    int64
+	Membership string // join, invite, knock, leave or ban
+	EventNID   int64
+	Position   int64 // of the member event
+	Forgotten  bool
+	Standing   Standing // of the room; of [Members.In] only Last
 	// Stripped is a JSON array of stripped state events, for an invite or a
 	// knock in a room that this server is not in.
 	Stripped []byte
@@ -40,7 +41,8 @@ var (
 		SET forgotten = TRUE
 		WHERE user_nid = $1 AND room_nid = $2 AND membership IN ('leave', 'ban')`)
 	selectMembershipsOfUser = database.SQL(`
-		SELECT m.room_nid, m.membership, m.event_nid, m.position, m.forgotten, r.last_position, m.stripped
+		SELECT m.room_nid, m.membership, m.event_nid, m.position, m.forgotten, r.last_position, m.stripped,
+			r.room_id, r.version, COALESCE(r.room_type, ''), r.encryption IS NOT NULL, r.bump_position
 		FROM memberships m
 		JOIN rooms r ON r.room_nid = m.room_nid
 		WHERE m.user_nid = $1
@@ -56,6 +58,10 @@ var (
 		JOIN user_ids u ON u.user_nid = m.user_nid
 		WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite', 'knock')
 		ORDER BY m.event_nid`)
+	selectLastMove = database.SQL(`
+		SELECT COALESCE(MAX(position), 0)
+		FROM memberships
+		WHERE room_nid = $1`)
 	selectHeroes = database.SQL(`
 		SELECT u.user_id
 		FROM memberships m
@@ -87,7 +93,8 @@ func (s *Members) Forget(ctx context.Context, tx *database.Tx, userNID, roomNID 
 	return err
 }
 
-// OfUser is every membership of a user.
+// OfUser is every membership of a user, and where the rooms stand. [Rooms.InfoOf]
+// knows these rooms afterwards.
 func (s *Members) OfUser(ctx context.Context, user matrix.UserID) ([]Membership, error) {
 	found, err := s.users.Lookup(ctx, []string{string(user)})
 	if err != nil || len(found) == 0 {
@@ -101,7 +108,13 @@ func (s *Members) OfUser(ctx context.Context, user matrix.UserID) ([]Membership,
 	var list []Membership
 	for rows.Next() {
 		var m Membership
-		if err := m.scan(rows.Scan); err != nil {
+		var id, version string
+		at := &m.Standing
+		if err := rows.Scan(&m.RoomNID, &m.Membership, &m.EventNID, &m.Position, &m.Forgotten, &at.Last, &m.Stripped,
+			&id, &version, &at.Type, &at.Encrypted, &at.Bump); err != nil {
+			return nil, err
+		}
+		if err := s.rooms.learn(m.RoomNID, id, version); err != nil {
 			return nil, err
 		}
 		list = append(list, m)
@@ -116,7 +129,8 @@ func (s *Members) In(ctx context.Context, roomNID int64, user matrix.UserID) (*M
 		return nil, err
 	}
 	var m Membership
-	err = m.scan(s.db.Read().QueryRow(ctx, selectMembership, found[string(user)], roomNID).Scan)
+	err = s.db.Read().QueryRow(ctx, selectMembership, found[string(user)], roomNID).
+		Scan(&m.RoomNID, &m.Membership, &m.EventNID, &m.Position, &m.Forgotten, &m.Standing.Last, &m.Stripped)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, nil
 	}
@@ -124,10 +138,6 @@ func (s *Members) In(ctx context.Context, roomNID int64, user matrix.UserID) (*M
 		return nil, fmt.Errorf("membership of %s: %w", user, err)
 	}
 	return &m, nil
-}
-
-func (m *Membership) scan(scan func(...any) error) error {
-	return scan(&m.RoomNID, &m.Membership, &m.EventNID, &m.Position, &m.Forgotten, &m.LastPosition, &m.Stripped)
 }
 
 // A Member is a user in a room.
@@ -152,6 +162,12 @@ func (s *Members) OfRoom(ctx context.Context, roomNID int64) ([]Member, error) {
 		list = append(list, Member{matrix.UserID(user), membership})
 	}
 	return list, rows.Err()
+}
+
+// LastMove is the newest position at which somebody's membership of a room changed.
+func (s *Members) LastMove(ctx context.Context, roomNID int64) (position int64, err error) {
+	err = s.db.Read().QueryRow(ctx, selectLastMove, roomNID).Scan(&position)
+	return position, err
 }
 
 // Mates is every user who shares a joined room with this one, itself included if it is in any.

@@ -58,6 +58,12 @@ type Summary struct {
 	InvitedMembers int64
 }
 
+// A StoredRoom is what is stored of a room beside its state and events.
+type StoredRoom struct {
+	RoomHead
+	Summary
+}
+
 var (
 	selectRoomByID = database.SQL(`
 		SELECT room_nid, room_id, version
@@ -85,10 +91,10 @@ var (
 		SET room_type = $2, name = $3, topic = $4, avatar_url = $5, canonical_alias = $6, join_rule = $7,
 			world_readable = $8, guests_can_join = $9, encryption = $10, joined_members = $11, invited_members = $12, search = $13
 		WHERE room_nid = $1`)
-	selectSummaries = database.SQL(`
+	selectRooms = database.SQL(`
 		SELECT room_nid, room_id, version, creator, COALESCE(room_type, ''), COALESCE(name, ''), COALESCE(topic, ''),
 			COALESCE(avatar_url, ''), COALESCE(canonical_alias, ''), join_rule, world_readable, guests_can_join,
-			COALESCE(encryption, ''), joined_members, invited_members
+			COALESCE(encryption, ''), joined_members, invited_members, state_root, extremities, depth, last_position
 		FROM rooms
 		WHERE room_nid = ANY($1)
 		ORDER BY room_nid`)
@@ -211,29 +217,35 @@ func (r *Rooms) SetSummary(ctx context.Context, tx *database.Tx, nid int64, s Su
 		optional(s.CanonicalAlias), s.JoinRule, s.WorldReadable, s.GuestsCanJoin, optional(s.Encryption), s.JoinedMembers, s.InvitedMembers, search)
 }
 
-// Summaries is what directories show of some rooms, by their numbers.
-func (r *Rooms) Summaries(ctx context.Context, nids []int64) (map[int64]*Summary, error) {
-	rows, err := r.db.Read().Query(ctx, selectSummaries, nids)
+// Stored is what is stored of some rooms, by their numbers.
+func (r *Rooms) Stored(ctx context.Context, nids []int64) (map[int64]*StoredRoom, error) {
+	rows, err := r.db.Read().Query(ctx, selectRooms, nids)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	found := make(map[int64]*Summary, len(nids))
+	found := make(map[int64]*StoredRoom, len(nids))
 	for rows.Next() {
-		nid, s, err := scanSummary(rows)
+		var extremities string
+		var head RoomHead
+		nid, s, err := scanSummary(rows, &head.Root, &extremities, &head.Depth, &head.LastPosition)
 		if err != nil {
 			return nil, err
 		}
-		found[nid] = s
+		if err := json.Unmarshal([]byte(extremities), &head.Extremities); err != nil {
+			return nil, fmt.Errorf("forward extremities of room %d: %w", nid, err)
+		}
+		found[nid] = &StoredRoom{head, *s}
 	}
 	return found, rows.Err()
 }
 
-func scanSummary(rows *database.Rows) (nid int64, s *Summary, err error) {
+// scanSummary reads a row that begins with a summary; more is what comes after it.
+func scanSummary(rows *database.Rows, more ...any) (nid int64, s *Summary, err error) {
 	s = new(Summary)
 	var id, creator string
-	err = rows.Scan(&nid, &id, &s.Version, &creator, &s.Type, &s.Name, &s.Topic, &s.AvatarURL, &s.CanonicalAlias,
-		&s.JoinRule, &s.WorldReadable, &s.GuestsCanJoin, &s.Encryption, &s.JoinedMembers, &s.InvitedMembers)
+	err = rows.Scan(append([]any{&nid, &id, &s.Version, &creator, &s.Type, &s.Name, &s.Topic, &s.AvatarURL, &s.CanonicalAlias,
+		&s.JoinRule, &s.WorldReadable, &s.GuestsCanJoin, &s.Encryption, &s.JoinedMembers, &s.InvitedMembers}, more...)...)
 	s.RoomID, s.Creator = matrix.RoomID(id), matrix.UserID(creator)
 	return nid, s, err
 }

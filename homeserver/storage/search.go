@@ -51,15 +51,19 @@ var (
 		UPDATE search_progress
 		SET position = $1
 		WHERE id = 1`)
-	// An event may have been deleted since it was read.
+	selectPositionsThatAre = database.SQL(`
+		SELECT position
+		FROM events
+		WHERE position = ANY($1)
+		ORDER BY position`)
+	// With VALUES it is one row for sure: SQLite would have FTS5 write its index out
+	// before each statement that may have to be undone in part.
 	insertSearchWords = database.SQL(`
 		INSERT INTO search_words (position, words)
-		SELECT $1::BIGINT, $2::TEXT::TSVECTOR
-		WHERE EXISTS (SELECT 1 FROM events WHERE position = $1)
+		VALUES ($1, $2::TEXT::TSVECTOR)
 		ON CONFLICT (position) DO NOTHING`).OnSQLite(`
 		INSERT OR REPLACE INTO search_words (rowid, words)
-		SELECT $1, $2
-		WHERE EXISTS (SELECT 1 FROM events WHERE position = $1)`)
+		VALUES ($1, $2)`)
 	deleteSearchWords = database.SQL(`
 		DELETE FROM search_words
 		WHERE position = ANY($1)`).OnSQLite(`
@@ -99,7 +103,14 @@ func (s *Search) Progress(ctx context.Context) (position int64, err error) {
 // Advance stores documents, removes those at some positions, and notes how far
 // events have been read.
 func (s *Search) Advance(ctx context.Context, tx *database.Tx, documents []Document, gone []int64, position int64) error {
+	there, err := s.positionsOf(ctx, tx, documents)
+	if err != nil {
+		return err
+	}
 	for _, d := range documents {
+		if !there[d.Position] {
+			continue // deleted since it was read
+		}
 		if err := tx.Queue(ctx, insertSearchWords, d.Position, d.vector()); err != nil {
 			return err
 		}
@@ -110,6 +121,28 @@ func (s *Search) Advance(ctx context.Context, tx *database.Tx, documents []Docum
 		}
 	}
 	return tx.Queue(ctx, updateSearchProgress, position)
+}
+
+// positionsOf is the positions of documents whose events are stored.
+func (s *Search) positionsOf(ctx context.Context, tx *database.Tx, documents []Document) (map[int64]bool, error) {
+	positions := make([]int64, len(documents))
+	for i, d := range documents {
+		positions[i] = d.Position
+	}
+	rows, err := tx.Query(ctx, selectPositionsThatAre, positions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	there := make(map[int64]bool, len(positions))
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		there[position] = true
+	}
+	return there, rows.Err()
 }
 
 // vector is the text in which both engines find the words: PostgreSQL reads it

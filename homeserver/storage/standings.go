@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -38,9 +39,34 @@ func (r *Rooms) Standings(ctx context.Context, nids []int64) (map[int64]Standing
 			return nil, err
 		}
 		found[nid] = s
-		if _, err := r.keep(nid, matrix.RoomID(id), version); err != nil {
+		if err := r.learn(nid, id, version); err != nil {
 			return nil, err
 		}
 	}
 	return found, rows.Err()
+}
+
+// Learn makes [Rooms.InfoOf] know some rooms without asking for each.
+func (r *Rooms) Learn(ctx context.Context, nids []int64) error {
+	var missing []int64
+	for _, nid := range nids {
+		if _, ok := r.info.Get(nid); !ok {
+			missing = append(missing, nid)
+		}
+	}
+	for chunk := range slices.Chunk(missing, atOnce) {
+		if _, err := r.Standings(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// learn keeps what never changes about a room, unless that is known.
+func (r *Rooms) learn(nid int64, id, version string) error {
+	if _, ok := r.info.Get(nid); ok {
+		return nil
+	}
+	_, err := r.keep(nid, matrix.RoomID(id), version)
+	return err
 }

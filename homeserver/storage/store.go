@@ -40,7 +40,7 @@ func New(db *database.DB) *Store {
 		Rooms:     rooms,
 		Events:    newEvents(db, rooms),
 		State:     newState(db),
-		Members:   &Members{db: db, users: users},
+		Members:   &Members{db: db, users: users, rooms: rooms},
 		Aliases:   &Aliases{db: db},
 		Published: &Published{db: db},
 		Directory: &Directory{db: db},

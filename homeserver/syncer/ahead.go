@@ -3,18 +3,27 @@ package syncer
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"math"
+	"runtime/debug"
 	"slices"
+	"sync"
 
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/storage"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
-// roomsAtOnce is of how many rooms is read at once.
-const roomsAtOnce = 100
+const (
+	// roomsAtOnce is of how many rooms is read at once.
+	roomsAtOnce = 100
+	// partsAhead is how many times as many are read while an answer about others is made.
+	partsAhead = 2
+)
 
 // Ahead is what was read of many rooms at once, before each of them is looked at.
 type Ahead struct {
@@ -31,8 +40,9 @@ type Ahead struct {
 
 // ReadAhead reads the newest events of rooms up to a place, one more than the
 // limit and what came before it, and brings into memory what answers about
-// these rooms need: their state, without members if lazy.
-func (s *Service) ReadAhead(ctx context.Context, rooms []int64, upTo int64, limit int, lazy bool) (*Ahead, error) {
+// these rooms need: their state, if lazy without members except for the reader and those
+// who sent these events.
+func (s *Service) ReadAhead(ctx context.Context, rooms []int64, upTo int64, limit int, reader matrix.UserID, lazy bool) (*Ahead, error) {
 	a := &Ahead{newest: map[int64][]*storage.Event{}, whole: map[int64]bool{}}
 	if len(rooms) < 2 {
 		return a, nil
@@ -45,7 +55,7 @@ func (s *Service) ReadAhead(ctx context.Context, rooms []int64, upTo int64, limi
 	if a.newest, err = s.Store.Events.NewestOf(ctx, rooms, upTo, limit+2); err != nil {
 		return nil, err
 	}
-	roots, nids, err := s.needed(ctx, a, rooms, limit, lazy)
+	roots, nids, err := s.needed(ctx, a, rooms, limit, reader, lazy)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +70,7 @@ func (s *Service) ReadAhead(ctx context.Context, rooms []int64, upTo int64, limi
 
 // needed is the roots of the state at the newest events, and the numbers of the
 // state events of rooms.
-func (s *Service) needed(ctx context.Context, a *Ahead, rooms []int64, limit int, lazy bool) (roots, nids []int64, err error) {
+func (s *Service) needed(ctx context.Context, a *Ahead, rooms []int64, limit int, reader matrix.UserID, lazy bool) (roots, nids []int64, err error) {
 	var heads []int64
 	for _, nid := range rooms {
 		for _, e := range a.newest[nid] {
@@ -80,7 +90,11 @@ func (s *Service) needed(ctx context.Context, a *Ahead, rooms []int64, limit int
 		if err != nil {
 			return nil, nil, err
 		}
-		state, err := now.Numbers(ctx, func(key storage.StateKey) bool { return !lazy || key.Type != "m.room.member" })
+		shown := map[string]bool{string(reader): true}
+		for _, e := range a.newest[nid] {
+			shown[string(e.Sender)] = true
+		}
+		state, err := now.Numbers(ctx, func(key storage.StateKey) bool { return !lazy || key.Type != "m.room.member" || shown[key.Key] })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -106,7 +120,55 @@ func (s *Service) loadEvents(ctx context.Context, nids []int64) error {
 	}
 	slices.Sort(related)
 	_, err = s.Store.Events.ByNIDs(ctx, slices.Compact(related))
+	if errors.Is(err, database.ErrNoRows) {
+		return nil // purged with the history around it, and so not shown
+	}
 	return err
+}
+
+// inParts calls use for parts of rooms, in their order, with what read has read of
+// them. The next parts are read meanwhile: reading is mostly waiting for the database.
+func inParts(ctx context.Context, rooms []int64, read func(ctx context.Context, rooms []int64) (*Ahead, error), use func(rooms []int64, ahead *Ahead) error) error {
+	type result struct {
+		ahead *Ahead
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	parts := slices.Collect(slices.Chunk(rooms, roomsAtOnce))
+	results := make([]chan result, len(parts))
+	start := func(i int) {
+		if i >= len(parts) {
+			return
+		}
+		results[i] = make(chan result, 1)
+		readers.Go(func() {
+			var r result
+			defer func() {
+				if cause := recover(); cause != nil {
+					r.err = fmt.Errorf("panic while rooms were read ahead: %v\n%s", cause, debug.Stack())
+				}
+				results[i] <- r
+			}()
+			r.ahead, r.err = read(ctx, parts[i])
+		})
+	}
+	for i := range partsAhead {
+		start(i)
+	}
+	for i, part := range parts {
+		r := <-results[i]
+		if r.err != nil {
+			return r.err
+		}
+		start(i + partsAhead)
+		if err := use(part, r.ahead); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ReadReceipts reads the receipts of rooms.

@@ -86,6 +86,21 @@ func (d *data) AccountData(_ context.Context, _ matrix.UserID, _ matrix.RoomID, 
 	return nil, matrix.NotFound("There is none.")
 }
 
+func (d *data) Unwanted(context.Context, matrix.UserID) (*accounts.Unwanted, error) {
+	found := map[string]json.RawMessage{}
+	for _, raw := range d.global {
+		var e struct {
+			Type    string
+			Content json.RawMessage
+		}
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, err
+		}
+		found[e.Type] = e.Content
+	}
+	return accounts.UnwantedOf(found), nil
+}
+
 func (d *data) RoomAccountDataOf(context.Context, matrix.UserID, []matrix.RoomID, int64) (map[matrix.RoomID][]json.RawMessage, error) {
 	return d.rooms, nil
 }

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"math"
@@ -68,25 +69,25 @@ func (b *build) many(part *Rooms, chosen map[int64]notifier.Room, data map[matri
 	}
 	filter := &b.req.Filter.Room
 	limit := limitOf(&filter.Timeline, usualTimeline, maxTimeline)
-	// What never changes about a room is known afterwards.
-	for nids := range slices.Chunk(in, 10*roomsAtOnce) {
-		if _, err := b.Store.Rooms.Standings(b.ctx, nids); err != nil {
-			return err
-		}
+	if err := b.Store.Rooms.Learn(b.ctx, in); err != nil {
+		return err
 	}
-	for nids := range slices.Chunk(in, roomsAtOnce) {
-		var err error
-		if filter.Rooms == nil {
-			if b.ahead, err = b.ReadAhead(b.ctx, nids, b.snap.Position, limit, filter.State.LazyLoadMembers); err != nil {
-				return err
-			}
-			if err := b.ReadReceipts(b.ctx, b.ahead, nids, b.snap.Position, b.req.User); err != nil {
-				return err
-			}
+	read := func(ctx context.Context, nids []int64) (*Ahead, error) {
+		if filter.Rooms != nil {
+			return nil, nil
 		}
-		if err := b.each(part, chosen, nids, data); err != nil {
-			return err
+		ahead, err := b.ReadAhead(ctx, nids, b.snap.Position, limit, b.req.User, filter.State.LazyLoadMembers)
+		if err != nil {
+			return nil, err
 		}
+		return ahead, b.ReadReceipts(ctx, ahead, nids, b.snap.Position, b.req.User)
+	}
+	err := inParts(b.ctx, in, read, func(nids []int64, ahead *Ahead) error {
+		b.ahead = ahead
+		return b.each(part, chosen, nids, data)
+	})
+	if err != nil {
+		return err
 	}
 	b.ahead = nil
 	return b.each(part, chosen, out, data)

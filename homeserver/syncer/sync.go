@@ -20,6 +20,8 @@ import (
 type AccountData interface {
 	// AccountData is one piece, M_NOT_FOUND if there is none; without a room, of the whole account.
 	AccountData(ctx context.Context, user matrix.UserID, room matrix.RoomID, dataType string) (json.RawMessage, error)
+	// Unwanted is whom a user does not want to hear from, by what it keeps.
+	Unwanted(ctx context.Context, user matrix.UserID) (*accounts.Unwanted, error)
 	// AccountDataSince is the global account data that changed in (since, upTo], as events.
 	AccountDataSince(ctx context.Context, user matrix.UserID, since, upTo int64) ([]json.RawMessage, error)
 	// RoomAccountDataSince is the same by room.
@@ -147,6 +149,16 @@ func (s *Service) Sync(ctx context.Context, req Request) (*Response, error) {
 		if err := s.Keys.Acknowledge(ctx, req.User, req.Device, since.sent()); err != nil {
 			return nil, err
 		}
+	}
+	// Presence asks in which rooms the user is: that is to be read only once.
+	var err error
+	if initial {
+		err = s.Meet(ctx, req.User)
+	} else {
+		_, err = s.Notifier.User(ctx, req.User)
+	}
+	if err != nil {
+		return nil, err
 	}
 	gone := s.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)
 	resp, idle, err := s.wait(ctx, req, since, initial)

@@ -330,7 +330,7 @@ func TestClientsThatWaitHearEverything(t *testing.T) {
 		}
 		const talkers, each = 4, 40
 		since := f.syncNow(syncer.Request{User: bob, Device: "B"}).NextBatch
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		var all sync.WaitGroup
 		heard := make([][]matrix.EventID, len(listeners))

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"encoding/json"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
@@ -23,16 +22,15 @@ func (s *Service) Unwanted(ctx context.Context, user matrix.UserID, snap *notifi
 	if known, ok := s.unwanted.Get(user); ok && !snap.Changed(notifier.AccountData, known.position) {
 		return known.Unwanted, nil
 	}
-	read, err := accounts.UnwantedOf(func(dataType string) (json.RawMessage, error) {
-		content, err := s.AccountData.AccountData(ctx, user, "", dataType)
-		if matrix.Code(err) == "M_NOT_FOUND" {
-			return nil, nil
-		}
-		return content, err
-	})
+	return s.readUnwanted(ctx, user, snap.Position)
+}
+
+// readUnwanted reads it, as it is at a position or later.
+func (s *Service) readUnwanted(ctx context.Context, user matrix.UserID, position int64) (*accounts.Unwanted, error) {
+	read, err := s.AccountData.Unwanted(ctx, user)
 	if err != nil {
 		return nil, err
 	}
-	s.unwanted.Put(user, &unwanted{read, snap.Position})
+	s.unwanted.Put(user, &unwanted{read, position})
 	return read, nil
 }

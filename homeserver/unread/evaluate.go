@@ -297,11 +297,26 @@ func (s *Service) read(ctx context.Context, after, upTo int64) error {
 	if err != nil {
 		return err
 	}
+	// Rooms that are not in memory are brought there at once, of which after a start
+	// there may be many. What goes wrong shows where it is needed.
+	_ = s.Rooms.Warm(ctx, roomsOf(events))
 	*p = page{events, upTo}
 	if len(events) == pageSize {
 		p.upTo = events[pageSize-1].Position
 	}
 	return nil
+}
+
+// roomsOf is the rooms in which events happened; nil of a single event.
+func roomsOf(events []*storage.Event) (nids []int64) {
+	if len(events) < 2 {
+		return nil
+	}
+	for _, e := range events {
+		nids = append(nids, e.RoomNID)
+	}
+	slices.Sort(nids)
+	return slices.Compact(nids)
 }
 
 // evaluate makes a step of what comes after a position: up to another one or, if

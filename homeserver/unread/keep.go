@@ -20,7 +20,7 @@ const (
 	maxPause = time.Second
 	// maxUnsaved is how many positions may be gone through again after a crash
 	// because nothing notified anybody.
-	maxUnsaved = 10_000
+	maxUnsaved = 500
 	// retryAfter is the pause after an error.
 	retryAfter = time.Second
 )

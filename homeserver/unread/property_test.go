@@ -161,7 +161,7 @@ func (s *story) check() {
 			}
 			want := s.model.counts(user, h.nid)
 			got := s.counts(user, h.nid)
-			for deadline := time.Now().Add(10 * time.Second); got != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); got != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 				got = s.counts(user, h.nid)
 			}
 			if got != want {

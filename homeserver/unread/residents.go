@@ -139,13 +139,7 @@ func (s *Service) unwantedOf(ctx context.Context, user matrix.UserID) (*unwanted
 		return known, nil
 	}
 	before := s.changes.now()
-	read, err := accounts.UnwantedOf(func(dataType string) (json.RawMessage, error) {
-		content, err := s.AccountData.AccountData(ctx, user, "", dataType)
-		if matrix.Code(err) == "M_NOT_FOUND" {
-			return nil, nil
-		}
-		return content, err
-	})
+	read, err := s.AccountData.Unwanted(ctx, user)
 	if err != nil {
 		return nil, err
 	}

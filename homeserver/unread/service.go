@@ -5,12 +5,12 @@ package unread
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/push"
 	"trestle/homeserver/rooms"
@@ -22,8 +22,8 @@ import (
 
 // AccountData is where users keep whom they do not want to hear from.
 type AccountData interface {
-	// AccountData is M_NOT_FOUND if there is none.
-	AccountData(ctx context.Context, user matrix.UserID, room matrix.RoomID, dataType string) (json.RawMessage, error)
+	// Unwanted is whom a user does not want to hear from.
+	Unwanted(ctx context.Context, user matrix.UserID) (*accounts.Unwanted, error)
 }
 
 // Options are what a Service works with. All but the last four are needed.

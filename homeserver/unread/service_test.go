@@ -60,7 +60,7 @@ func TestLateCounts(t *testing.T) {
 	if got, want := s.counts("@b:test", first.RoomNID), `{"main":{"notification_count":1,"highlight_count":0},"threads":null}`; got != want {
 		t.Errorf("while nobody counts: %s, want %s", got, want)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	close(stuck)
 	s.must(s.notifier.Wait(ctx, nil, "@b:test", snap.Position, snap.Serial))

@@ -40,13 +40,13 @@ func (s *Service) store(ctx context.Context) (pause time.Duration, err error) {
 		w.add(st)
 	}
 	w.asked = w.unsure()
-	ride, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error { return w.run(ctx, tx) })
+	turn, err := s.Store.DB.Background(ctx, func(tx *database.Tx) error { return w.run(ctx, tx) })
 	if err != nil {
 		return 0, err
 	}
-	s.portion.Took(w.size(), ride.Took)
+	s.portion.Took(w.size(), turn.Took)
 	w.settle(ctx)
-	return ride.Rest(), nil
+	return turn.Rest(), nil
 }
 
 func (w *write) size() (n int) {

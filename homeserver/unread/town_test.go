@@ -27,8 +27,8 @@ func (nobody) QueryUser(context.Context, matrix.UserID, string) error           
 func (nobody) AliasesChanged(matrix.RoomID)                                       {}
 func (nobody) MayUseAlias(string, matrix.RoomAlias) error                         { return nil }
 
-func (nobody) AccountData(context.Context, matrix.UserID, matrix.RoomID, string) (json.RawMessage, error) {
-	return nil, matrix.NotFound("There is none.")
+func (nobody) Unwanted(context.Context, matrix.UserID) (*accounts.Unwanted, error) {
+	return accounts.UnwantedOf(nil), nil
 }
 
 // rulebook has messages notify, and those with mentions highlight.

@@ -29,6 +29,11 @@ func (l *loader) checkFiles() {
 			l.invalidf(key, "%s", err)
 		}
 	}
+	if c.Mail.Templates != "" {
+		if _, err := os.ReadDir(c.Mail.Templates); err != nil {
+			l.invalidf("mail.templates", "%s", err)
+		}
+	}
 	if c.NoBridges {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 //	flag:"usage"    there is a flag of that name too
 //	config:"path"   a file or folder: relative ones are in the data folder
 //	config:"fixed"  a map whose keys are those of the defaults, no others
+//	config:"networks"  IRC networks in short, which are added to the others
 //
 // Fields of type [Secret] can also be read from a file: the key with _file
 // behind it names that file.
@@ -31,10 +32,11 @@ type Config struct {
 	Cluster          string            `yaml:"cluster" flag:"share the PostgreSQL database with other processes, which reach this one at this ADDRESS: host:port"`
 	AppServices      []string          `yaml:"appservices" config:"path" flag:"read application services' registrations from this FOLDER (repeatable)"`
 
-	RegistrationSharedSecret Secret `yaml:"registration_shared_secret" flag:"the SECRET that lets scripts register users"`
-	OpenRegistration         bool   `yaml:"open_registration" flag:"let anybody register without a token"`
-	NoRateLimits             bool   `yaml:"no_rate_limits" flag:"switch all rate limits off"`
-	NoBridges                bool   `yaml:"no_bridges" flag:"do not run the bundled bridges"`
+	RegistrationSharedSecret Secret   `yaml:"registration_shared_secret" flag:"the SECRET that lets scripts register users"`
+	OpenRegistration         bool     `yaml:"open_registration" flag:"let anybody register without a token"`
+	NoRateLimits             bool     `yaml:"no_rate_limits" flag:"switch all rate limits off"`
+	NoBridges                bool     `yaml:"no_bridges" flag:"do not run the bundled bridges"`
+	IRCNetwork               []string `yaml:"irc_network" config:"networks" flag:"bridge the IRC NETWORK: NAME=HOST:PORT[,tls] (repeatable)"`
 
 	PublicBaseURL   string   `yaml:"public_base_url"`
 	SigningKey      string   `yaml:"signing_key" config:"path"`
@@ -54,6 +56,7 @@ type Config struct {
 	Rooms        Rooms                `yaml:"rooms"`
 	Delayed      DelayedEvents        `yaml:"delayed_events"`
 	Calls        Calls                `yaml:"calls"`
+	WellKnown    WellKnown            `yaml:"well_known"`
 	Media        Media                `yaml:"media"`
 	Notices      Notices              `yaml:"server_notices"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`
@@ -66,6 +69,8 @@ type Config struct {
 	File string `yaml:"-"`
 	// Warnings are oddities that do not stop the server.
 	Warnings []string `yaml:"-"`
+
+	source Source `yaml:"-"`
 }
 
 // Registration says who may open an account, besides everybody
@@ -112,6 +117,7 @@ type Mail struct {
 	Username      string   `yaml:"username"`
 	Password      Secret   `yaml:"password"`
 	From          string   `yaml:"from"`
+	Templates     string   `yaml:"templates" config:"path"` // folder; empty: the server's own words
 	Timeout       Duration `yaml:"timeout"`
 	HideAddresses bool     `yaml:"hide_addresses"`
 }
@@ -163,7 +169,8 @@ type Rooms struct {
 type Media struct {
 	Path       string      `yaml:"path" config:"path"`
 	MaxUpload  Size        `yaml:"max_upload"`
-	MaxPixels  int64       `yaml:"max_pixels"` // larger pictures get no thumbnail
+	MaxPerUser Size        `yaml:"max_per_user"` // 0: any number
+	MaxPixels  int64       `yaml:"max_pixels"`   // larger pictures get no thumbnail
 	Thumbnails []Thumbnail `yaml:"thumbnails"`
 	// AllowUnauthenticated serves new media to people without an account, too.
 	AllowUnauthenticated bool `yaml:"allow_unauthenticated"`
@@ -211,6 +218,7 @@ type IRC struct {
 	BotUser  string                `yaml:"bot_user"` // local part of the bridge's own Matrix user
 	Links    IRCLinks              `yaml:"links"`
 	Identd   string                `yaml:"identd"` // host:port for RFC 1413; empty: nowhere
+	Plumbing IRCPlumbing           `yaml:"plumbing"`
 	Networks map[string]IRCNetwork `yaml:"networks"`
 }
 
@@ -219,6 +227,14 @@ type IRCLinks struct {
 	PublicURL string   `yaml:"public_url"` // empty: PublicBaseURL
 	Lifetime  Duration `yaml:"lifetime"`
 	MaxSize   Size     `yaml:"max_size"` // of a file
+}
+
+// IRCPlumbing is who may decide about rooms that people link with channels, beside themselves.
+type IRCPlumbing struct {
+	Admins []string `yaml:"admins"` // Matrix users who may end any link
+	Secret Secret   `yaml:"secret"` // of callers of the provisioning API who act for anybody; empty: none
+	// Ranges in which homeservers may be, though private, whose users want to use the provisioning API.
+	AllowAddresses []string `yaml:"allow_addresses"`
 }
 
 // An IRCNetwork is one network that the IRC bridge can reach. The templates
@@ -239,6 +255,8 @@ type IRCNetwork struct {
 	Alias          string   `yaml:"alias"`
 	User           string   `yaml:"user"` // IRC users on Matrix
 	DisplayName    string   `yaml:"display_name"`
+	Icon           string   `yaml:"icon"`         // mxc URI; empty: none
+	ExternalURL    string   `yaml:"external_url"` // of a log in which a message can be read; empty: none
 	MaxConnections int      `yaml:"max_connections"`
 	IdleTimeout    Duration `yaml:"idle_timeout"` // 0: never
 	MakeRoom       Duration `yaml:"make_room"`    // silence after which a connection gives way to another; 0: never
@@ -255,6 +273,11 @@ type IRCNetwork struct {
 	Channels      []string `yaml:"channels"`   // the bot listens in these from the start
 	Published     bool     `yaml:"published"`  // new rooms are in the directory of public rooms
 
+	Portals    bool     `yaml:"portals"`     // channels get rooms when somebody joins their aliases
+	Plumbing   bool     `yaml:"plumbing"`    // rooms can be linked with channels, with consent
+	PlumbPower int      `yaml:"plumb_power"` // power level in the room that this takes, at least
+	PlumbWait  Duration `yaml:"plumb_wait"`  // for an operator of the channel to answer
+
 	PowerLevels    IRCPower     `yaml:"power_levels"`
 	Mappings       []IRCMapping `yaml:"mappings"`
 	FollowForwards bool         `yaml:"follow_forwards"` // of channels that lead elsewhere; else they are refused
@@ -266,10 +289,17 @@ type IRCNetwork struct {
 	Typing         bool     `yaml:"typing"`          // in both directions
 	MaxLines       int      `yaml:"max_lines"`       // of a message; a longer one becomes a link
 	Undelivered    string   `yaml:"undelivered"`     // reply, reaction or off
+	Encryption     string   `yaml:"encryption"`      // off, bot or users
 	DirectMessages string   `yaml:"direct_messages"` // that Matrix users get: all, common or none
 	LazyMembers    int      `yaml:"lazy_members"`    // in larger channels, members join when they speak; 0: never
 	History        string   `yaml:"history"`         // joined or shared
 	Hold           Duration `yaml:"hold"`            // how long messages wait for those who are not in the channel
+	Netsplit       Duration `yaml:"netsplit"`        // how long those whom a split took may stay away before they leave
+
+	Relay       string `yaml:"relay"`        // for whom the bot speaks: off, on (those without a connection) or only (all)
+	RelayPrefix string `yaml:"relay_prefix"` // before what it says for {nick}
+	RelayColors bool   `yaml:"relay_colors"` // of these nicks
+	RelayBreak  bool   `yaml:"relay_break"`  // a space without width in these nicks
 }
 
 // IRCPower is which power level a status on IRC is worth. 0 is none.
@@ -287,6 +317,7 @@ type IRCMapping struct {
 	Key     Secret `yaml:"key"`
 	Alias   string `yaml:"alias"` // one more for its room
 	Room    string `yaml:"room"`  // ID or alias of a room that exists
+	Relay   string `yaml:"relay"` // as that of the network; empty: the same
 }
 
 // SASL is how the bridge's bot proves who it is; empty means that it does not.

@@ -54,6 +54,9 @@ func (l *loader) readYAML(name string, text []byte) {
 		return
 	}
 	l.readSection(src, root, reflect.ValueOf(l.cfg).Elem(), "")
+	networks := l.cfg.IRCNetwork
+	l.cfg.IRCNetwork = nil
+	l.addNetworks(func(i int) origin { return l.originOf(item("irc_network", i)) }, "irc_network", networks)
 }
 
 // parseYAML returns the root of the only document, nil if the text is empty.

@@ -50,9 +50,10 @@ func Default() *Config {
 		Delayed:  DelayedEvents{MaxDelay: Duration(24 * time.Hour), MaxPerUser: 100},
 		Calls:    Calls{TURN: TURN{Lifetime: Duration(24 * time.Hour)}},
 		Media: Media{
-			Path:      "media",
-			MaxUpload: 50 << 20,
-			MaxPixels: 32_000_000,
+			Path:       "media",
+			MaxUpload:  50 << 20,
+			MaxPerUser: 10 << 30,
+			MaxPixels:  32_000_000,
 			Thumbnails: []Thumbnail{
 				{32, 32, "crop"},
 				{96, 96, "crop"},
@@ -125,10 +126,18 @@ func DefaultIRCNetwork() IRCNetwork {
 		Typing:         true,
 		MaxLines:       15,
 		Undelivered:    "reply",
+		Encryption:     "off",
 		DirectMessages: "common",
 		LazyMembers:    5000,
 		History:        "joined",
 		Hold:           Duration(2 * time.Minute),
+		Netsplit:       Duration(10 * time.Minute),
+		Relay:          "off",
+		RelayPrefix:    "<{nick}> ",
+		Portals:        true,
+		Plumbing:       true,
+		PlumbPower:     50,
+		PlumbWait:      Duration(30 * time.Minute),
 	}
 }
 

@@ -33,6 +33,7 @@ var (
 	sizeType     = reflect.TypeFor[Size]()
 	networkType  = reflect.TypeFor[IRCNetwork]()
 	providerType = reflect.TypeFor[SSOProvider]()
+	contactType  = reflect.TypeFor[Contact]()
 )
 
 // defaultOf is what an element of a map or a list is that says nothing.
@@ -42,6 +43,8 @@ func defaultOf(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(DefaultIRCNetwork())
 	case providerType:
 		return reflect.ValueOf(DefaultSSOProvider())
+	case contactType:
+		return reflect.ValueOf(DefaultContact())
 	}
 	return reflect.Zero(t)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Flags remember which settings were given on the command line.
@@ -23,23 +24,34 @@ func AddFlags(to *flag.FlagSet) *Flags {
 		})
 	}
 	remember("config", "the configuration `FILE` (default DATA/"+FileName+")")
-	walk(reflect.ValueOf(Default()).Elem(), "", func(f leaf) {
-		name, usage := f.flagName(), quoteMetavar(f.usage)
-		switch {
-		case f.usage == "":
-			return
-		case f.value.Kind() == reflect.Bool:
-			to.Var(&boolValue{flags, name}, name, usage)
-		default:
-			remember(name, usage)
+	for _, f := range everyday() {
+		if f.isBool {
+			to.Var(&boolValue{flags, f.name}, f.name, f.usage)
+		} else {
+			remember(f.name, f.usage)
 		}
-		if f.isSecret() {
-			remember(name+"-file", "read --"+name+" from this `FILE`")
+		if f.isSecret {
+			remember(f.name+"-file", "read --"+f.name+" from this `FILE`")
 		}
-	})
-	remember("irc-network", "bridge the IRC `NETWORK`: NAME=HOST:PORT[,tls] (repeatable)")
+	}
 	return flags
 }
+
+// An everydaySetting has a flag.
+type everydaySetting struct {
+	name, usage      string
+	isBool, isSecret bool
+}
+
+// everyday looks for the settings that have flags, once for all commands.
+var everyday = sync.OnceValue(func() (found []everydaySetting) {
+	walk(reflect.ValueOf(Default()).Elem(), "", func(f leaf) {
+		if f.usage != "" {
+			found = append(found, everydaySetting{f.flagName(), quoteMetavar(f.usage), f.value.Kind() == reflect.Bool, f.isSecret()})
+		}
+	})
+	return found
+})
 
 // A boolValue is a flag that needs no value; its type gives help its shape.
 type boolValue struct {
@@ -72,7 +84,7 @@ func quoteMetavar(usage string) string {
 }
 
 // Values are the settings that were given as flags, by the keys of the file's
-// first part, for [Init]; the data folder is not among them, nor are networks.
+// first part, for [Init]; the data folder is not among them.
 // Paths are absolute, because the file means others than the command line.
 func (flags *Flags) Values() map[string][]string {
 	values := map[string][]string{}
@@ -101,16 +113,15 @@ func (l *loader) readFlags(flags *Flags) {
 	if flags == nil {
 		return
 	}
-	if networks := flags.set["irc-network"]; len(networks) > 0 {
-		l.addNetworks(origin{where: "--irc-network", layer: layerFlag}, networks)
-	}
+	at := origin{where: "--irc-network", layer: layerFlag}
+	l.addNetworks(func(int) origin { return at }, "", flags.set["irc-network"])
 	walk(reflect.ValueOf(l.cfg).Elem(), "", func(f leaf) {
 		name := f.flagName()
 		if values := flags.set[name+"-file"]; len(values) > 0 && f.isSecret() {
 			at := origin{where: "--" + name + "-file", layer: layerFlag}
 			l.setSecretFile(at, f.key, absolute(values[len(values)-1]))
 		}
-		if values := flags.set[name]; len(values) > 0 && f.usage != "" {
+		if values := flags.set[name]; len(values) > 0 && f.usage != "" && f.kind != "networks" {
 			text := values[len(values)-1]
 			if f.value.Kind() == reflect.Slice {
 				text = strings.Join(values, ",")
@@ -121,15 +132,17 @@ func (l *loader) readFlags(flags *Flags) {
 }
 
 // addNetworks adds IRC networks, or gives known ones a new address and
-// switches them on.
-func (l *loader) addNetworks(at origin, networks []string) {
-	for _, text := range networks {
+// switches them on. at says where each stands.
+func (l *loader) addNetworks(at func(i int) origin, key string, networks []string) {
+	for i, text := range networks {
+		at := at(i)
 		name, rest, ok := strings.Cut(text, "=")
 		address, option, hasOption := strings.Cut(rest, ",")
 		if !ok || name == "" || address == "" || hasOption && option != "tls" {
-			l.problemf(at, "", "%q is not NAME=HOST:PORT or NAME=HOST:PORT,tls", text)
+			l.problemf(at, key, "%q is not NAME=HOST:PORT or NAME=HOST:PORT,tls", text)
 			continue
 		}
+		l.cfg.IRCNetwork = append(l.cfg.IRCNetwork, text)
 		network, known := l.cfg.Bridges.IRC.Networks[name]
 		if !known {
 			network = DefaultIRCNetwork()
@@ -137,7 +150,7 @@ func (l *loader) addNetworks(at origin, networks []string) {
 		}
 		network.Enabled, network.Address, network.TLS = true, address, hasOption
 		l.cfg.Bridges.IRC.Networks[name] = network
-		key := "bridges.irc.networks." + name
-		l.origins[key], l.origins[key+".address"] = at, at
+		section := "bridges.irc.networks." + name
+		l.origins[section], l.origins[section+".address"] = at, at
 	}
 }

@@ -84,7 +84,7 @@ func TestInitWithFlags(t *testing.T) {
 	folder, elsewhere := filepath.Join(t.TempDir(), "new"), t.TempDir()
 	t.Chdir(elsewhere)
 	write(t, filepath.Join(elsewhere, "secret"), "hunter2")
-	flags := parseFlags(t, "--data", folder, "--listen", ":1", "--listen", "unix:/x", "--database", "my.db", "--no-bridges",
+	flags := parseFlags(t, "--data", folder, "--listen", ":1", "--listen", "unix:/x", "--database", "my.db", "--no-bridges", "--irc-network", "oftc=irc.oftc.net:6697,tls", "--irc-network", "x=h:1",
 		"--registration-shared-secret-file", "secret", "--server-name", "example.org")
 	if _, err := config.Init(folder, flags.Values()); err != nil {
 		t.Fatal(err)
@@ -92,6 +92,9 @@ func TestInitWithFlags(t *testing.T) {
 	c, err := config.Load(config.Source{Flags: parseFlags(t, "--data", folder)})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n := c.Bridges.IRC.Networks; n["oftc"].Address != "irc.oftc.net:6697" || !n["oftc"].TLS || n["x"].Address != "h:1" || n["local"].Address == "" {
+		t.Errorf("the networks are %+v", n)
 	}
 	if len(c.Listen) != 2 || c.Listen[1] != "unix:/x" || !c.NoBridges || c.RegistrationSharedSecret != "hunter2" ||
 		c.Database.Reveal() != filepath.Join(elsewhere, "my.db") || c.ServerName != "example.org" {

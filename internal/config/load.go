@@ -55,8 +55,12 @@ func Load(src Source) (*Config, error) {
 	if err := l.err(); err != nil {
 		return nil, err
 	}
+	l.cfg.source = src
 	return l.cfg, nil
 }
+
+// Again reads what the configuration was read from as it is now.
+func (c *Config) Again() (*Config, error) { return Load(c.source) }
 
 // Parse reads the text of a configuration file alone, for checks that touch
 // nothing else: its paths stay as they are.
@@ -122,7 +126,8 @@ func (l *loader) readEnvironment(environ []string) {
 		return value, ok
 	}
 	if text, ok := take("TRESTLE_IRC_NETWORK"); ok {
-		l.addNetworks(origin{where: "TRESTLE_IRC_NETWORK", layer: layerEnvironment}, strings.Fields(text))
+		at := origin{where: "TRESTLE_IRC_NETWORK", layer: layerEnvironment}
+		l.addNetworks(func(int) origin { return at }, "", strings.Fields(text))
 	}
 	walk(reflect.ValueOf(l.cfg).Elem(), "", func(f leaf) {
 		at := origin{where: f.envName(), layer: layerEnvironment}

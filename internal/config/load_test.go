@@ -194,6 +194,10 @@ func TestLoadNamesTheSource(t *testing.T) {
 		{"flag over file", "listen: [':1']", nil, []string{"--listen", "nowhere"}, `--listen: listen[0]: "nowhere" is not host:port`},
 		{"flag", "", nil, []string{"--listen", "nowhere"}, `--listen: listen[0]: "nowhere" is not host:port`},
 		{"network flag", "", nil, []string{"--irc-network", "x"}, `--irc-network: "x" is not NAME=HOST:PORT`},
+		{"network of the file", "server_name: a\nirc_network:\n  - a=h:1\n  - x", nil, nil, `trestle.yaml:4: irc_network: "x" is not NAME=HOST:PORT`},
+		{"network's address of the file", "server_name: a\nirc_network: [x=h]", nil, nil, `trestle.yaml:2: bridges.irc.networks.x.address: "h" is not host:port`},
+		{"TLS without a certificate", "server_name: a\nlisten: [':1', 'tls::2']", nil, nil, "trestle.yaml:2: listen[1]: tls::2 needs tls_cert and tls_key"},
+		{"metrics with TLS", "metrics: {listen: 'tls::2'}", nil, nil, "trestle.yaml:1: metrics.listen: tls::2 needs tls_cert and tls_key"},
 		{"network option", "", nil, []string{"--irc-network", "x=h:1,ssl"}, `--irc-network: "x=h:1,ssl" is not NAME=HOST:PORT`},
 		{"network address", "", nil, []string{"--irc-network", "x=h"}, `--irc-network: bridges.irc.networks.x.address: "h" is not host:port`},
 		{"certificate", "tls_cert: a\ntls_key: b", nil, nil, "trestle.yaml:1: tls_cert: open "},
@@ -209,12 +213,15 @@ func TestLoadNamesTheSource(t *testing.T) {
 }
 
 func TestIRCNetworkFlag(t *testing.T) {
-	c, _, err := load(t, "", []string{"TRESTLE_IRC_NETWORK=one=h:1 two=h:2,tls", "TRESTLE_BRIDGES_IRC_NETWORKS_TWO_BOT_NICK=robot"},
+	c, _, err := load(t, "irc_network: ['nought=h:8,tls', 'one=h:9']", []string{"TRESTLE_IRC_NETWORK=one=h:1 two=h:2,tls", "TRESTLE_BRIDGES_IRC_NETWORKS_TWO_BOT_NICK=robot"},
 		"--irc-network", "libera=127.0.0.1:7000", "--irc-network", "two=[::1]:3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	networks := c.Bridges.IRC.Networks
+	if n := networks["nought"]; n.Address != "h:8" || !n.TLS || !n.Enabled || n.Name != "nought" {
+		t.Errorf("nought is %+v", n)
+	}
 	if n := networks["one"]; n.Address != "h:1" || n.TLS || !n.Enabled || n.Name != "one" {
 		t.Errorf("one is %+v", n)
 	}
@@ -226,6 +233,21 @@ func TestIRCNetworkFlag(t *testing.T) {
 	}
 	if _, ok := networks["local"]; !ok {
 		t.Error("a network of the file is gone")
+	}
+}
+
+// A certificate that encrypts nothing is not what somebody wanted.
+func TestACertificateThatIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t, dir)
+	for listen, want := range map[string]int{":1": 1, "tls::1": 0} {
+		c, err := config.Load(config.Source{Flags: parseFlags(t, "--data", dir, "--tls-cert", cert, "--tls-key", key, "--listen", listen)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Warnings) != want || want > 0 && !strings.Contains(c.Warnings[0], "tls_cert is not used") {
+			t.Errorf("listening on %s: %q", listen, c.Warnings)
+		}
 	}
 }
 

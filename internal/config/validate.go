@@ -26,6 +26,7 @@ func (l *loader) validate() {
 	l.validateSSO()
 	l.validateRoomsAndMedia()
 	l.validateCalls()
+	l.validateWellKnown()
 	l.validateOperator()
 	l.validateRateLimits()
 	l.validateTelemetry()
@@ -105,6 +106,8 @@ func (l *loader) validateAddresses() {
 		}
 		if err := checkListen(address); err != nil {
 			l.invalidf(key, "%s", err)
+		} else if strings.HasPrefix(address, "tls:") && c.TLSCert == "" {
+			l.invalidf(key, "%s needs tls_cert and tls_key", address)
 		} else if other, taken := seen[address]; taken && !strings.HasSuffix(address, ":0") {
 			l.invalidf(key, "%s is in %s already", address, other)
 		}
@@ -118,6 +121,10 @@ func (l *loader) validateAddresses() {
 	}
 	check("metrics.listen", c.Metrics.Listen)
 	check("cluster", c.Cluster)
+	isTLS := func(address string) bool { return strings.HasPrefix(address, "tls:") }
+	if c.TLSCert != "" && len(c.FederationListen) == 0 && !slices.ContainsFunc(append(c.Listen, c.Metrics.Listen), isTLS) {
+		c.Warnings = append(c.Warnings, "tls_cert is not used: write tls: before an address of listen to have it served with TLS")
+	}
 	l.validateCluster()
 }
 

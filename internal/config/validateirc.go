@@ -47,7 +47,8 @@ func (l *loader) validateIRC() {
 	if _, err := splitAddress(irc.Identd); irc.Identd != "" && err != nil {
 		l.invalidf("bridges.irc.identd", "%q is not host:port", irc.Identd)
 	}
-	aliases, users := map[string]string{}, map[string]string{}
+	l.validatePlumbing(irc.Plumbing)
+	aliases, users := map[string]string{}, []claimed{}
 	for _, name := range sortedKeys(reflect.ValueOf(irc.Networks)) {
 		network, key := irc.Networks[name], "bridges.irc.networks."+name
 		if !networkName.MatchString(name) {
@@ -56,7 +57,50 @@ func (l *loader) validateIRC() {
 		}
 		l.validateNetwork(key, network)
 		l.distinct(aliases, key+".alias", strings.ReplaceAll(network.Alias, "{network}", name))
-		l.distinct(users, key+".user", strings.ReplaceAll(network.User, "{network}", name))
+		users = l.apart(users, key+".user", strings.ReplaceAll(network.User, "{network}", name))
+	}
+	for _, user := range users {
+		if user.claims(irc.BotUser) {
+			l.invalidf("bridges.irc.bot_user", "could be somebody on IRC, by %s", user.key)
+		}
+	}
+}
+
+// A claimed is what a template of user IDs claims: all with this before a nick, and that behind it.
+type claimed struct{ key, before, after string }
+
+func (c claimed) claims(localpart string) bool {
+	return len(localpart) > len(c.before)+len(c.after) && strings.HasPrefix(localpart, c.before) && strings.HasSuffix(localpart, c.after)
+}
+
+// apart makes sure that no user ID can be somebody's of two networks.
+func (l *loader) apart(seen []claimed, key, template string) []claimed {
+	before, after, ok := strings.Cut(template, "{nick}")
+	if !ok {
+		return seen
+	}
+	for _, other := range seen {
+		if (strings.HasPrefix(before, other.before) || strings.HasPrefix(other.before, before)) &&
+			(strings.HasSuffix(after, other.after) || strings.HasSuffix(other.after, after)) {
+			l.invalidf(key, "can mean the same users as %s", other.key)
+		}
+	}
+	return append(seen, claimed{key, before, after})
+}
+
+func (l *loader) validatePlumbing(plumbing IRCPlumbing) {
+	for i, admin := range plumbing.Admins {
+		if _, err := matrix.ParseUserID(admin); err != nil {
+			l.invalidf(item("bridges.irc.plumbing.admins", i), "%s", err)
+		}
+	}
+	for i, text := range plumbing.AllowAddresses {
+		if _, err := parseProxy(text); err != nil {
+			l.invalidf(item("bridges.irc.plumbing.allow_addresses", i), "%q is not an address or a range such as 10.0.0.0/8", text)
+		}
+	}
+	if secret := plumbing.Secret.Reveal(); secret != "" && len(secret) < 16 {
+		l.invalidf("bridges.irc.plumbing.secret", "must have 16 characters or more")
 	}
 }
 
@@ -90,8 +134,15 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	l.oneOf(key+".direct_messages", n.DirectMessages, "all", "common", "none")
 	l.within(key+".lazy_members", n.LazyMembers, 0, 1_000_000)
 	l.oneOf(key+".history", n.History, "joined", "shared")
+	l.within(key+".plumb_power", n.PlumbPower, 1, 1_000_000)
+	if wait := n.PlumbWait.Std(); wait < time.Minute || wait > 7*24*time.Hour {
+		l.invalidf(key+".plumb_wait", "must be from 1m to 7d")
+	}
 	if hold := n.Hold.Std(); hold < time.Second || hold > time.Hour {
 		l.invalidf(key+".hold", "must be from 1s to 1h")
+	}
+	if split := n.Netsplit.Std(); split < time.Second || split > 24*time.Hour {
+		l.invalidf(key+".netsplit", "must be from 1s to 1d")
 	}
 	if !ircNick.MatchString(n.BotNick) {
 		l.invalidf(key+".bot_nick", "%q is not a nick that IRC servers accept", n.BotNick)
@@ -102,6 +153,10 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 		}
 	}
 	l.validateNames(key, n)
+	if u, err := url.Parse(n.Icon); n.Icon != "" && (err != nil || u.Scheme != "mxc" || u.Host == "" || len(u.Path) < 2) {
+		l.invalidf(key+".icon", "%.80q is not an address such as mxc://example.org/abc", n.Icon)
+	}
+	l.validateExternalURL(key, n)
 	if hasControl(n.Name) || hasControl(n.Password.Reveal()) {
 		l.invalidf(key, "name and password must be one line of text")
 	}
@@ -113,6 +168,7 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	l.oneOf(key+".edits", n.Edits, "difference", "text", "off")
 	l.oneOf(key+".reactions", n.Reactions, "auto", "tags", "lines", "off")
 	l.oneOf(key+".undelivered", n.Undelivered, "reply", "reaction", "off")
+	l.oneOf(key+".encryption", n.Encryption, "off", "bot", "users")
 	for i, channel := range n.Channels {
 		if channel == "" || strings.ContainsAny(channel, " ,\a") || hasControl(channel) {
 			l.invalidf(item(key+".channels", i), "%q is not a channel", channel)
@@ -120,6 +176,39 @@ func (l *loader) validateNetwork(key string, n IRCNetwork) {
 	}
 	l.validateSASL(key, host, n)
 	l.validateModeration(key, n)
+	l.validateRelay(key, n)
+}
+
+// validateExternalURL looks at where messages can be read: what comes from IRC may be
+// in the path, the query or the fragment, and not in the name of the host.
+func (l *loader) validateExternalURL(key string, n IRCNetwork) {
+	if n.ExternalURL == "" {
+		return
+	}
+	words := []string{"{network}", "{channel}", "{name}", "{date}", "{time}", "{year}", "{month}", "{day}"}
+	if err := checkTemplate(n.ExternalURL, words, ""); err != nil {
+		l.invalidf(key+".external_url", "%s", err)
+		return
+	}
+	u, err := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(n.ExternalURL))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+		!strings.HasPrefix(n.ExternalURL, u.Scheme+"://"+u.Host) || len(n.ExternalURL) > 1000 {
+		l.invalidf(key+".external_url", "%.80q is not an address such as https://logs.example.org/{channel}/{date}", n.ExternalURL)
+	}
+}
+
+// validateRelay looks at how people are spoken for.
+func (l *loader) validateRelay(key string, n IRCNetwork) {
+	l.oneOf(key+".relay", n.Relay, "off", "on", "only")
+	if err := checkTemplate(n.RelayPrefix, []string{"{nick}"}, "{nick}"); err != nil {
+		l.invalidf(key+".relay_prefix", "%s", err)
+	}
+	if len(n.RelayPrefix) > 40 {
+		l.invalidf(key+".relay_prefix", "has more than 40 bytes, which each line would lack")
+	}
+	for i, m := range n.Mappings {
+		l.oneOf(item(key+".mappings", i)+".relay", m.Relay, "", "off", "on", "only")
+	}
 }
 
 // validateConnects looks at how connections are made.

@@ -14,8 +14,8 @@ import (
 // that both engines take: nil, int64, float64, bool, string, []byte, []int64
 // and []string.
 func (s *Statement) arguments(args []any) ([]any, error) {
-	if len(args) != s.parameters {
-		return nil, fmt.Errorf("%d arguments for %d placeholders", len(args), s.parameters)
+	if len(args) != s.placeholders() {
+		return nil, fmt.Errorf("%d arguments for %d placeholders", len(args), s.placeholders())
 	}
 	plain := make([]any, len(args))
 	for i, arg := range args {

@@ -6,99 +6,74 @@ import (
 	"time"
 )
 
-// rideAlone is how long a background function waits for company: those who
-// write because somebody waits come again at once, or are gone.
-const rideAlone = 10 * time.Millisecond
+// backgroundPatience is how long a background function waits for a moment in
+// which nobody else has anything to write.
+const backgroundPatience = 10 * time.Millisecond
 
-// A Ride is how a background function went.
-type Ride struct {
-	Took  time.Duration // by its own statements
-	Along bool          // in a transaction that was needed anyway: others write at the same time
+// A Turn is how a background function went.
+type Turn struct {
+	Took   time.Duration // with its commit
+	Shared bool          // others write at the same time
 }
 
 const (
-	// restAlone and restAlong are how many times as long as it took a background
+	// restAlone and restShared are how many times as long as it took a background
 	// writer rests: those who write because somebody waits share the database with
 	// it, and lose a twentieth of it at most.
-	restAlone = 3
-	restAlong = 19
+	restAlone  = 3
+	restShared = 19
 )
 
 // Rest is how long a background writer then leaves the database to others.
-func (r Ride) Rest() time.Duration {
-	if r.Along {
-		return restAlong * r.Took
+func (t Turn) Rest() time.Duration {
+	if t.Shared {
+		return restShared * t.Took
 	}
-	return restAlone * r.Took
+	return restAlone * t.Took
 }
 
-// Background is [DB.Update] for what nobody waits for, such as an index. While
-// others write, it goes along with a transaction of theirs, as the last and the only
-// one of its kind: a commit of its own would be one more that they wait for.
-// It should be small; see [Portion].
-func (db *DB) Background(ctx context.Context, fn func(tx *Tx) error) (Ride, error) {
+// Background is [DB.Update] for what can be made again, such as an index. It has
+// a transaction of its own, as soon as nobody else has anything to write, and that is
+// not flushed: a crash of the machine or of PostgreSQL may undo it, and
+// then also every later one of its kind, but never something that comes before it.
+// So it has to store how far it has come with what it stores, and nothing else
+// may rely on it. It should be small; see [Portion].
+func (db *DB) Background(ctx context.Context, fn func(tx *Tx) error) (Turn, error) {
 	if err := ctx.Err(); err != nil {
-		return Ride{}, err
+		return Turn{}, err
 	}
 	answer := make(chan error, 1)
-	j := &job{fn: fn, done: func(err error) { answer <- err }, ride: new(Ride)}
+	j := &job{fn: fn, done: func(err error) { answer <- err }, turn: new(Turn)}
 	c := db.commits
-	along, err := c.addRider(j)
-	if err != nil {
-		return Ride{}, err
+	if err := c.addBackground(j); err != nil {
+		return Turn{}, err
 	}
-	if along {
-		timer := time.AfterFunc(c.alone, func() { c.depart(j) })
-		defer timer.Stop()
-	}
-	err = c.wait(ctx, j, answer)
-	return *j.ride, err
+	// The others may go on writing without a pause.
+	timer := time.AfterFunc(c.patience, func() { c.hurry(j) })
+	defer timer.Stop()
+	err := c.wait(ctx, j, answer)
+	return *j.turn, err
 }
 
-// addRider queues a background function: behind the others if they write, or else at once.
-func (c *committer) addRider(j *job) (along bool, err error) {
+func (c *committer) addBackground(j *job) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return false, ErrClosed
+		return ErrClosed
 	}
-	if time.Since(c.served) < c.alone {
-		c.riders = append(c.riders, j)
-		return true, nil
-	}
-	c.waiting = append(c.waiting, j)
+	j.turn.Shared = time.Since(c.served) < c.patience
+	c.background = append(c.background, j)
 	c.awake()
-	return false, nil
-}
-
-// depart has a background function go alone that has found no company.
-func (c *committer) depart(j *job) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if i := slices.Index(c.riders, j); i >= 0 {
-		c.riders = slices.Delete(c.riders, i, i+1)
-		c.waiting = append(c.waiting, j)
-		c.awake()
-	}
-}
-
-// rider is the background function that goes along with the next group, or nil.
-func (c *committer) rider() *job {
-	for len(c.riders) > 0 {
-		j := c.riders[0]
-		c.riders = slices.Delete(c.riders, 0, 1)
-		if !j.dropped {
-			j.taken, j.ride.Along = true, true
-			return j
-		}
-	}
 	return nil
 }
 
-// awake wakes the committing goroutine.
-func (c *committer) awake() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
+// hurry has a background function go before those who come from now on.
+func (c *committer) hurry(j *job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.background, j); i >= 0 {
+		c.background = slices.Delete(c.background, i, i+1)
+		c.waiting = append(c.waiting, j)
+		c.awake()
 	}
 }

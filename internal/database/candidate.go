@@ -97,7 +97,7 @@ func (c *Candidate) examine(ctx context.Context) error {
 	if version < oldestCluster {
 		return fmt.Errorf("PostgreSQL %d is too old for several servers: 14 is the oldest that works", version/10000)
 	}
-	if _, err := prepareSchema(ctx, c.db, PostgreSQL, c.migrations); err != nil {
+	if err := prepareSchema(ctx, c.db, PostgreSQL, c.migrations); err != nil {
 		return fmt.Errorf("migrate database: %w", err)
 	}
 	return nil

@@ -19,7 +19,7 @@ const theHolder = "EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.lo
 // within ends with the test, or when it has taken too long.
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -36,7 +36,7 @@ type job struct {
 	onCommit []func()
 	onAbort  []func()
 
-	ride *Ride // of a background function
+	turn *Turn // of a background function
 }
 
 func (j *job) abort() {
@@ -51,13 +51,13 @@ type committer struct {
 	db      *DB
 	stopped chan struct{}
 
-	mu      sync.Mutex
-	waiting []*job
-	riders  []*job    // background functions that wait for a group
-	served  time.Time // when a group with other functions was last taken
-	alone   time.Duration
-	closed  bool
-	wake    chan struct{} // capacity 1
+	mu         sync.Mutex
+	waiting    []*job
+	background []*job    // functions that wait until nothing else does
+	served     time.Time // when a group with other functions was last taken
+	patience   time.Duration
+	closed     bool
+	wake       chan struct{} // capacity 1
 
 	beat  func()
 	beats <-chan time.Time // nil: none
@@ -66,7 +66,7 @@ type committer struct {
 // newCommitter begins to commit. Now and then while there is nothing to do, it
 // calls beat.
 func newCommitter(db *DB, beat func()) *committer {
-	c := &committer{db: db, stopped: make(chan struct{}), alone: rideAlone, wake: make(chan struct{}, 1), beat: beat}
+	c := &committer{db: db, stopped: make(chan struct{}), patience: backgroundPatience, wake: make(chan struct{}, 1), beat: beat}
 	if beat != nil {
 		c.beats = time.Tick(leadBeat)
 	}
@@ -134,29 +134,50 @@ func (c *committer) drop(j *job) bool {
 	return j.dropped
 }
 
-// take returns the next group, or false after close when nothing waits.
+// take returns the next group, or false after close when nothing waits. A
+// background function is a group by itself.
 func (c *committer) take() ([]*job, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var group []*job
-	n := 0
-	company := false
-	for ; n < len(c.waiting) && len(group) < maxGroup; n++ {
-		if j := c.waiting[n]; !j.dropped {
-			j.taken = true
-			group = append(group, j)
-			company = company || j.ride == nil
-		}
+	group := c.takeFrom(&c.waiting)
+	if len(group) == 0 {
+		group = c.takeFrom(&c.background)
 	}
-	clear(c.waiting[:n])
-	c.waiting = c.waiting[n:]
-	if company {
+	if len(group) > 0 && group[0].turn == nil {
 		c.served = time.Now()
-		if rider := c.rider(); rider != nil {
-			group = append(group, rider)
-		}
 	}
 	return group, len(group) > 0 || !c.closed
+}
+
+// takeFrom takes what goes into one group from the head of a queue.
+func (c *committer) takeFrom(queue *[]*job) (group []*job) {
+	n := 0
+	for ; n < len(*queue) && len(group) < maxGroup; n++ {
+		j := (*queue)[n]
+		if j.dropped {
+			continue
+		}
+		if j.turn != nil && len(group) > 0 {
+			break
+		}
+		j.taken = true
+		group = append(group, j)
+		if j.turn != nil {
+			n++
+			break
+		}
+	}
+	clear((*queue)[:n])
+	*queue = (*queue)[n:]
+	return group
+}
+
+// awake wakes the committing goroutine.
+func (c *committer) awake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
 }
 
 // abandon answers a group that cannot be finished.
@@ -221,8 +242,6 @@ func (c *committer) rest() {
 func (c *committer) close() {
 	c.mu.Lock()
 	c.closed = true
-	c.waiting = append(c.waiting, c.riders...)
-	c.riders = nil
 	c.awake()
 	c.mu.Unlock()
 	<-c.stopped
@@ -254,6 +273,9 @@ func (c *committer) commit(group []*job) {
 			j.err, j.onCommit = err, nil
 		}
 		return
+	}
+	if turn := group[0].turn; turn != nil {
+		turn.Took = time.Since(started)
 	}
 	if c.db.options.OnGroup != nil {
 		c.db.options.OnGroup(len(group), time.Since(started))

@@ -63,19 +63,23 @@ type backend interface {
 	// reserve takes the next n IDs of a name, durably, inside a running
 	// transaction or out of one, and returns the first.
 	reserve(ctx context.Context, name string, n int64) (int64, error)
-	// migrate runs a function in a transaction that excludes all others like
-	// it.
-	migrate(ctx context.Context, fn func(migrationTx) error) error
+	// migrate runs a function in transactions that exclude all others like
+	// them, until it says that there is no more.
+	migrate(ctx context.Context, step func(migrationTx) (more bool, err error)) error
 	lockServer(ctx context.Context, lost func(error)) error
 	prepare(ctx context.Context, stmt *Statement) error
 	explain(ctx context.Context, stmt *Statement, args []any) ([]string, error)
+	// connections is how many can read at once.
+	connections() int
 	close()
 }
 
 // writer is the connection on which groups are committed.
 type writer interface {
 	source
-	begin(ctx context.Context) error
+	// begin begins a transaction, whose commit is durable or, if it need not
+	// be, does not wait for the disk.
+	begin(ctx context.Context, durable bool) error
 	// commit runs what is queued and commits.
 	commit(ctx context.Context) error
 	rollback(ctx context.Context)
@@ -140,6 +144,9 @@ func (o Options) lost() func(error) {
 // Engine tells which database it is.
 func (db *DB) Engine() Engine { return db.engine }
 
+// Readers is how many connections read at most.
+func (db *DB) Readers() int { return db.backend.connections() }
+
 // Close waits for all queued functions, then disconnects. Functions that come
 // later get ErrClosed.
 func (db *DB) Close() {
@@ -162,7 +169,7 @@ func (db *DB) LockServer(ctx context.Context) error {
 // their own.
 func CheckStatements(ctx context.Context, db *DB, directories ...string) error {
 	for _, stmt := range declaredStatements() {
-		directory, _, _ := strings.Cut(stmt.declared, "/")
+		directory, _, _ := strings.Cut(stmt.declared(), "/")
 		if len(directories) > 0 && !slices.Contains(directories, directory) {
 			continue
 		}

@@ -100,5 +100,5 @@ func (s *Statement) wrap(err error) error {
 	if _, ok := errors.AsType[*statementError](err); ok {
 		return err
 	}
-	return &statementError{s.declared, err}
+	return &statementError{s.declared(), err}
 }

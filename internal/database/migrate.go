@@ -97,40 +97,51 @@ func readMigrations(files fs.FS) ([]migration, error) {
 	return migrations, nil
 }
 
-// applyMigrations brings the schema up to the newest migration.
+// applyMigrations brings the schema up to the newest migration. A new database
+// gets all of them in one transaction; in one that is in use each is committed
+// by itself, so that what has taken long is not done again.
 func (db *DB) applyMigrations(ctx context.Context, migrations []migration) error {
-	next, err := prepareSchema(ctx, db.backend, db.engine, migrations)
-	for err == nil && next < len(migrations) {
-		err = db.backend.migrate(ctx, func(tx migrationTx) error {
-			// Another process may have gone on in the meantime.
-			if next, err = compareMigrations(ctx, tx, migrations); err != nil || next == len(migrations) {
-				return err
-			}
-			m := migrations[next]
-			if err := m.apply(ctx, tx, db.engine); err != nil {
-				return fmt.Errorf("migration %s: %w", m.name, err)
-			}
-			return nil
-		})
+	own, err := schemaStatements(ownTables, db.engine)
+	if err != nil {
+		return err
 	}
-	return err
+	return db.backend.migrate(ctx, func(tx migrationTx) (more bool, err error) {
+		if err := tx.script(ctx, own); err != nil {
+			return false, err
+		}
+		own = nil
+		// Another process may have gone on in the meantime.
+		done, err := compareMigrations(ctx, tx, migrations)
+		if err != nil {
+			return false, err
+		}
+		next := migrations[done:]
+		if done > 0 && len(next) > 0 {
+			next = next[:1]
+		}
+		for _, m := range next {
+			if err := m.apply(ctx, tx, db.engine); err != nil {
+				return false, fmt.Errorf("migration %s: %w", m.name, err)
+			}
+		}
+		return done+len(next) < len(migrations), nil
+	})
 }
 
-// prepareSchema makes this package's tables and returns how many of the
-// migrations have been applied.
-func prepareSchema(ctx context.Context, b backend, engine Engine, migrations []migration) (next int, err error) {
+// prepareSchema makes this package's tables and sees whether this program knows
+// the migrations that have been applied.
+func prepareSchema(ctx context.Context, b backend, engine Engine, migrations []migration) error {
 	own, err := schemaStatements(ownTables, engine)
 	if err != nil {
-		return 0, err
-	}
-	err = b.migrate(ctx, func(tx migrationTx) error {
-		if err := tx.script(ctx, own); err != nil {
-			return err
-		}
-		next, err = compareMigrations(ctx, tx, migrations)
 		return err
+	}
+	return b.migrate(ctx, func(tx migrationTx) (more bool, err error) {
+		if err := tx.script(ctx, own); err != nil {
+			return false, err
+		}
+		_, err = compareMigrations(ctx, tx, migrations)
+		return false, err
 	})
-	return next, err
 }
 
 func (m migration) apply(ctx context.Context, tx migrationTx, engine Engine) error {

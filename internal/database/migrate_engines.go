@@ -16,9 +16,9 @@ var (
 		VALUES ($1, $2, $3, $4)`)
 )
 
-// migrate holds an advisory lock for the transaction, so that processes that
-// start together take turns.
-func (db *postgresDB) migrate(ctx context.Context, fn func(migrationTx) error) error {
+// migrate holds an advisory lock for each transaction, so that processes that
+// start together take turns. One connection is enough for all.
+func (db *postgresDB) migrate(ctx context.Context, step func(migrationTx) (more bool, err error)) error {
 	connect := db.connect
 	if db.leads != nil {
 		connect = db.connectLeader
@@ -32,17 +32,26 @@ func (db *postgresDB) migrate(ctx context.Context, fn func(migrationTx) error) e
 	if err != nil {
 		return err
 	}
+	for more := true; more; {
+		if more, err = migrateStep(ctx, conn, lockKey(schema, "migrate"), step); err != nil {
+			return err // closing the connection rolls back
+		}
+	}
+	return nil
+}
+
+func migrateStep(ctx context.Context, conn *pgx.Conn, key int64, step func(migrationTx) (more bool, err error)) (more bool, err error) {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lockKey(schema, "migrate")); err != nil {
-		return err
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", key); err != nil {
+		return false, err
 	}
-	if err := fn(postgresMigration{tx}); err != nil {
-		return err // closing the connection rolls back
+	if more, err = step(postgresMigration{tx}); err != nil {
+		return false, err
 	}
-	return tx.Commit(ctx)
+	return more, tx.Commit(ctx)
 }
 
 type postgresMigration struct{ tx pgx.Tx }
@@ -71,16 +80,22 @@ func (m postgresMigration) record(ctx context.Context, done migration, at int64)
 
 // migrate runs before the database is shared with anybody in this process;
 // BEGIN IMMEDIATE keeps other processes out.
-func (db *sqliteDB) migrate(_ context.Context, fn func(migrationTx) error) error {
+func (db *sqliteDB) migrate(_ context.Context, step func(migrationTx) (more bool, err error)) error {
 	conn := db.writer.conn
-	if err := conn.run("BEGIN IMMEDIATE"); err != nil {
-		return err
+	for more := true; more; {
+		if err := conn.run("BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		var err error
+		if more, err = step(sqliteMigration{conn}); err != nil {
+			_ = conn.run("ROLLBACK")
+			return err
+		}
+		if err := conn.run("COMMIT"); err != nil {
+			return err
+		}
 	}
-	if err := fn(sqliteMigration{conn}); err != nil {
-		_ = conn.run("ROLLBACK")
-		return err
-	}
-	return conn.run("COMMIT")
+	return nil
 }
 
 type sqliteMigration struct{ conn *sqliteConn }

@@ -82,6 +82,8 @@ func (db *postgresDB) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, db.config.Copy())
 }
 
+func (db *postgresDB) connections() int { return int(db.pool.Config().MaxConns) }
+
 func (db *postgresDB) close() {
 	if db.lock != nil {
 		db.lock.release()

@@ -56,11 +56,14 @@ func (w *postgresWriter) checked(err error) error {
 	return err
 }
 
-func (w *postgresWriter) begin(context.Context) error {
+func (w *postgresWriter) begin(_ context.Context, durable bool) error {
 	w.reset()
 	w.fresh, w.xid = true, ""
 	w.add(nil, "BEGIN", nil)
 	w.add(nil, "SELECT pg_current_xact_id()::text", nil)
+	if !durable {
+		w.add(nil, "SET LOCAL synchronous_commit = off", nil)
+	}
 	return nil
 }
 

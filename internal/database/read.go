@@ -98,13 +98,14 @@ func (s *snapshot) end() {
 }
 
 func read(ctx context.Context, from source, stmt *Statement, args []any) (*Rows, error) {
-	if stmt.effect != reads {
+	if stmt.effect() != reads {
 		return nil, stmt.wrap(errReadOnly)
 	}
 	plain, err := stmt.arguments(args)
 	if err != nil {
 		return nil, stmt.wrap(err)
 	}
+	trace(ctx, stmt)
 	source, err := from.query(ctx, stmt, plain)
 	if err != nil {
 		return nil, stmt.wrap(err)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,12 +16,17 @@ const sqliteReaders = 4
 
 // sqliteDB is a file: one connection that writes and a few that read.
 type sqliteDB struct {
-	path    string
-	writer  *sqliteWriter
-	count   int
-	readers chan *sqliteConn // the free ones
-	closed  chan struct{}
-	lock    *sqliteConn
+	path   string
+	writer *sqliteWriter
+	count  int
+	turns  chan struct{} // as many as there are free readers
+	closed chan struct{}
+	lock   *sqliteConn
+
+	mu sync.Mutex
+	// free readers, the one used last at the end: it knows the schema, the
+	// statements and the pages that are wanted.
+	free []*sqliteConn
 }
 
 // openSQLite opens the file, and creates it, readable to its owner only: it
@@ -45,15 +51,15 @@ func openSQLite(path string, opts Options) (*sqliteDB, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	db.writer = &sqliteWriter{conn: conn}
-	db.readers = make(chan *sqliteConn, db.count)
+	db.turns = make(chan struct{}, db.count)
 	for range db.count {
 		conn, err := connectSQLite(path, readerPragmas)
 		if err != nil {
-			db.count = len(db.readers)
+			db.count = len(db.free)
 			db.close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		db.readers <- conn
+		db.release(conn)
 	}
 	return db, nil
 }
@@ -95,11 +101,14 @@ func sqliteURL(path string, pragmas []string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + settings.Encode()
 }
 
+func (db *sqliteDB) connections() int { return db.count }
+
 // close waits for the readers that are in use.
 func (db *sqliteDB) close() {
 	close(db.closed)
 	for range db.count {
-		(<-db.readers).close()
+		<-db.turns
+		db.take().close()
 	}
 	db.writer.close()
 	if db.lock != nil {
@@ -115,8 +124,8 @@ func (db *sqliteDB) acquire(ctx context.Context) (*sqliteConn, error) {
 	default:
 	}
 	select {
-	case conn := <-db.readers:
-		return conn, nil
+	case <-db.turns:
+		return db.take(), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-db.closed:
@@ -124,7 +133,22 @@ func (db *sqliteDB) acquire(ctx context.Context) (*sqliteConn, error) {
 	}
 }
 
-func (db *sqliteDB) release(conn *sqliteConn) { db.readers <- conn }
+// take is for whoever has a turn.
+func (db *sqliteDB) take() *sqliteConn {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	last := len(db.free) - 1
+	conn := db.free[last]
+	db.free = db.free[:last]
+	return conn
+}
+
+func (db *sqliteDB) release(conn *sqliteConn) {
+	db.mu.Lock()
+	db.free = append(db.free, conn)
+	db.mu.Unlock()
+	db.turns <- struct{}{}
+}
 
 func (db *sqliteDB) query(ctx context.Context, stmt *Statement, args []any) (rowSource, error) {
 	conn, err := db.acquire(ctx)

@@ -13,6 +13,7 @@ type sqliteWriter struct {
 	mu      sync.Mutex
 	conn    *sqliteConn // nil when closed
 	inTx    bool
+	relaxed bool // commits are not flushed
 	pending []idReservation
 }
 
@@ -45,8 +46,20 @@ func (w *sqliteWriter) close() {
 	})
 }
 
-func (w *sqliteWriter) begin(context.Context) error {
+// begin sets what the commit flushes, which has to be done before the transaction.
+// Commits before one that flushes the WAL are flushed with it.
+func (w *sqliteWriter) begin(_ context.Context, durable bool) error {
 	return w.locked(func(conn *sqliteConn) error {
+		if w.relaxed == durable {
+			level := "FULL"
+			if !durable {
+				level = "NORMAL"
+			}
+			if err := conn.script("PRAGMA synchronous = " + level); err != nil {
+				return err
+			}
+			w.relaxed = !durable
+		}
 		if err := conn.run("BEGIN IMMEDIATE"); err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package database
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // stream holds the newest position: one row, locked by who hands them out.
@@ -33,7 +32,7 @@ type streamState struct {
 }
 
 func (g *groupTx) runAll(group []*job, careful bool) error {
-	if err := g.writer.begin(g.ctx); err != nil {
+	if err := g.writer.begin(g.ctx, group[0].turn == nil); err != nil {
 		return err
 	}
 	run := g.run
@@ -41,43 +40,11 @@ func (g *groupTx) runAll(group []*job, careful bool) error {
 		run = g.runCarefully
 	}
 	for _, j := range group {
-		one := run
-		if j.ride != nil {
-			one = timed(g, run)
-		}
-		if err := one(j); err != nil {
+		if err := run(j); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// timed measures what a background function's statements take, and nothing else.
-func timed(g *groupTx, run func(*job) error) func(*job) error {
-	return func(j *job) error {
-		if err := g.writer.flush(g.ctx); err != nil {
-			return blame(err)
-		}
-		began := time.Now()
-		if err := run(j); err != nil {
-			return err
-		}
-		err := g.writer.flush(g.ctx)
-		if j.ride.Took = time.Since(began); err != nil {
-			j.err = err
-			return blame(err)
-		}
-		return nil
-	}
-}
-
-// blame is what an error of queued statements means for a group: unless trying again
-// may help, one of its functions has to be found.
-func blame(err error) error {
-	if isTransient(err) {
-		return err
-	}
-	return errCulprit
 }
 
 // run runs a function straight in the shared transaction. It returns an error
@@ -212,7 +179,7 @@ func (tx *Tx) Exec(_ context.Context, stmt *Statement, args ...any) (int64, erro
 	if err != nil {
 		return 0, tx.failed(stmt, err)
 	}
-	tx.wrote = tx.wrote || stmt.effect == writes && n > 0
+	tx.wrote = tx.wrote || stmt.effect() == writes && n > 0
 	return n, nil
 }
 
@@ -260,7 +227,7 @@ func (tx *Tx) Query(_ context.Context, stmt *Statement, args ...any) (*Rows, err
 	if err != nil {
 		return nil, tx.failed(stmt, err)
 	}
-	tx.wrote = tx.wrote || stmt.effect == writes
+	tx.wrote = tx.wrote || stmt.effect() == writes
 	tx.rows = &Rows{source: source, stmt: stmt, done: func(err error) {
 		tx.rows = nil
 		_ = tx.failed(stmt, err)

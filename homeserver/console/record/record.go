@@ -5,14 +5,12 @@ package record
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"trestle/homeserver/accounts"
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -57,35 +55,32 @@ type Session struct {
 	Expires time.Time
 }
 
-// NewCookie is a secret that a browser can be given.
-func NewCookie() string { return strings.ToLower(rand.Text() + rand.Text()) }
-
-func hashOf(cookie string) []byte {
-	sum := sha256.Sum256([]byte(cookie))
-	return sum[:]
-}
-
 // Session is whose browser has been given a cookie; nil if nobody has signed in
 // with it who is an administrator in good standing now.
 func (s *Service) Session(ctx context.Context, cookie string) (*Session, error) {
-	if len(cookie) < 40 || len(cookie) > 100 {
+	if !browsers.Plausible(cookie) {
 		return nil, nil
 	}
-	found, err := s.options.Store.Session(ctx, hashOf(cookie), s.options.Now().UnixMilli())
+	found, err := s.options.Store.Session(ctx, browsers.HashOf(cookie), s.options.Now().UnixMilli())
 	if err != nil || found == nil {
 		return nil, err
 	}
 	return &Session{found.UserID, time.UnixMilli(found.ExpiresAt)}, nil
 }
 
-// SignIn checks a password, and that its owner is an administrator in good
-// standing; the cookie that it makes lets a browser in. The errors are those of
-// [accounts.Service.SignIn] and M_FORBIDDEN.
+// SignIn checks a password, and admits its owner. The errors are those of
+// [accounts.Service.SignIn] and of Admit.
 func (s *Service) SignIn(ctx context.Context, typed, password string) (cookie string, err error) {
 	user, err := s.options.Accounts.SignIn(ctx, accounts.NamedLogin(typed, password))
 	if err != nil {
 		return "", err
 	}
+	return s.Admit(ctx, user)
+}
+
+// Admit checks that somebody who has shown who they are is an administrator in
+// good standing, or M_FORBIDDEN; the cookie that it makes lets a browser in.
+func (s *Service) Admit(ctx context.Context, user matrix.UserID) (cookie string, err error) {
 	if err := s.options.Accounts.MayAct(ctx, user); err != nil {
 		return "", err
 	}
@@ -96,23 +91,23 @@ func (s *Service) SignIn(ctx context.Context, typed, password string) (cookie st
 	if !account.Admin {
 		return "", matrix.Forbidden("Only an administrator of this server can use the console.")
 	}
-	cookie = NewCookie()
+	cookie = browsers.NewSecret()
 	now := s.options.Now()
 	return cookie, s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.SaveSession(ctx, tx, hashOf(cookie), storage.ConsoleSession{
+		return s.options.Store.SaveSession(ctx, tx, browsers.HashOf(cookie), storage.ConsoleSession{
 			UserID: user, Since: now.UnixMilli(), ExpiresAt: now.Add(Lifetime).UnixMilli(),
 		})
 	})
 }
 
-// SignOut ends what SignIn began, in this browser or in all of the user's.
+// SignOut ends what Admit began, in this browser or in all of the user's.
 func (s *Service) SignOut(ctx context.Context, cookie string, everywhere bool) error {
 	session, err := s.Session(ctx, cookie)
 	if err != nil {
 		return err
 	}
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		err := s.options.Store.DeleteSession(ctx, tx, hashOf(cookie))
+		err := s.options.Store.DeleteSession(ctx, tx, browsers.HashOf(cookie))
 		if err == nil && everywhere && session != nil {
 			err = s.options.Store.DeleteOfUser(ctx, tx, session.User)
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"trestle/homeserver/browsers"
 	"trestle/homeserver/console/record"
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -91,7 +92,7 @@ func TestNobodyHasSignedIn(t *testing.T) {
 		defer db.Close()
 		now := time.Now()
 		s, store := open(t, db, &now), storage.NewConsole(db)
-		for _, cookie := range []string{"", "short", record.NewCookie()} {
+		for _, cookie := range []string{"", "short", browsers.NewSecret()} {
 			if session, err := s.Session(t.Context(), cookie); session != nil || err != nil {
 				t.Errorf("%q is %+v, %v", cookie, session, err)
 			}

@@ -14,9 +14,9 @@ import (
 const maxFrames = 1000
 
 // Moves says whether there can be thumbnails of the picture that move.
-func (i Info) Moves() bool { return i.Animated && i.Format == GIF }
+func (i Info) Moves() bool { return i.Animated }
 
-// Animate writes a GIF in a size, frame by frame, as Render does a still
+// Animate writes an animation in a size as a GIF, frame by frame, as Render does a still
 // picture. All frames together may have so many pixels, each counted as large
 // as the whole; it returns ErrTooLarge if they have more, and ErrUnsupported
 // for what does not move.
@@ -27,36 +27,55 @@ func Animate(ctx context.Context, r io.ReadSeeker, info Info, size Size, maxPixe
 			err = fmt.Errorf("%w: its decoder panicked: %v", ErrUnsupported, cause)
 		}
 	}()
-	if err := in.rewind(); err != nil {
-		return "", err
-	}
-	frames, err := countFrames(in)
-	switch {
-	case err != nil:
-		return "", in.blame(err)
-	case frames < 2:
-		return "", fmt.Errorf("%w: it stands still", ErrUnsupported)
-	case frames > maxFrames || int64(frames)*info.Pixels() > maxPixels:
-		return "", ErrTooLarge
-	}
-	if err := in.rewind(); err != nil {
-		return "", err
-	}
-	src, err := gif.DecodeAll(in)
-	if err != nil {
-		return "", in.blame(err)
-	}
-	dst, err := shrink(ctx, src, info, size)
+	dst, err := animate(in, info, size, maxPixels)
 	if err != nil {
 		return "", in.blame(err)
 	}
 	return GIF, gif.EncodeAll(w, dst)
 }
 
+func animate(in *input, info Info, size Size, maxPixels int64) (*gif.GIF, error) {
+	count := countFrames
+	switch info.Format {
+	case PNG:
+		count = countAPNG
+	case WebP:
+		count = countWebP
+	}
+	if err := in.rewind(); err != nil {
+		return nil, err
+	}
+	frames, err := count(in)
+	switch {
+	case err != nil:
+		return nil, err
+	case frames < 2:
+		return nil, fmt.Errorf("%w: it stands still", ErrUnsupported)
+	case frames > maxFrames || int64(frames)*info.Pixels() > maxPixels:
+		return nil, ErrTooLarge
+	}
+	if err := in.rewind(); err != nil {
+		return nil, err
+	}
+	f := newFilm(in.ctx, info, size)
+	switch info.Format {
+	case PNG:
+		err = playAPNG(in, f)
+	case WebP:
+		err = playWebP(in, f)
+	default:
+		err = playGIF(in, f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.finish(), nil
+}
+
 // countFrames walks over the blocks of a GIF file without decoding what is in
 // them (GIF89a § 12 to 27). It stops where there are too many.
-func countFrames(r io.Reader) (frames int, err error) {
-	in := bufio.NewReader(r)
+func countFrames(file *input) (frames int, err error) {
+	in := bufio.NewReader(file)
 	const header, image, extension, trailer = 13, 0x2c, 0x21, 0x3b
 	head := make([]byte, header)
 	if _, err := io.ReadFull(in, head); err != nil {
@@ -118,43 +137,23 @@ func skipBlocks(in *bufio.Reader) error {
 	}
 }
 
-// shrink makes all frames smaller. Each of the result is a whole picture.
-func shrink(ctx context.Context, src *gif.GIF, info Info, size Size) (*gif.GIF, error) {
-	width, height := size.Measure(info)
-	from := info.stored()
-	if size.Method == Crop {
-		from = middle(from, width, height)
+// playGIF shows all frames of a GIF.
+func playGIF(in *input, f *film) error {
+	src, err := gif.DecodeAll(in)
+	if err != nil {
+		return err
 	}
-	dst := &gif.GIF{Delay: src.Delay, LoopCount: src.LoopCount, Config: image.Config{Width: width, Height: height}}
-	canvas := image.NewRGBA(info.stored())
-	var colors quantizer
+	f.gif.LoopCount = src.LoopCount
 	for i, frame := range src.Image {
-		var before *image.RGBA
-		if src.Disposal[i] == gif.DisposalPrevious {
-			before = image.NewRGBA(canvas.Rect)
-			copy(before.Pix, canvas.Pix)
+		after := src.Disposal[i]
+		f.keep(after)
+		paint(f.canvas, frame)
+		if err := f.show(src.Delay[i]); err != nil {
+			return err
 		}
-		paint(canvas, frame)
-		small, err := resize(ctx, canvas, from, width, height)
-		if err != nil {
-			return nil, err
-		}
-		dst.Image = append(dst.Image, colors.reduce(small))
-		switch src.Disposal[i] {
-		case gif.DisposalPrevious:
-			canvas = before
-		case gif.DisposalBackground:
-			erase(canvas, frame.Rect)
-		}
+		f.dispose(after, frame.Rect)
 	}
-	disposal := byte(gif.DisposalNone)
-	if colors.holes {
-		disposal = gif.DisposalBackground // or the frame before would be seen through them
-	}
-	for range dst.Image {
-		dst.Disposal = append(dst.Disposal, disposal)
-	}
-	return dst, nil
+	return nil
 }
 
 // paint puts a frame on top of what is there.
@@ -172,12 +171,5 @@ func paint(canvas *image.RGBA, frame *image.Paletted) {
 				to[4*x], to[4*x+1], to[4*x+2], to[4*x+3] = c.R, c.G, c.B, c.A
 			}
 		}
-	}
-}
-
-func erase(canvas *image.RGBA, area image.Rectangle) {
-	area = area.Intersect(canvas.Rect)
-	for y := area.Min.Y; y < area.Max.Y; y++ {
-		clear(canvas.Pix[canvas.PixOffset(area.Min.X, y):][:4*area.Dx()])
 	}
 }

@@ -62,6 +62,28 @@ func TestAnimate(t *testing.T) {
 		LoopCount: 3,
 	})
 	shown := [][2]color.RGBA{{red, red}, {red, blue}, {blue, red}, {clear, red}}
+	checkAnimation(t, file, shown)
+}
+
+// What PNGs and WebPs say of their frames is the same in other words.
+func TestAnimateOthers(t *testing.T) {
+	whole, left, right := image.Rect(0, 0, 80, 40), image.Rect(0, 0, 40, 40), image.Rect(40, 0, 80, 40)
+	const none, background, previous, over = 0, 1, 2, 1
+	moments := []moment{{whole, red, 5, none, 0}, {right, blue, 0, previous, 0}, {left, blue, 70, background, over}, {right, clear, 10, none, over}}
+	for _, hidden := range []bool{false, true} {
+		checkAnimation(t, apngOf(whole.Max, 4, hidden, moments...), [][2]color.RGBA{{red, red}, {red, blue}, {blue, red}, {clear, red}})
+	}
+	const instead = 1
+	moments = []moment{{whole, red, 5, none, instead}, {right, blue, 0, background, 0}, {left, blue, 70, none, 0}, {right, clear, 10, none, 0}}
+	checkAnimation(t, webpOf(whole.Max, 4, moments...), [][2]color.RGBA{{red, red}, {red, blue}, {blue, clear}, {blue, clear}})
+	moments[1], moments[3] = moment{right, blue, 0, none, instead}, moment{right, clear, 10, none, instead}
+	checkAnimation(t, webpOf(whole.Max, 4, moments...), [][2]color.RGBA{{red, red}, {red, blue}, {blue, blue}, {blue, clear}})
+}
+
+// checkAnimation makes an animation of 80 by 40 pixels small, which has four frames, and
+// looks at the left and the right half of each.
+func checkAnimation(t *testing.T, file []byte, shown [][2]color.RGBA) {
+	t.Helper()
 	for _, size := range []picture.Size{{Width: 20, Height: 20, Method: picture.Scale}, {Width: 20, Height: 10, Method: picture.Crop}} {
 		moving, err := animate(t, file, size, 80*40*4)
 		if err != nil {
@@ -118,6 +140,8 @@ func TestAnimateRefuses(t *testing.T) {
 	for range 1001 {
 		many.Image, many.Delay = append(many.Image, frame(image.Rect(0, 0, 1, 1), red)), append(many.Delay, 1)
 	}
+	at, out := []moment{{small, red, 1, 0, 0}, {small, blue, 1, 0, 0}}, []moment{{small, red, 1, 0, 0}, {small.Add(image.Pt(10, 0)), blue, 1, 0, 0}}
+	webp, apng := webpOf(small.Max, 0, at...), apngOf(small.Max, 0, false, at...)
 	for name, tt := range map[string]struct {
 		file []byte
 		max  int64
@@ -128,6 +152,15 @@ func TestAnimateRefuses(t *testing.T) {
 		"too many frames":            {encodeAnimation(many), 1 << 40, picture.ErrTooLarge},
 		"a file that is cut off":     {two[:len(two)-3], 10_000, picture.ErrUnsupported},
 		"a file without an end":      {two[:len(two)-1], 10_000, picture.ErrUnsupported},
+		"too many pixels of a WebP":  {webp, 799, picture.ErrTooLarge},
+		"too many pixels of a PNG":   {apng, 799, picture.ErrTooLarge},
+		"a WebP that is cut off":     {webp[:len(webp)-3], 10_000, picture.ErrUnsupported},
+		"a PNG that is cut off":      {apng[:len(apng)-16], 10_000, picture.ErrUnsupported},
+		"a WebP that stands still":   {webpOf(small.Max, 0, at[0]), 10_000, picture.ErrUnsupported},
+		"a PNG that stands still":    {apngOf(small.Max, 0, true, at[0]), 10_000, picture.ErrUnsupported},
+		"a WebP's frame outside":     {webpOf(small.Max, 0, out...), 10_000, picture.ErrUnsupported},
+		"a PNG's frame outside":      {apngOf(small.Max, 0, false, out...), 10_000, picture.ErrUnsupported},
+		"a PNG of many colours":      {slices.Insert(bytes.Clone(apng), bytes.Index(apng, []byte("fcTL"))-4, pngChunk("tRNS", make([]byte, 3000))...), 10_000, picture.ErrUnsupported},
 		"something between the rest": {append(bytes.Clone(two[:len(two)-1]), 0x77), 10_000, picture.ErrUnsupported},
 	} {
 		if _, err := animate(t, tt.file, picture.Size{Width: 5, Height: 5, Method: picture.Scale}, tt.max); !errors.Is(err, tt.want) {

@@ -23,6 +23,8 @@ func FuzzRender(f *testing.F) {
 		withOrientation(encodeJPEG(quarters(16, 8)), binary.LittleEndian, 7),
 		webpFile(still), animatedWebP(image.Pt(40, 40), image.Rect(10, 10, 30, 30), still),
 		withPNGChunk(encodePNG(quarters(9, 7)), pngChunk("acTL", make([]byte, 8))),
+		webpOf(image.Pt(8, 8), 0, moment{image.Rect(0, 0, 8, 8), red, 1, 0, 1}, moment{image.Rect(2, 2, 6, 6), blue, 1, 1, 0}),
+		apngOf(image.Pt(8, 8), 0, false, moment{image.Rect(0, 0, 8, 8), red, 1, 0, 1}, moment{image.Rect(2, 2, 6, 6), blue, 1, 2, 0}),
 	} {
 		f.Add(file)
 	}

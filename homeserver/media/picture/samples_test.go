@@ -165,3 +165,63 @@ func animatedWebP(canvas image.Point, frame image.Rectangle, content []byte) []b
 	head := bytes.Join([][]byte{uint24(frame.Min.X / 2), uint24(frame.Min.Y / 2), uint24(frame.Dx() - 1), uint24(frame.Dy() - 1), uint24(100), {0}}, nil)
 	return webpFile(vp8x(1<<1|1<<4, canvas.X, canvas.Y), riffChunk("ANIM", make([]byte, 6)), riffChunk("ANMF", append(head, content...)))
 }
+
+// A moment is a frame of an animation: a rectangle of one of the colours that tests have.
+type moment struct {
+	area       image.Rectangle
+	color      color.RGBA
+	delay      uint16 // hundredths of a second
+	after, how byte   // as the format says it
+}
+
+// webpOf is an animation that is shown so often.
+func webpOf(canvas image.Point, plays uint16, moments ...moment) []byte {
+	chunks := [][]byte{vp8x(1<<1|1<<4, canvas.X, canvas.Y), riffChunk("ANIM", binary.LittleEndian.AppendUint16(make([]byte, 4), plays))}
+	for _, m := range moments {
+		head := bytes.Join([][]byte{
+			uint24(m.area.Min.X / 2), uint24(m.area.Min.Y / 2), uint24(m.area.Dx() - 1), uint24(m.area.Dy() - 1), uint24(10 * int(m.delay)), {m.after | m.how<<1},
+		}, nil)
+		still := vp8l(m.area.Dx(), m.area.Dy(), color.NRGBA(m.color))
+		chunks = append(chunks, riffChunk("ANMF", append(head, riffChunk("VP8L", still)...)))
+	}
+	return webpFile(chunks...)
+}
+
+// apngOf is the same as a PNG. hidden is a picture for those who know no animations.
+func apngOf(canvas image.Point, plays uint32, hidden bool, moments ...moment) []byte {
+	first := encodePNG(frame(image.Rectangle{Max: canvas}, blue))
+	file := bytes.Clone(first[:bytes.Index(first, []byte("PLTE"))-4])
+	control := binary.BigEndian.AppendUint32(nil, uint32(len(moments)))
+	file = append(file, pngChunk("acTL", binary.BigEndian.AppendUint32(control, plays))...)
+	file = append(file, first[bytes.Index(first, []byte("PLTE"))-4:bytes.Index(first, []byte("IDAT"))-4]...)
+	if hidden {
+		file = append(file, pngChunk("IDAT", pixelsOf(first))...)
+	}
+	number := uint32(0)
+	for i, m := range moments {
+		var c []byte
+		for _, n := range []int{int(number), m.area.Dx(), m.area.Dy(), m.area.Min.X, m.area.Min.Y} {
+			c = binary.BigEndian.AppendUint32(c, uint32(n))
+		}
+		c = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(c, m.delay), 0) // of a hundred
+		file = append(file, pngChunk("fcTL", append(c, m.after, m.how))...)
+		number++
+		pixels := pixelsOf(encodePNG(frame(m.area, m.color)))
+		if i == 0 && !hidden {
+			file = append(file, pngChunk("IDAT", pixels)...)
+			continue
+		}
+		// In two parts, as it may be.
+		for _, part := range [][]byte{pixels[:4], pixels[4:]} {
+			file = append(file, pngChunk("fdAT", append(binary.BigEndian.AppendUint32(nil, number), part...))...)
+			number++
+		}
+	}
+	return append(file, pngChunk("IEND", nil)...)
+}
+
+// pixelsOf is the compressed pixels of a small PNG.
+func pixelsOf(file []byte) []byte {
+	at := bytes.Index(file, []byte("IDAT"))
+	return file[at+4:][:binary.BigEndian.Uint32(file[at-4:])]
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/gif"
 	"io"
 
 	"golang.org/x/image/riff"
@@ -17,6 +18,9 @@ import (
 const (
 	webpAnimationBit = 1 << 1
 	webpAlphaBit     = 1 << 4
+	// The flags of a frame.
+	webpDispose = 1 << 0
+	webpInstead = 1 << 1
 )
 
 func probeWebP(in *input) (Info, error) {
@@ -64,29 +68,84 @@ type webpFrame struct {
 
 // firstFrame finds the first frame of an animation (RFC 9649 § 2.7.1.1).
 func firstFrame(r io.Reader) (*webpFrame, error) {
+	var first *webpFrame
+	_, err := eachFrame(r, func(f *webpFrame, _ [16]byte) (more bool, err error) {
+		first = f
+		return false, nil
+	})
+	if err == nil && first == nil {
+		err = errors.New("there is no first frame")
+	}
+	return first, err
+}
+
+// eachFrame calls use for the frames of an animation, with their headers, as long as it wants
+// more. plays is how often all of them are shown, 0 for ever.
+func eachFrame(r io.Reader, use func(f *webpFrame, head [16]byte) (more bool, err error)) (plays int, err error) {
 	form, chunks, err := riff.NewReader(r)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	if form != (riff.FourCC{'W', 'E', 'B', 'P'}) {
-		return nil, ErrUnsupported
+		return 0, ErrUnsupported
 	}
 	for {
 		id, length, data, err := chunks.Next()
-		if err != nil {
-			return nil, fmt.Errorf("look for the first frame: %w", err)
-		}
-		if id != (riff.FourCC{'A', 'N', 'M', 'F'}) {
-			continue
+		switch {
+		case errors.Is(err, io.EOF):
+			return plays, nil
+		case err != nil:
+			return 0, fmt.Errorf("look for frames: %w", err)
 		}
 		var head [16]byte
-		if _, err := io.ReadFull(data, head[:]); err != nil {
-			return nil, err
+		switch id {
+		case riff.FourCC{'A', 'N', 'I', 'M'}:
+			if _, err := io.ReadFull(data, head[:6]); err != nil {
+				return 0, err
+			}
+			plays = int(binary.LittleEndian.Uint16(head[4:]))
+		case riff.FourCC{'A', 'N', 'M', 'F'}:
+			if _, err := io.ReadFull(data, head[:]); err != nil {
+				return 0, err
+			}
+			x, y := 2*uint24(head[0:]), 2*uint24(head[3:])
+			w, h := uint24(head[6:])+1, uint24(head[9:])+1
+			more, err := use(&webpFrame{image.Rect(x, y, x+w, y+h), data, length - uint32(len(head))}, head)
+			if err != nil || !more {
+				return plays, err
+			}
 		}
-		x, y := 2*uint24(head[0:]), 2*uint24(head[3:])
-		w, h := uint24(head[6:])+1, uint24(head[9:])+1
-		return &webpFrame{image.Rect(x, y, x+w, y+h), data, length - uint32(len(head))}, nil
 	}
+}
+
+// countWebP walks over the frames. It stops where there are too many.
+func countWebP(in *input) (frames int, err error) {
+	_, err = eachFrame(in, func(*webpFrame, [16]byte) (bool, error) {
+		frames++
+		return frames <= maxFrames, nil
+	})
+	return frames, err
+}
+
+// playWebP shows all frames. A background colour is not shown: viewers may leave it out, and
+// what is transparent stays so.
+func playWebP(in *input, f *film) error {
+	plays, err := eachFrame(in, func(frame *webpFrame, head [16]byte) (more bool, err error) {
+		if !frame.bounds.In(f.canvas.Rect) {
+			return false, errors.New("a frame is outside of the canvas")
+		}
+		img, err := webp.Decode(frame.file())
+		if err != nil {
+			return false, err
+		}
+		s := shot{area: frame.bounds, over: head[15]&webpInstead == 0, delay: (uint24(head[12:]) + 5) / 10}
+		if head[15]&webpDispose != 0 {
+			s.after = gif.DisposalBackground
+		}
+		return true, f.put(s, img)
+	})
+	f.plays(plays)
+	return err
 }
 
 // file is the frame as a file of its own. The decoder holds the header that

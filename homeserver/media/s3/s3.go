@@ -72,9 +72,22 @@ func (b *Bucket) Open(ctx context.Context, hash media.Hash) (io.ReadSeekCloser, 
 	}
 	if _, err := object.Stat(); err != nil {
 		object.Close()
-		return nil, translated(err)
+		return nil, b.missing(ctx, translated(err))
 	}
 	return object, nil
+}
+
+// missing tells a bucket that is not there from an object that is not: the answer to
+// HEAD has no body that would say which it is. Where it is not allowed to ask for the
+// bucket, that is there.
+func (b *Bucket) missing(ctx context.Context, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if there, failed := b.core.BucketExists(ctx, b.options.Bucket); failed == nil && !there {
+		return fmt.Errorf("there is no bucket %q", b.options.Bucket)
+	}
+	return err
 }
 
 // translated makes fs.ErrNotExist of what says the same.
@@ -117,7 +130,8 @@ type draft struct {
 // Write implements io.Writer.
 func (d *draft) Write(p []byte) (int, error) { return d.file.Write(p) }
 
-// Keep implements media.Draft. The service checks that it has what the hash says.
+// Keep implements media.Draft. The hash goes with it, so that the service can check what
+// has arrived; most do.
 func (d *draft) Keep(ctx context.Context, hash media.Hash) error {
 	defer d.Discard()
 	size, err := d.file.Seek(0, io.SeekEnd)

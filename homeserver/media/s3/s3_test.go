@@ -47,6 +47,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusForbidden, "AccessDenied")
 		return
 	}
+	if name == "" {
+		return // the bucket is there
+	}
 	content, found := s.objects[name]
 	switch r.Method {
 	case http.MethodPut:

@@ -8,6 +8,7 @@ import (
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
 	"trestle/internal/lru"
+	"trestle/internal/matrix"
 )
 
 // boardRooms bounds the rooms whose standings are kept in memory.
@@ -17,7 +18,8 @@ const boardRooms = 200_000
 // what lists filter them. It must be told of changes before the notifier is, so
 // that whoever is woken finds rooms in their new order.
 type Board struct {
-	store *storage.Rooms
+	store   *storage.Rooms
+	members *storage.Members
 
 	mu    sync.Mutex
 	rooms *lru.Cache[int64, *storage.Standing]
@@ -28,8 +30,8 @@ type Board struct {
 }
 
 // NewBoard makes a Board without rooms.
-func NewBoard(store *storage.Rooms) *Board {
-	return &Board{store: store, rooms: lru.New[int64, *storage.Standing](boardRooms, nil), moved: map[int64]bool{}}
+func NewBoard(store *storage.Rooms, members *storage.Members) *Board {
+	return &Board{store: store, members: members, rooms: lru.New[int64, *storage.Standing](boardRooms, nil), moved: map[int64]bool{}}
 }
 
 // RoomChanged takes in a committed event, as [rooms.Listener].
@@ -56,6 +58,28 @@ func (b *Board) RoomChanged(c rooms.Change) {
 	}
 }
 
+// OfUser is every membership of a user. Where these rooms stand is read along with
+// them: whoever wants to know of a user's rooms mostly wants to know that next.
+func (b *Board) OfUser(ctx context.Context, user matrix.UserID) ([]storage.Membership, error) {
+	b.begin()
+	defer b.loaded()
+	list, err := b.members.OfUser(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range list {
+		nid := list[i].RoomNID
+		if _, known := b.rooms.Get(nid); known || b.moved[nid] {
+			continue
+		}
+		at := list[i].Standing
+		b.rooms.Put(nid, &at)
+	}
+	return list, nil
+}
+
 // Standings is where rooms stand now. A room that does not exist has none.
 func (b *Board) Standings(ctx context.Context, nids []int64) (map[int64]storage.Standing, error) {
 	found := make(map[int64]storage.Standing, len(nids))
@@ -64,7 +88,7 @@ func (b *Board) Standings(ctx context.Context, nids []int64) (map[int64]storage.
 		return found, nil
 	}
 	defer b.loaded()
-	for chunk := range slices.Chunk(missing, 1000) {
+	for chunk := range slices.Chunk(missing, 500) {
 		read, err := b.store.Standings(ctx, chunk)
 		if err != nil {
 			return nil, err
@@ -90,6 +114,7 @@ func (b *Board) known(nids []int64, found map[int64]storage.Standing) (missing [
 	return missing
 }
 
+// keep puts what was read into found, too.
 func (b *Board) keep(read, found map[int64]storage.Standing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,6 +124,12 @@ func (b *Board) keep(read, found map[int64]storage.Standing) {
 			b.rooms.Put(nid, &s)
 		}
 	}
+}
+
+func (b *Board) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.loading++
 }
 
 func (b *Board) loaded() {

@@ -63,15 +63,32 @@ func (s *Service) acknowledge(ctx context.Context, req *Request) error {
 	return s.sync.Keys.Acknowledge(ctx, req.User, req.Device, x.since)
 }
 
-// extend puts in what the extensions ask for.
+// device puts in what the extensions ask for that no room has to do with, and reports
+// whether a client waits for something of it.
+func (a *answer) device() (news bool, err error) {
+	x := &a.req.extensions
+	if a.req.Device == "" {
+		return false, nil
+	}
+	if x.ToDevice.Enabled {
+		if news, err = a.toDevice(); err != nil {
+			return false, err
+		}
+	}
+	if x.E2EE.Enabled {
+		moved, err := a.e2ee()
+		return news || moved, err
+	}
+	return news, nil
+}
+
+// extend puts in what the other extensions ask for.
 func (a *answer) extend() error {
 	x := &a.req.extensions
 	for _, part := range []struct {
 		enabled bool
 		fill    func() error
 	}{
-		{x.ToDevice.Enabled && a.req.Device != "", a.toDevice},
-		{x.E2EE.Enabled && a.req.Device != "", a.e2ee},
 		{x.AccountData.Enabled, a.accountData},
 		{x.Receipts.Enabled, a.receipts},
 		{x.Typing.Enabled, a.typing},
@@ -86,32 +103,31 @@ func (a *answer) extend() error {
 	return nil
 }
 
-func (a *answer) toDevice() error {
+func (a *answer) toDevice() (news bool, err error) {
 	since := a.req.extensions.since
 	messages, next, err := a.sync.Keys.ToDevice(a.ctx, a.req.User, a.req.Device, since, a.snap.Position)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if next == 0 {
 		next = a.snap.Position
 	}
 	a.resp.Extensions.ToDevice = &ToDevice{NextBatch: strconv.FormatInt(next, 10), Events: append([]json.RawMessage{}, messages...)}
-	a.news = a.news || len(messages) > 0
-	return nil
+	return len(messages) > 0, nil
 }
 
-func (a *answer) e2ee() error {
+func (a *answer) e2ee() (news bool, err error) {
 	base := &a.conn.base
 	e2ee := &E2EE{OneTimeKeys: map[string]int{}, FallbackKeys: []string{}}
 	a.resp.Extensions.E2EE = e2ee
 	if base.number > 0 && a.snap.Changed(notifier.DeviceList, base.token.Position) {
 		changed, gone, err := a.sync.Keys.DeviceLists(a.ctx, a.req.User, base.token.Position, a.snap.Position)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(changed)+len(gone) > 0 {
 			e2ee.DeviceLists = &DeviceLists{append([]matrix.UserID{}, changed...), append([]matrix.UserID{}, gone...)}
-			a.news = true
+			news = true
 		}
 	}
 	oneTime, fallback, err := a.sync.Keys.Counts(a.ctx, a.req.User, a.req.Device)
@@ -121,7 +137,7 @@ func (a *answer) e2ee() error {
 	if fallback != nil {
 		e2ee.FallbackKeys = fallback
 	}
-	return err
+	return news, err
 }
 
 // begun remembers how an extension is set, and reports whether it is so since

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
 	"trestle/homeserver/relations"
 	"trestle/homeserver/rooms"
@@ -61,6 +62,9 @@ func (nobody) Counts(context.Context, matrix.UserID, matrix.DeviceID) (map[strin
 func (nobody) AccountData(context.Context, matrix.UserID, matrix.RoomID, string) (json.RawMessage, error) {
 	return nil, matrix.NotFound("There is none.")
 }
+func (nobody) Unwanted(context.Context, matrix.UserID) (*accounts.Unwanted, error) {
+	return accounts.UnwantedOf(nil), nil
+}
 func (nobody) AccountDataSince(context.Context, matrix.UserID, int64, int64) ([]json.RawMessage, error) {
 	return nil, nil
 }
@@ -109,7 +113,8 @@ func (f *fixture) restart() {
 	f.must(err)
 	key, err := matrix.NewSigningKey()
 	f.must(err)
-	told, board := notifier.New(store.Members, position), sliding.NewBoard(store.Rooms)
+	board := sliding.NewBoard(store.Rooms, store.Members)
+	told := notifier.New(board, position)
 	f.rooms = rooms.New(rooms.Options{
 		Store: store, ServerName: "test", Key: key, DefaultVersion: "11",
 		Listener: listeners{board, told}, Profiles: nobody{}, Directory: nobody{},

@@ -95,7 +95,7 @@ func (a *answer) readAhead() error {
 		limit = max(limit, a.config(rules).limit)
 	}
 	var err error
-	a.ahead, err = a.sync.ReadAhead(a.ctx, nids, a.snap.Position, limit, true)
+	a.ahead, err = a.sync.ReadAhead(a.ctx, nids, a.snap.Position, limit, a.req.User, true)
 	return err
 }
 

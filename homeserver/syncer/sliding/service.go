@@ -56,6 +56,16 @@ func (s *Service) Sync(ctx context.Context, req *Request) (*Response, error) {
 		return nil, err
 	}
 	defer s.conns.weigh(key)
+	// Presence asks in which rooms the user is: that is to be read only once.
+	var err error
+	if req.Pos == "" {
+		err = s.sync.Meet(ctx, req.User)
+	} else {
+		_, err = s.sync.Notifier.User(ctx, req.User)
+	}
+	if err != nil {
+		return nil, err
+	}
 	gone := s.sync.Ephemeral.Seen(ctx, req.User, req.Device, req.SetPresence)
 	resp, idle, err := s.wait(ctx, req, conn, number, turn)
 	if idle == nil {
@@ -169,12 +179,36 @@ func (a *answer) build() error {
 	if a.unwanted, err = a.sync.Unwanted(a.ctx, a.req.User, a.snap); err != nil {
 		return err
 	}
-	for _, part := range []func() error{a.order, a.choose, a.rooms, a.extend} {
-		if err := part(); err != nil {
-			return err
-		}
+	if err := a.roomsAndDevice(); err != nil {
+		return err
 	}
-	return nil
+	return a.extend()
+}
+
+// roomsAndDevice fills in what the answer says of rooms and what it says to the device. The
+// first time there is much to be read for both, which have nothing to do with each other.
+func (a *answer) roomsAndDevice() error {
+	ofRooms := func() error {
+		for _, part := range []func() error{a.order, a.choose, a.rooms} {
+			if err := part(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	news := false
+	toDevice := func() (err error) {
+		news, err = a.device()
+		return err
+	}
+	var err error
+	if a.conn.base.number == 0 {
+		err = syncer.Together(ofRooms, toDevice)
+	} else if err = ofRooms(); err == nil {
+		err = toDevice()
+	}
+	a.news = a.news || news
+	return err
 }
 
 // A departure is how a user who is not in a room came out of it.
