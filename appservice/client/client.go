@@ -35,6 +35,8 @@ type Client struct {
 	files  *http.Client // for what may take long
 	bot    matrix.UserID
 
+	ordering ordering
+
 	mu         sync.Mutex
 	registered map[matrix.UserID]bool
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 
 	"maunium.net/go/mautrix/event"
 
+	"trestle/appservice"
 	"trestle/internal/database"
+	"trestle/internal/matrix"
 )
 
 // Limits of an [Inbox].
@@ -27,6 +30,17 @@ type Event struct {
 	*event.Event
 	Seq int64           // grows; survives restarts
 	Raw json.RawMessage // as it came
+
+	Unreadable string // of an encrypted event that could not be opened: why, as a sentence
+
+	idle bool
+}
+
+// A Glance is what can be seen of an event without a closer look.
+type Glance struct {
+	Sender   matrix.UserID `json:"sender"`
+	Type     string        `json:"type"`
+	StateKey *string       `json:"state_key"` // nil: it is no state event
 }
 
 // A Handler works off events.
@@ -44,6 +58,15 @@ type Inbox struct {
 	// Heard, if it is set before Run, is told of each event, in order, before the homeserver
 	// hears that it has been taken, and before it is worked off. It must not block.
 	Heard func(e *Event)
+
+	// Idle, if it is set before Run, tells which events nobody has to work off: Heard is told of them, without their
+	// content, and they are not kept.
+	Idle func(e Glance) bool
+
+	// Keep, if it is set before Run, keeps what is in a transaction besides events: write is
+	// called within the database transaction that stores the homeserver's, maybe more than
+	// once, and done when that is safe, before the homeserver hears so. A repeat is not written.
+	Keep func(ctx context.Context, txn *appservice.Transaction) (write func(context.Context, *database.Tx) error, done func(), err error)
 
 	db  *database.DB
 	ids *database.IDs
@@ -110,6 +133,20 @@ func (in *Inbox) Run(ctx context.Context, handler Handler) error {
 	}
 }
 
+// Left shows what an earlier process left, in order, before Run hands it out.
+func (in *Inbox) Left(ctx context.Context, show func(*Event)) error {
+	for after := int64(0); ; {
+		page, err := in.page(ctx, after)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, e := range page {
+			show(e)
+			after = e.Seq
+		}
+	}
+}
+
 // resume starts an owner for each room of which something was left.
 func (in *Inbox) resume(ctx context.Context) error {
 	rooms, newest, err := in.leftOver(ctx)
@@ -133,6 +170,11 @@ func (in *Inbox) resume(ctx context.Context) error {
 // Store keeps a transaction; when it returns nil, the events are safe and may be
 // acknowledged.
 func (in *Inbox) Store(ctx context.Context, transactionID string, events []json.RawMessage) error {
+	return in.StoreAll(ctx, transactionID, &appservice.Transaction{Events: events})
+}
+
+// StoreAll is Store for all that is in a transaction; see Keep.
+func (in *Inbox) StoreAll(ctx context.Context, transactionID string, txn *appservice.Transaction) error {
 	select {
 	case <-in.started:
 	case <-ctx.Done():
@@ -144,22 +186,20 @@ func (in *Inbox) Store(ctx context.Context, transactionID string, events []json.
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	parsed := make([]*Event, 0, len(events))
-	for _, raw := range events {
-		e, err := parseEvent(raw)
-		if err != nil {
-			in.log.Warn("event of the homeserver is malformed, and dropped", "transaction", transactionID, "err", err)
-			continue
-		}
-		if e.Seq, err = in.ids.Next(ctx); err != nil {
+	parsed, err := in.parse(ctx, transactionID, txn.Events)
+	if err != nil {
+		return err
+	}
+	write, kept := func(context.Context, *database.Tx) error { return nil }, func() {}
+	if in.Keep != nil {
+		if write, kept, err = in.Keep(ctx, txn); err != nil {
 			return err
 		}
-		parsed = append(parsed, e)
 	}
 	// Whether or not the homeserver still waits: what is committed must be
 	// handed out as well.
 	ctx = context.WithoutCancel(ctx)
-	fresh, repeat, err := in.save(ctx, transactionID, parsed)
+	fresh, repeat, err := in.save(ctx, transactionID, parsed, write)
 	if err == nil && repeat {
 		// If the commit of the first attempt was reported as failed though
 		// it was not, its events are in the table and nowhere else.
@@ -168,6 +208,7 @@ func (in *Inbox) Store(ctx context.Context, transactionID string, events []json.
 	if err != nil {
 		return fmt.Errorf("store transaction %q: %w", transactionID, err)
 	}
+	kept()
 	if in.Heard != nil {
 		for _, e := range fresh {
 			in.Heard(e)
@@ -177,26 +218,44 @@ func (in *Inbox) Store(ctx context.Context, transactionID string, events []json.
 	return nil
 }
 
+// Take keeps events that did not come in a transaction, and returns those that were not known, in order.
+// They are the caller's to work off, who calls done for each; after a restart they are handed out as all
+// others are. Run has been called.
+func (in *Inbox) Take(ctx context.Context, events []json.RawMessage) (fresh []*Event, done func(*Event), err error) {
+	select {
+	case in.storing <- struct{}{}:
+		defer func() { <-in.storing }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	parsed := make([]*Event, 0, len(events))
+	for _, raw := range events {
+		e, err := parseEvent(raw)
+		if err != nil {
+			continue // nor would it have been handed out
+		}
+		if e.Seq, err = in.ids.Next(ctx); err != nil {
+			return nil, nil, err
+		}
+		parsed = append(parsed, e)
+	}
+	nothing := func(context.Context, *database.Tx) error { return nil }
+	if fresh, _, err = in.save(context.WithoutCancel(ctx), "taken."+rand.Text(), parsed, nothing); err != nil {
+		return nil, nil, fmt.Errorf("keep events: %w", err)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.pending += len(fresh)
+	for _, e := range fresh {
+		in.last = max(in.last, e.Seq)
+	}
+	return fresh, func(e *Event) { in.finish(e.Seq) }, nil
+}
+
 func (in *Inbox) newest() int64 {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.last
-}
-
-func parseEvent(raw json.RawMessage) (*Event, error) {
-	e := &Event{Event: &event.Event{}, Raw: raw}
-	if err := json.Unmarshal(raw, e.Event); err != nil {
-		return nil, err
-	}
-	if e.ID == "" || e.Type.Type == "" || e.Sender == "" {
-		return nil, fmt.Errorf("event_id, type or sender is missing")
-	}
-	e.Type.Class = event.MessageEventType
-	if e.StateKey != nil {
-		e.Type.Class = event.StateEventType
-	}
-	_ = e.Content.ParseRaw(e.Type) // content of the wrong shape stays raw
-	return e, nil
 }
 
 // dispatch puts events behind those that their rooms have already.
@@ -204,6 +263,9 @@ func (in *Inbox) dispatch(events []*Event) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, e := range events {
+		if e.idle {
+			continue
+		}
 		in.last = max(in.last, e.Seq)
 		room := e.RoomID.String()
 		q, owned := in.rooms[room]

@@ -55,7 +55,7 @@ func (r *recorder) wait(t *testing.T, n int) []string {
 		}
 		select {
 		case <-r.more:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("only %d of %d events were handled: %v", len(seen), n, seen)
 		}
 	}
@@ -314,4 +314,46 @@ func TestListenerAnswersThirdPartyLookUps(t *testing.T) {
 			t.Errorf("%s: %d %s %v, want %d %s", test.path, resp.StatusCode, body, err, test.status, test.body)
 		}
 	}
+}
+
+// What is no news is heard of, in its place, and not kept.
+func TestIdleEventsAreNotKept(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		seen := newRecorder(always)
+		in := client.NewInbox(db, slog.New(slog.DiscardHandler))
+		var heard []string
+		in.Heard = func(e *client.Event) { heard = append(heard, e.ID.String()) }
+		in.Idle = func(e client.Glance) bool { return e.Sender == "@ghost:localhost" && e.StateKey == nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- in.Run(ctx, seen) }()
+		made := func(id, sender, more string) json.RawMessage {
+			return json.RawMessage(fmt.Sprintf(`{"event_id":%q,"room_id":"!r","sender":%q,"type":"m.room.message","content":{}%s}`, id, sender, more))
+		}
+		one := []json.RawMessage{
+			made("$1", "@ghost:localhost", ""), made("$2", "@alice:localhost", ""), made("$3", "@ghost:localhost", ""), made("$4", "@ghost:localhost", `,"state_key":""`),
+		}
+		for range 2 { // the second time it is a repeat
+			if err := in.Store(t.Context(), "one", one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := in.Store(t.Context(), "two", []json.RawMessage{made("$5", "@ghost:localhost", "")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Store(t.Context(), "three", []json.RawMessage{made("$6", "@alice:localhost", "")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := seen.wait(t, 3); !slices.Equal(got, []string{"$2", "$4", "$6"}) {
+			t.Errorf("worked off: %v", got)
+		}
+		if !slices.Equal(heard, []string{"$1", "$2", "$3", "$4", "$5", "$6"}) {
+			t.Errorf("heard: %v", heard)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -60,30 +60,43 @@ var (
 
 // save writes a transaction and returns those of its events that were not
 // known; repeat tells that the transaction was.
-func (in *Inbox) save(ctx context.Context, transactionID string, events []*Event) (fresh []*Event, repeat bool, err error) {
-	ids := make([]string, len(events))
-	for i, e := range events {
-		ids[i] = e.ID.String()
+func (in *Inbox) save(ctx context.Context, transactionID string, events []*Event, also func(context.Context, *database.Tx) error) (fresh []*Event, repeat bool, err error) {
+	var ids []string
+	for _, e := range events {
+		if !e.idle {
+			ids = append(ids, e.ID.String())
+		}
 	}
 	err = in.db.Update(ctx, func(tx *database.Tx) error {
 		fresh, repeat = nil, false
 		n, err := tx.Exec(ctx, insertTransaction, transactionID, now())
-		if err != nil || n == 0 || len(events) == 0 {
+		if err != nil || n == 0 {
 			repeat = n == 0
 			return err
+		}
+		if err := also(ctx, tx); err != nil || len(events) == 0 {
+			return err
+		}
+		if len(ids) == 0 {
+			fresh = events
+			return nil
 		}
 		known, err := knownEvents(ctx, tx, ids)
 		if err != nil {
 			return err
 		}
-		rows := make([][]any, 0, len(events))
-		for i, e := range events {
-			if known[ids[i]] {
+		rows := make([][]any, 0, len(ids))
+		for _, e := range events {
+			name := e.ID.String()
+			if known[name] {
 				continue
 			}
-			known[ids[i]] = true
+			known[name] = true
 			fresh = append(fresh, e)
-			rows = append(rows, []any{ids[i], e.Seq, e.RoomID.String(), now(), []byte(e.Raw)})
+			if e.idle {
+				continue
+			}
+			rows = append(rows, []any{name, e.Seq, e.RoomID.String(), now(), []byte(e.Raw)})
 		}
 		return tx.ExecMany(ctx, insertReceived, rows)
 	})

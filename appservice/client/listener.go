@@ -144,7 +144,7 @@ func (l *Listener) transaction(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Inbox.Store(r.Context(), r.PathValue("txn"), txn.Events); err != nil {
+	if err := l.Inbox.StoreAll(r.Context(), r.PathValue("txn"), txn); err != nil {
 		return nil, err
 	}
 	if ephemeral, ok := l.Queries.(Ephemeral); ok {

@@ -177,6 +177,25 @@ func (u *User) CreateAlias(ctx context.Context, alias matrix.RoomAlias, room mat
 	return err
 }
 
+// DeleteAlias takes a room's name away.
+func (u *User) DeleteAlias(ctx context.Context, alias matrix.RoomAlias) error {
+	_, err := u.api.DeleteAlias(ctx, id.RoomAlias(alias))
+	return err
+}
+
+// Aliases lists the names that this server has for a room.
+func (u *User) Aliases(ctx context.Context, room matrix.RoomID) ([]matrix.RoomAlias, error) {
+	resp, err := u.api.GetAliases(ctx, id.RoomID(room))
+	if err != nil {
+		return nil, err
+	}
+	aliases := make([]matrix.RoomAlias, len(resp.Aliases))
+	for i, alias := range resp.Aliases {
+		aliases[i] = matrix.RoomAlias(alias)
+	}
+	return aliases, nil
+}
+
 // JoinedMembers lists who is in a room, with their display names.
 func (u *User) JoinedMembers(ctx context.Context, room matrix.RoomID) (map[matrix.UserID]string, error) {
 	resp, err := u.api.JoinedMembers(ctx, id.RoomID(room))

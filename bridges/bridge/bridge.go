@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trestle/appservice/client"
+	"trestle/bridges/encryption"
 	"trestle/internal/database"
 	"trestle/internal/lru"
 	"trestle/internal/matrix"
@@ -55,7 +56,9 @@ type Options struct {
 	Prefix   string // of commands outside of management rooms, "!irc"
 	Commands []Command
 	Logger   *slog.Logger
-	Metrics  prometheus.Registerer // nil: none
+
+	Encryption *encryption.Service   // nil: the bridge takes no part in encrypted rooms
+	Metrics    prometheus.Registerer // nil: none
 }
 
 // A Bridge holds the portals of one application service.
@@ -71,12 +74,15 @@ type Bridge struct {
 	instance string // see loadInstance
 	slots    chan struct{}
 	ctx      context.Context // ends when the bridge stops
+	cancel   context.CancelFunc
 	work     sync.WaitGroup
 
 	recent *lru.Cache[remoteKey, Known] // messages that the network has named
 
 	ids    *database.IDs
 	intake *intake
+
+	unsettled []int64 // portals; see Settle
 
 	mu         sync.Mutex // taken last: never call out of the bridge's own maps with it
 	stopped    bool
@@ -85,6 +91,15 @@ type Bridge struct {
 	byRoom     map[matrix.RoomID]*Portal
 	ghostNames map[matrix.UserID]string        // display names, as set
 	management map[matrix.RoomID]matrix.UserID // who talks to us there
+	sealings   map[matrix.RoomID]sealing       // of rooms that we have looked at
+
+	encryption *encryption.Service // nil: none
+
+	undescribed map[*Portal]bool // see describe
+	describing  chan struct{}    // capacity 1
+
+	arrivals   map[matrix.RoomID]*arrival // by the room in which a portal is to be
+	unfinished []left                     // by an earlier process
 }
 
 // New reads the bridge's tables; Run starts it.
@@ -97,11 +112,16 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		ids:      o.DB.NewIDs("bridge"),
 		byID:     map[int64]*Portal{}, byKey: map[Key]*Portal{}, byRoom: map[matrix.RoomID]*Portal{},
 		ghostNames: map[matrix.UserID]string{}, management: map[matrix.RoomID]matrix.UserID{},
+		sealings: map[matrix.RoomID]sealing{}, encryption: o.Encryption,
+		undescribed: map[*Portal]bool{}, describing: make(chan struct{}, 1), arrivals: map[matrix.RoomID]*arrival{},
 	}
 	b.intake = newIntake(b)
-	o.Inbox.Heard = b.heard
+	o.Inbox.Heard, o.Inbox.Idle = b.heard, b.idle
+	if o.Encryption != nil {
+		o.Inbox.Keep = o.Encryption.Keep
+	}
 	b.metrics = newMetrics(o.Metrics, b)
-	b.ctx = ctx
+	b.ctx, b.cancel = context.WithCancel(ctx)
 	if err := b.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the bridge's tables: %w", err)
 	}
@@ -111,14 +131,23 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 // Run sends what an earlier process left over, and works until ctx, which must be
 // derived from that of New, ends.
 func (b *Bridge) Run(ctx context.Context) error {
-	b.ctx = ctx
+	defer context.AfterFunc(ctx, b.cancel)()
+	ctx = b.ctx
 	b.goRun(func() { b.intake.run(ctx) })
 	b.goRun(func() { b.registerBot(ctx) })
 	b.goRun(func() { b.pruneMessages(ctx) })
+	if b.encryption != nil {
+		b.goRun(func() { b.encryption.Run(ctx) })
+	}
+	b.goRun(func() { b.describeAll(ctx) })
+	if err := b.resumeUpgrades(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("go on with upgrades of rooms: %w", err)
+	}
 	for _, p := range b.Portals() {
 		p.wake()
 	}
 	err := b.inbox.Run(ctx, b)
+	b.cancel()
 	b.mu.Lock()
 	b.stopped = true
 	b.mu.Unlock()
@@ -236,6 +265,10 @@ func (b *Bridge) Drop(p *Portal) {
 	b.write(deleteRights, p.id)
 	b.write(deleteBans, p.id)
 	b.write(deleteKey, p.id)
+	b.write(deleteUnlisted, p.id)
+	b.write(deleteInfo, p.id)
+	b.write(deleteCreator, p.id)
+	b.write(deleteFormer, p.id)
 	b.write(deletePortal, p.id)
 }
 

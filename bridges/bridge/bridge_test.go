@@ -130,7 +130,7 @@ func join(t *testing.T, h *fakehomeserver.Homeserver, user string) string {
 // eventually waits for something that nobody tells.
 func eventually(t *testing.T, what string, true func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for tick := time.NewTicker(5 * time.Millisecond); !true(); {
 		select {
 		case <-tick.C:
@@ -282,7 +282,7 @@ func TestEventsReachTheNetworkButNotItsOwn(t *testing.T) {
 		select {
 		case e := <-n.events:
 			got = append(got, fmt.Sprintf("%s %s", e.Sender, e.Type.Type))
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("only %v", got)
 		}
 	}

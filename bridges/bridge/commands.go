@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
+	"time"
 
 	"maunium.net/go/mautrix/event"
 
@@ -16,9 +17,11 @@ import (
 // A Command is something that people may ask of the bridge: in a management
 // room by its name, in a portal's room behind the prefix.
 type Command struct {
-	Name string
-	Args string // "CHANNEL [KEY]", for the help
-	Help string // one line
+	Name   string
+	Args   string   // "CHANNEL [KEY]", for the help
+	Help   string   // one line
+	Also   []string // further names, which the help leaves out
+	Secret bool     // who gives it tells a secret: the message is removed from the room, whatever becomes of it
 	// Run returns what to answer. An error that is a *matrix.Error is shown
 	// as it is; any other is logged.
 	Run func(ctx context.Context, call *Call) (answer string, err error)
@@ -35,14 +38,21 @@ type Call struct {
 
 type commands struct {
 	prefix string
+	names  []string // sorted
 	byName map[string]Command
+	limits limits
 }
 
 func newCommands(prefix string, list []Command) *commands {
-	c := &commands{prefix: prefix, byName: map[string]Command{}}
-	for _, command := range list {
-		c.byName[command.Name] = command
+	c := &commands{prefix: prefix, byName: map[string]Command{}, limits: newLimits()}
+	help := Command{Name: "help", Args: "[COMMAND]", Help: "lists the commands, or says what one of them does", Run: c.help}
+	for _, command := range append(list[:len(list):len(list)], help) {
+		for _, name := range append(command.Also, command.Name) {
+			c.byName[name] = command
+		}
+		c.names = append(c.names, command.Name)
 	}
+	slices.Sort(c.names)
 	return c
 }
 
@@ -51,56 +61,132 @@ func (c *commands) greeting() string {
 	return "Hello! Say “help” to see what I can do."
 }
 
+// introduction is said in a room in which people were before.
+func (c *commands) introduction() string {
+	return fmt.Sprintf("Hello! What you want of me, begin with %s: “%s help” says what I can do.", c.prefix, c.prefix)
+}
+
 // help lists the commands.
-func (c *commands) help() string {
-	names := make([]string, 0, len(c.byName))
-	for name := range c.byName {
-		names = append(names, name)
+func (c *commands) help(_ context.Context, call *Call) (string, error) {
+	if len(call.Args) > 0 {
+		command, ok := c.byName[strings.ToLower(call.Args[0])]
+		if !ok {
+			return "", c.unknown(call.Args[0])
+		}
+		return command.line(), nil
 	}
-	sort.Strings(names)
 	var text strings.Builder
-	fmt.Fprintf(&text, "Commands (in a channel's room, put %s before them):\n", c.prefix)
-	for _, name := range names {
-		command := c.byName[name]
-		fmt.Fprintf(&text, "%s – %s\n", strings.TrimSpace(name+" "+command.Args), command.Help)
+	fmt.Fprintf(&text, "Commands (in a channel's room, put %s before them):", c.prefix)
+	for _, name := range c.names {
+		text.WriteString("\n" + c.byName[name].line())
 	}
-	text.WriteString("help – this list")
-	return text.String()
+	return text.String(), nil
+}
+
+// line is the command's in the help.
+func (c Command) line() string {
+	return strings.TrimSpace(c.Name+" "+c.Args) + " – " + c.Help
+}
+
+// unknown is what somebody hears who has asked for what there is not.
+func (c *commands) unknown(word string) error {
+	if name := nearest(strings.ToLower(word), c.names); name != "" {
+		return matrix.NotFound("I know no command “%.40s”. Did you mean “%s”?", word, name)
+	}
+	return matrix.NotFound("I know no command “%.40s”. Say “help” to see what there is.", word)
 }
 
 // parse takes a command apart. Without the prefix only a management room's
-// texts are commands.
+// texts are commands, and what would tell a secret to all.
 func (c *commands) parse(body string, management bool) (words []string, ok bool) {
 	words = strings.Fields(body)
-	if len(words) > 0 && words[0] == c.prefix {
+	if len(words) == 0 {
+		return nil, false
+	}
+	if strings.EqualFold(words[0], c.prefix) {
 		return words[1:], true
 	}
-	return words, management && len(words) > 0
+	name, marked := strings.CutPrefix(words[0], "!") // as other bridges have it
+	if marked && name != "" && (management || c.byName[strings.ToLower(name)].Secret) {
+		words[0] = name
+		return words, true
+	}
+	return words, management
 }
 
-// command runs an event that is a command; false if it is none.
-func (b *Bridge) command(ctx context.Context, p *Portal, e *client.Event) bool {
+// commandText is what may be a command: of a correction what it says now, and of a reply what is not quoted. In these, too, there
+// can be a secret.
+func commandText(content *event.MessageEventContent) string {
+	if content.NewContent != nil && content.RelatesTo.GetReplaceID() != "" {
+		return content.NewContent.Body
+	}
+	if content.RelatesTo.GetReplyTo() != "" {
+		return event.TrimReplyFallbackText(content.Body)
+	}
+	return content.Body
+}
+
+// command runs an event that is a command; false if it is none. done is called when that was
+// answered. Others in a channel's room do not wait for it; a management room is one person's.
+func (b *Bridge) command(ctx context.Context, p *Portal, e *client.Event, done func()) bool {
 	room, sender := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
+	if e.Unreadable != "" && p == nil && b.managed(room) == sender {
+		b.reply(ctx, room, e, "I cannot read that. "+e.Unreadable)
+		return true
+	}
 	if e.Type != event.EventMessage || e.Content.AsMessage().MsgType != event.MsgText {
 		return false
 	}
-	words, ok := b.commands.parse(e.Content.AsMessage().Body, b.managed(room) == sender)
+	words, ok := b.commands.parse(commandText(e.Content.AsMessage()), b.managed(room) == sender)
 	if !ok {
 		return false
 	}
-	b.reply(ctx, room, e, b.run(ctx, &Call{Sender: sender, Room: room, Event: matrix.EventID(e.ID), Portal: p}, words))
+	if len(words) == 0 {
+		words = []string{"help"}
+	}
+	allowed := b.commands.limits.take(sender, time.Now())
+	answer := func() {
+		defer done()
+		call := &Call{Sender: sender, Room: room, Event: matrix.EventID(e.ID), Portal: p, Args: words[1:]}
+		text := b.conceal(ctx, call, words[0])
+		switch allowed {
+		case permitted:
+			text = b.run(ctx, call, words[0]) + text
+		case tooMany:
+			text = "That was too much at once. Say it again in a minute." + text
+		}
+		if text != "" {
+			b.reply(ctx, room, e, text)
+		}
+	}
+	if p == nil || !b.goRun(answer) {
+		answer()
+	}
 	return true
 }
 
-func (b *Bridge) run(ctx context.Context, call *Call, words []string) string {
-	if len(words) == 0 || words[0] == "help" {
-		return b.commands.help()
+// conceal takes a message that tells a secret out of the room, also if the command is misspelt.
+// The answer is what there is to say about that.
+func (b *Bridge) conceal(ctx context.Context, call *Call, word string) (remark string) {
+	name := strings.ToLower(word)
+	if _, known := b.commands.byName[name]; !known {
+		name = nearest(name, b.commands.names)
 	}
-	command, ok := b.commands.byName[strings.ToLower(words[0])]
+	if !b.commands.byName[name].Secret || len(call.Args) == 0 {
+		return ""
+	}
+	if err := b.client.Bot().Redact(ctx, call.Room, call.Event, "a secret", "redact."+string(call.Event)); err != nil {
+		b.log.Info("a secret was not redacted", "room", call.Room, "err", err)
+		return " I may not remove your message from this room: do that yourself."
+	}
+	return ""
+}
+
+func (b *Bridge) run(ctx context.Context, call *Call, word string) string {
+	command, ok := b.commands.byName[strings.ToLower(word)]
 	if !ok {
-		return fmt.Sprintf("I know no command “%.40s”. Say “help” to see what there is.", words[0])
+		return message(b.commands.unknown(word))
 	}
-	call.Args = words[1:]
 	answer, err := command.Run(ctx, call)
 	if err == nil {
 		return answer
@@ -114,10 +200,11 @@ func (b *Bridge) run(ctx context.Context, call *Call, words []string) string {
 
 // reply answers an event, once however often the event is worked off.
 func (b *Bridge) reply(ctx context.Context, room matrix.RoomID, e *client.Event, text string) {
+	p := b.FindRoom(room)
 	err := client.Retry(ctx, b.noteFailing("answer a command"), func(ctx context.Context) error {
-		_, err := b.client.Bot().Send(ctx, room, client.Message{
+		_, err := b.post(ctx, b.reader(p), p, room, client.Message{
 			Type:          "m.room.message",
-			Content:       map[string]string{"msgtype": "m.notice", "body": text},
+			Content:       map[string]string{"msgtype": "m.notice", "body": strings.TrimSpace(text)},
 			TransactionID: b.instance + "." + e.ID.String(),
 		})
 		return err

@@ -79,30 +79,27 @@ func (p *Portal) OpenDirect(ctx context.Context, person matrix.UserID) error {
 	return p.Adopt(ctx, room, person)
 }
 
-// Enter has a virtual user accept an invitation, and tells whether it is alone there with
-// the person, and whether the room is encrypted.
-func (b *Bridge) Enter(ctx context.Context, room matrix.RoomID, ghost Ghost) (alone, encrypted bool, err error) {
+// Enter has a virtual user of a network accept an invitation, and tells whether it is alone there
+// with the person. Where the bridge takes part in encrypted rooms, the person can encrypt for the
+// virtual user from the first word on.
+func (b *Bridge) Enter(ctx context.Context, room matrix.RoomID, ghost Ghost, network string) (alone bool, err error) {
 	if err := b.ensureGhost(ctx, ghost); err != nil {
-		return false, false, err
+		return false, err
+	}
+	if err := b.encryptable(ctx, ghost.ID, network); err != nil {
+		return false, err
 	}
 	user := b.client.As(ghost.ID)
 	if err := user.Join(ctx, room); err != nil {
-		return false, false, fmt.Errorf("join: %w", err)
+		return false, fmt.Errorf("join: %w", err)
 	}
 	members, err := user.JoinedMembers(ctx, room)
-	if err != nil {
-		return false, false, err
-	}
-	_, err = user.State(ctx, room, "m.room.encryption", "")
-	if err != nil && !client.Is(err, "M_NOT_FOUND") {
-		return false, false, err
-	}
-	return len(members) <= 2, err == nil, nil
+	return len(members) <= 2, err
 }
 
 // Close ends a direct chat: the next word, from either side, begins a new one.
 func (p *Portal) Close(ctx context.Context, reason string) {
-	b, room, ghost := p.bridge, p.Room(), p.voice()
+	b, rooms, room, ghost := p.bridge, p.Rooms(), p.Room(), p.voice()
 	b.mu.Lock()
 	delete(b.byRoom, room)
 	b.mu.Unlock()
@@ -110,13 +107,39 @@ func (p *Portal) Close(ctx context.Context, reason string) {
 	p.room = ""
 	p.mu.Unlock()
 	b.Drop(p)
-	if room == "" {
-		return
-	}
-	if err := b.client.As(ghost.ID).Leave(ctx, room, reason); err != nil && ctx.Err() == nil {
-		b.log.Info("a virtual user did not leave a direct chat", "room", room, "user", ghost.ID, "err", err)
+	for _, room := range rooms { // also those that were replaced
+		b.forgetSealing(room)
+		if err := b.client.As(ghost.ID).Leave(ctx, room, reason); err != nil && ctx.Err() == nil {
+			b.log.Info("a virtual user did not leave a direct chat", "room", room, "user", ghost.ID, "err", err)
+		}
 	}
 }
+
+// joinNext has one of us join the room that replaces the portal's.
+func (p *Portal) joinNext(ctx context.Context, us *client.User, room matrix.RoomID) error {
+	if p.Direct() {
+		if err := p.bridge.encryptable(ctx, us.ID, p.Key().Network); err != nil {
+			return err
+		}
+	}
+	return us.Join(ctx, room)
+}
+
+// fits tells whether the portal may move into a room: a direct chat is with one person only.
+func (p *Portal) fits(next *nextRoom) error {
+	if !p.Direct() {
+		return nil
+	}
+	for user := range next.people {
+		if _, here := p.Person(user); !here {
+			return matrix.Forbidden("%s is in the new room, too, and its users can only be spoken to alone.", user)
+		}
+	}
+	return nil
+}
+
+// us tells whether a user is the bridge's own, or a virtual one.
+func (b *Bridge) us(user matrix.UserID) bool { return user == b.client.Bot().ID || b.IsGhost(user) }
 
 // Follow makes a direct chat that of another channel: the user on the other side has another
 // name now. It fails if that has one already.
@@ -132,6 +155,9 @@ func (p *Portal) Follow(ctx context.Context, key Key, name string) error {
 		if err := b.ensureGhost(ctx, after); err != nil {
 			return err
 		}
+		if err := b.encryptable(ctx, after.ID, key.Network); err != nil {
+			return err
+		}
 		if err := b.client.As(before.ID).Invite(ctx, room, after.ID); err != nil {
 			return fmt.Errorf("invite %s: %w", after.ID, err)
 		}
@@ -139,14 +165,7 @@ func (p *Portal) Follow(ctx context.Context, key Key, name string) error {
 			return fmt.Errorf("join as %s: %w", after.ID, err)
 		}
 	}
-	p.mu.Lock()
-	old := p.key
-	p.key, p.name = key, name
-	p.mu.Unlock()
-	b.mu.Lock()
-	delete(b.byKey, old)
-	b.byKey[key] = p
-	b.mu.Unlock()
+	p.setKey(key, name)
 	p.members.changed(after.ID, true)
 	err := b.db.Update(ctx, func(tx *database.Tx) error {
 		return tx.Queue(ctx, renamePortal, p.id, storable(key.Channel), storable(name))
@@ -158,6 +177,28 @@ func (p *Portal) Follow(ctx context.Context, key Key, name string) error {
 	return nil
 }
 
+// Rename gives a channel another key: the network spells it otherwise now. It fails if another has that.
+func (p *Portal) Rename(key Key) error {
+	if p.bridge.Find(key) != nil {
+		return errors.New("there is a channel with that name already")
+	}
+	p.setKey(key, p.Name())
+	p.bridge.write(renamePortal, p.id, storable(key.Channel), storable(p.Name()))
+	return nil
+}
+
+func (p *Portal) setKey(key Key, name string) {
+	b := p.bridge
+	p.mu.Lock()
+	old := p.key
+	p.key, p.name = key, name
+	p.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.byKey, old)
+	b.byKey[key] = p
+}
+
 var renamePortal = database.SQL(`
 	UPDATE portals
 	SET channel = $2, name = $3
@@ -165,7 +206,7 @@ var renamePortal = database.SQL(`
 
 // Whisper has a virtual user say something in a room that is no portal's.
 func (b *Bridge) Whisper(ctx context.Context, room matrix.RoomID, ghost matrix.UserID, transaction, text string) error {
-	_, err := b.client.As(ghost).Send(ctx, room, client.Message{
+	_, err := b.post(ctx, b.client.As(ghost), b.FindRoom(room), room, client.Message{
 		Type: "m.room.message", TransactionID: b.instance + "." + transaction,
 		Content: map[string]string{"msgtype": "m.notice", "body": text},
 	})

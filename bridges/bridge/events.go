@@ -12,10 +12,7 @@ import (
 // HandleEvent implements client.Handler: it sorts what the homeserver sends
 // into portals, management rooms, and what does not concern us.
 func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) {
-	room, sender := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
 	bot := b.client.Bot().ID
-	_, fromGhost := b.remote.Ghost(sender)
-	ours := fromGhost || sender == bot
 	if e.Type == event.StateMember && e.StateKey != nil && matrix.UserID(*e.StateKey) == bot {
 		b.botMembership(ctx, e)
 		done()
@@ -24,35 +21,65 @@ func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) 
 	if watcher, ok := b.remote.(StateWatcher); ok && e.StateKey != nil {
 		watcher.HandleState(ctx, e)
 	}
+	if !b.hold(ctx, e, done) {
+		b.handle(ctx, e, done)
+	}
+}
+
+// idle tells whether an event is one of our own doing that is no news to us: what virtual users say, and that
+// they come and go.
+func (b *Bridge) idle(e client.Glance) bool {
+	if e.StateKey != nil && (e.Type != event.StateMember.Type || *e.StateKey != string(e.Sender)) {
+		return false
+	}
+	return b.IsGhost(e.Sender)
+}
+
+// handle works an event off whose room is known, or is none of ours.
+func (b *Bridge) handle(ctx context.Context, e *client.Event, done func()) {
+	room, sender := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
+	_, fromGhost := b.remote.Ghost(sender)
+	ours := fromGhost || sender == b.client.Bot().ID
 	p := b.FindRoom(room)
 	if p == nil && !ours && b.managed(room) == "" {
 		p = b.recover(ctx, room)
+	}
+	if p == nil && replacement(e) != "" {
+		b.settle(nil, replacement(e)) // the portal has gone on already
+	}
+	b.noteEncrypted(p, e)
+	if e.Type == event.EventEncrypted && !ours && (p != nil || b.managed(room) == sender) {
+		if e = b.open(ctx, p, e); ctx.Err() != nil {
+			return
+		}
 	}
 	switch {
 	case p != nil:
 		b.portalEvent(ctx, p, e, ours, done)
 	case !ours && b.invited(ctx, e):
 		done()
-	case !ours:
-		b.command(ctx, nil, e)
-		done()
+	case !ours && b.command(ctx, nil, e, done):
 	default:
 		done()
 	}
 }
 
 func (b *Bridge) portalEvent(ctx context.Context, p *Portal, e *client.Event, ours bool, done func()) {
-	if e.Type == event.StateMember && e.StateKey != nil {
+	if e.Type == event.StateMember && e.StateKey != nil && p.Room() == matrix.RoomID(e.RoomID) {
 		p.noteMembership(matrix.UserID(*e.StateKey), e)
 	}
 	if e.Type == event.StateTopic && !ours {
 		p.noteTopic(e)
 	}
+	if e.StateKey != nil && !ours {
+		p.noteInfo(e)
+	}
 	switch {
+	case replacement(e) != "":
+		b.followLater(p, e, done)
 	case ours:
 		done()
-	case b.command(ctx, p, e):
-		done()
+	case b.command(ctx, p, e, done):
 	default:
 		b.remote.HandleEvent(ctx, p, e, done)
 	}
@@ -81,29 +108,45 @@ func (p *Portal) noteTopic(e *client.Event) {
 	topic := e.Content.AsTopic().Topic
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.topic != topic {
+	if p.topic != topic && !p.retired {
 		p.topic = topic
 		p.bridge.write(upsertPortal, p.row()...)
 	}
 }
 
-// botMembership accepts invitations of the bridge's own user: the room is then
+// botMembership accepts invitations of the bridge's own user: a room with nobody else is then
 // one in which the person who invited gives commands.
 func (b *Bridge) botMembership(ctx context.Context, e *client.Event) {
 	room, inviter := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
 	switch e.Content.AsMember().Membership {
 	case event.MembershipInvite:
+		if b.arriving(room) { // whoever moves the portal there accepts
+			return
+		}
 		err := client.Retry(ctx, b.noteFailing("accept an invitation"), func(ctx context.Context) error {
+			if err := b.client.Bot().EnsureRegistered(ctx); err != nil { // somebody was quicker than the start
+				return err
+			}
 			return b.client.Bot().Join(ctx, room)
 		})
 		if err != nil {
 			b.log.Warn("an invitation was not accepted", "room", room, "inviter", inviter, "err", err)
 			return
 		}
+		members, err := b.client.Bot().JoinedMembers(ctx, room)
+		if err == nil && len(members) > 2 { // people talk to each other here, and not to us
+			b.reply(ctx, room, e, b.commands.introduction())
+			return
+		}
 		b.setManaged(room, inviter)
+		b.attend(room, nil)
 		b.reply(ctx, room, e, b.commands.greeting())
 	case event.MembershipLeave, event.MembershipBan:
 		b.setManaged(room, "")
+		if plumber, ok := b.remote.(Plumber); ok {
+			plumber.Evicted(room)
+		}
+		b.forgetSealing(room)
 	}
 }
 

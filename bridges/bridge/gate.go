@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"time"
 
@@ -17,6 +18,9 @@ const prepareAgain = 30 * time.Second
 
 // newcomerWait is how long the homeserver may take to tell of a join that it has mentioned.
 const newcomerWait = 2 * time.Second
+
+// errUnprepared is why nothing may pass: the room is new, or somebody came whom we have not heard of.
+var errUnprepared = errors.New("it is not known who is in the room")
 
 // Guards may be implemented by a [Remote] whose channels are not for everybody
 // in their rooms.
@@ -68,6 +72,9 @@ func (p *Portal) guard() {
 // open is called with mu held.
 func (p *Portal) open() bool {
 	g := &p.gate
+	if p.moving {
+		return false
+	}
 	if !g.guarded {
 		return true
 	}
@@ -82,7 +89,8 @@ func (p *Portal) open() bool {
 	return true
 }
 
-func (p *Portal) isOpen() bool {
+// Open tells whether what the network says may reach the room now.
+func (p *Portal) Open() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open()
@@ -102,14 +110,22 @@ func (p *Portal) moved() {
 func (p *Portal) pass(ctx context.Context, e entry) (leave passage, err error) {
 	for {
 		p.mu.Lock()
-		open := p.open()
+		if p.retired {
+			p.mu.Unlock()
+			return leave, errRetired
+		}
+		open, moving := p.open(), p.moving
+		unprepared := p.gate.guarded && !p.gate.ready
 		leave = passage{changed: p.gate.changed, arrived: p.gate.arrived[e.Target]}
 		if p.gate.guarded {
 			leave.known = p.gate.heard
 		}
 		p.mu.Unlock()
-		if open || e.Kind == kindKick || e.Kind == kindBan {
+		if !moving && (open || e.Kind == kindKick || e.Kind == kindBan) {
 			return leave, nil
+		}
+		if !moving && unprepared {
+			return leave, errUnprepared
 		}
 		select {
 		case <-leave.changed:
@@ -129,6 +145,8 @@ type passage struct {
 // heard notes, before the homeserver may believe that we know it, that somebody has come into a
 // guarded room.
 func (b *Bridge) heard(e *client.Event) {
+	b.noteEncryption(e)
+	b.heardUpgrade(e)
 	p := b.FindRoom(matrix.RoomID(e.RoomID))
 	if p == nil {
 		return
@@ -226,7 +244,7 @@ func (p *Portal) prepare(ctx context.Context) error {
 	if done {
 		return nil
 	}
-	if err := p.setVisibility(ctx); err != nil && guarded {
+	if err := p.setVisibility(ctx); err != nil && (guarded || p.Plumbed()) {
 		return err
 	}
 	if guarded {
@@ -235,7 +253,7 @@ func (p *Portal) prepare(ctx context.Context) error {
 		}
 	}
 	p.mu.Lock()
-	p.gate.ready = true
+	p.gate.ready = p.room == room // else it has been replaced meanwhile
 	p.mu.Unlock()
 	p.moved()
 	return nil
@@ -243,6 +261,9 @@ func (p *Portal) prepare(ctx context.Context) error {
 
 // setVisibility follows the network's policy, which may have been another one before.
 func (p *Portal) setVisibility(ctx context.Context) error {
+	if p.Plumbed() {
+		return p.readable(ctx)
+	}
 	if _, ok := p.bridge.remote.(Guards); !ok || p.Direct() {
 		return nil
 	}
@@ -269,7 +290,9 @@ func (p *Portal) learnPeople(ctx context.Context, room matrix.RoomID) error {
 			return err
 		}
 		p.mu.Lock()
-		p.gate.heard = newest
+		if p.room == room {
+			p.gate.heard = newest
+		}
 		p.mu.Unlock()
 		joined, err = p.bridge.client.Bot().JoinedMembers(ctx, room)
 		return err
@@ -284,6 +307,7 @@ func (p *Portal) learnPeople(ctx context.Context, room matrix.RoomID) error {
 	for user, name := range joined {
 		p.mu.Lock()
 		_, known := p.people[user]
+		known = known || p.room != room
 		p.mu.Unlock()
 		if !known { // the event about it is still on its way
 			p.setPerson(user, name, true)
@@ -295,7 +319,7 @@ func (p *Portal) learnPeople(ctx context.Context, room matrix.RoomID) error {
 // Remove takes a Matrix user out of the room, behind what was said before. One who has
 // not been in the channel may see nothing of that, and goes at once.
 func (p *Portal) Remove(user matrix.UserID, reason string) {
-	if p.Room() == "" {
+	if p.Room() == "" || p.Plumbed() {
 		return
 	}
 	p.mu.Lock()

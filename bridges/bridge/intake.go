@@ -49,8 +49,15 @@ func newIntake(b *Bridge) *intake {
 // enqueue hands an entry over; it waits while too many are.
 func (p *Portal) enqueue(e entry, stored func()) {
 	p.mu.Lock()
-	p.queued[e.Sender]++
+	retired := p.retired
+	if !retired {
+		p.queued[e.Sender]++
+	}
 	p.mu.Unlock()
+	if retired {
+		p.bridge.intake.add(uncommitted{stored: stored})
+		return
+	}
 	p.bridge.intake.add(uncommitted{p, e, stored})
 }
 
@@ -140,7 +147,7 @@ func (in *intake) write(ctx context.Context, batch []uncommitted) bool {
 // number gives each entry its place, once, and makes the rows.
 func (in *intake) number(ctx context.Context, batch []uncommitted, seqs []int64) (rows [][]any, err error) {
 	for i, u := range batch {
-		if u.portal == nil {
+		if u.portal == nil || u.portal.isRetired() {
 			continue
 		}
 		if seqs[i] == 0 {

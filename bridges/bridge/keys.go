@@ -67,6 +67,18 @@ func (p *Portal) SetRemoteKey(key string) {
 	p.remoteKey = key
 }
 
+// An Inspector is a remote that may refuse a room that exists already.
+type Inspector interface {
+	Inspect(ctx context.Context, p *Portal, room matrix.RoomID) error
+}
+
+// Attached tells whether the portal's room existed before it was the portal's.
+func (p *Portal) Attached() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.room != "" && p.alias == ""
+}
+
 // Attach gives the portal a room that exists already, unless it has one. The bridge's own user
 // has to be allowed to join it.
 func (p *Portal) Attach(ctx context.Context, aliasOrID string) error {
@@ -87,6 +99,12 @@ func (p *Portal) Attach(ctx context.Context, aliasOrID string) error {
 	if other := p.bridge.FindRoom(room); other != nil && other != p {
 		return matrix.RoomInUse("The room %s is that of %s already.", aliasOrID, other.Name())
 	}
+	if inspector, ok := p.bridge.remote.(Inspector); ok {
+		if err := inspector.Inspect(ctx, p, room); err != nil {
+			p.decline(ctx, room, err)
+			return err
+		}
+	}
 	members, err := bot.JoinedMembers(ctx, room)
 	if err != nil {
 		return fmt.Errorf("list who is in %s: %w", aliasOrID, err)
@@ -97,4 +115,15 @@ func (p *Portal) Attach(ctx context.Context, aliasOrID string) error {
 		}
 	}
 	return p.adopt(ctx, room)
+}
+
+// decline leaves a room that is not to be the portal's, and says why.
+func (p *Portal) decline(ctx context.Context, room matrix.RoomID, why error) {
+	reason := "This room cannot be bridged."
+	if matrix.Code(why) != "" {
+		reason = message(why)
+	}
+	if err := p.bridge.client.Bot().Leave(ctx, room, reason); err != nil && ctx.Err() == nil {
+		p.bridge.log.Warn("a room was not left", "room", room, "err", err)
+	}
 }

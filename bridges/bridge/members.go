@@ -19,6 +19,7 @@ type members struct {
 	present map[matrix.UserID]bool // in the channel; see synced
 	synced  bool                   // the network has said who is
 	lazy    bool                   // members join when they first speak
+	emptied bool                   // see Empty
 	wanted  map[matrix.UserID]want // what differs from joined, or may
 	order   []matrix.UserID        // of wanted, as it came
 	busy    map[matrix.UserID]bool
@@ -78,6 +79,17 @@ func (p *Portal) SetMembers(ghosts []Ghost, lazy bool) {
 	}
 }
 
+// Empty takes all virtual users out of the room because the link has ended. Who has come or gone
+// in the channel is not told by that, so they leave although the gate may be closed, and it may stay so:
+// what they still have to say waits without them.
+func (p *Portal) Empty() {
+	p.SetMembers(nil, false)
+	p.members.mu.Lock()
+	p.members.emptied = true
+	p.members.mu.Unlock()
+	p.members.wake()
+}
+
 // Return brings a virtual user back whom the homeserver has taken out of the room.
 func (p *Portal) Return(g Ghost) {
 	p.members.forget(g.ID)
@@ -98,7 +110,7 @@ func (p *Portal) Ghosts() []matrix.UserID {
 func (m *members) want(w want) {
 	m.mu.Lock()
 	if w.joined {
-		m.present[w.ghost.ID] = true
+		m.present[w.ghost.ID], m.emptied = true, false
 	} else {
 		delete(m.present, w.ghost.ID)
 	}
@@ -153,14 +165,16 @@ func (m *members) ensure(ctx context.Context, g Ghost) error {
 }
 
 func (m *members) join(ctx context.Context, g Ghost) error {
-	b := m.portal.bridge
+	b, room := m.portal.bridge, m.portal.Room()
 	if err := b.ensureExists(ctx, g.ID); err != nil {
 		return err
 	}
-	if err := b.client.As(g.ID).EnsureJoined(ctx, m.portal.Room(), g.Name); err != nil {
+	if err := b.client.As(g.ID).EnsureJoined(ctx, room, g.Name); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	m.changed(g.ID, true)
+	if m.portal.Room() == room { // else it has been replaced meanwhile
+		m.changed(g.ID, true)
+	}
 	return nil
 }
 
@@ -180,10 +194,10 @@ func (m *members) silent(user matrix.UserID) {
 
 // wake starts the goroutine that works off what is wanted.
 func (m *members) wake() {
-	room, open := m.portal.Room(), m.portal.isOpen()
+	room, open := m.portal.Room(), m.portal.Open()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if room != "" && open && !m.running && len(m.order) > 0 {
+	if room != "" && (open || m.emptied) && !m.running && len(m.order) > 0 {
 		m.running = m.portal.bridge.goRun(m.work)
 	}
 }
@@ -198,14 +212,20 @@ func (m *members) work() {
 		case <-b.ctx.Done():
 			return
 		}
-		w, ok := m.next()
-		if !ok {
+		room, some := m.next(m.atOnce(b.ctx))
+		switch {
+		case len(some) == 0:
 			<-b.slots
 			return
+		case len(some) > 1:
+			// One request after another: who speaks has to wait for one at most.
+			m.reachTogether(b.ctx, room, some)
+			<-b.slots
+			continue
 		}
 		if !b.goRun(func() {
 			defer func() { <-b.slots }()
-			m.reach(b.ctx, w)
+			m.reach(b.ctx, room, some[0])
 		}) {
 			<-b.slots
 			return
@@ -213,54 +233,59 @@ func (m *members) work() {
 	}
 }
 
-// next picks a membership to be reached: not of a user that another goroutine
-// is at, and no leave of one with messages in the queue.
-func (m *members) next() (want, bool) {
-	open := m.portal.isOpen()
+// next picks up to n memberships to be reached, and says in which room: not of users that another goroutine
+// is at, and no leave of one with messages in the queue. Without any, work is to end.
+func (m *members) next(n int) (room matrix.RoomID, picked []want) {
+	open := m.portal.Open()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	kept := m.order[:0]
-	var picked want
-	found := false
-	if !open {
-		m.running = false
-		return picked, found
-	}
-	for i, user := range m.order {
+	room, open = m.portal.Room(), open || m.emptied
+	kept, i := m.order[:0], 0
+	for ; open && i < len(m.order) && len(picked) < n; i++ {
+		user := m.order[i]
 		w, waits := m.wanted[user]
 		switch {
 		case !waits:
 		case m.joined[user] == w.joined && !m.busy[user]:
 			delete(m.wanted, user)
-		case m.busy[user], !w.joined && m.portal.speaking(user):
+		case m.busy[user], !w.joined && !m.emptied && m.portal.speaking(user):
 			kept = append(kept, user)
 		default:
-			picked, found = w, true
+			picked = append(picked, w)
 			delete(m.wanted, user)
 			m.busy[user] = true
-			m.order = m.order[i+1:]
-			if len(kept) > 0 {
-				m.order = append(kept, m.order...)
-			}
-			return picked, true
 		}
 	}
-	m.order = kept
-	m.running = false
-	return picked, found
+	if rest := m.order[i:]; len(kept) > 0 {
+		m.order = append(kept, rest...)
+	} else {
+		m.order = rest
+	}
+	m.running = len(picked) > 0
+	return room, picked
 }
 
-// reach makes one change, however long the homeserver is away.
-func (m *members) reach(ctx context.Context, w want) {
+// reach makes one change, however long the homeserver is away, unless the room is replaced by then.
+func (m *members) reach(ctx context.Context, room matrix.RoomID, w want) {
 	b := m.portal.bridge
 	err := client.Retry(ctx, b.noteFailing("change a membership"), func(ctx context.Context) error {
+		if m.portal.Room() != room {
+			return errAlone
+		}
 		if w.joined {
 			return m.join(ctx, w.ghost)
 		}
-		return b.client.As(w.ghost.ID).Leave(ctx, m.portal.Room(), w.reason)
+		return b.client.As(w.ghost.ID).Leave(ctx, room, w.reason)
 	})
+	m.reached(ctx, room, w, err)
+}
+
+// reached notes how a change went.
+func (m *members) reached(ctx context.Context, room matrix.RoomID, w want, err error) {
+	b := m.portal.bridge
 	switch {
 	case ctx.Err() != nil:
+	case m.portal.Room() != room: // it was replaced: what is wanted there has been said anew
 	case err != nil:
 		b.metrics.refused.Inc()
 		b.log.Warn("the homeserver refused a membership", "room", m.portal.Room(), "user", w.ghost.ID, "joined", w.joined, "err", err)

@@ -94,6 +94,7 @@ func (b *Bridge) pruneMessages(ctx context.Context) {
 		case <-tick.C:
 			b.write(deleteMessages, millis(time.Now().Add(-keepMessages)))
 			b.write(deleteParts, millis(time.Now().Add(-keepMessages)))
+			b.write(deleteReactions, millis(time.Now().Add(-keepMessages)))
 		case <-ctx.Done():
 			return
 		}

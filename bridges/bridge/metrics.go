@@ -41,13 +41,20 @@ func newMetrics(registerer prometheus.Registerer, b *Bridge) *metrics {
 func (b *Bridge) waiting() int {
 	n := 0
 	for _, p := range b.Portals() {
-		p.mu.Lock()
-		if p.room != "" {
-			for _, queued := range p.queued {
-				n += queued
-			}
+		if p.Room() != "" {
+			n += p.Queued()
 		}
-		p.mu.Unlock()
+	}
+	return n
+}
+
+// Queued counts what the portal's room, or the one that it will have, is yet to get.
+func (p *Portal) Queued() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, queued := range p.queued {
+		n += queued
 	}
 	return n
 }
@@ -60,10 +67,10 @@ func (b *Bridge) rooms() int {
 
 // Status is what operators ask for.
 type Status struct {
-	Portals           int // channels that have a room
-	Listening         int // channels that have none
-	WaitingToMatrix   int
-	WaitingFromMatrix int
+	Portals           int `json:"portals"`   // channels that have a room
+	Listening         int `json:"listening"` // channels that have none
+	WaitingToMatrix   int `json:"waiting_to_matrix"`
+	WaitingFromMatrix int `json:"waiting_from_matrix"`
 }
 
 // Status counts.

@@ -105,7 +105,7 @@ func (p *Portal) Ban(user matrix.UserID, reason string) { p.moderate(kindBan, us
 func (p *Portal) Unban(user matrix.UserID) { p.moderate(kindUnban, user, "") }
 
 func (p *Portal) moderate(kind string, user matrix.UserID, reason string) {
-	if p.Room() != "" {
+	if p.Room() != "" && !p.Plumbed() {
 		p.enqueue(entry{Kind: kind, Target: user, Reason: reason, Time: millis(time.Now())}, nil)
 	}
 }
@@ -134,6 +134,8 @@ func (p *Portal) act(ctx context.Context, e entry) error {
 		return bot.Ban(ctx, room, e.Target, e.Reason)
 	case kindRedact:
 		return p.redact(ctx, e)
+	case kindUnreact:
+		return p.unreact(ctx, e)
 	}
 	return fmt.Errorf("the queue has an entry of kind %q", e.Kind)
 }
@@ -157,7 +159,7 @@ func (p *Portal) banned(ctx context.Context, user matrix.UserID) (bool, error) {
 // redact finds the event and takes it back.
 func (p *Portal) redact(ctx context.Context, e entry) error {
 	// What this portal sent before is in the table when this is.
-	if err := p.bridge.db.Update(ctx, func(*database.Tx) error { return nil }); err != nil {
+	if err := p.bridge.written(ctx); err != nil {
 		return err
 	}
 	event, ok, err := p.EventOf(ctx, e.RemoteID)

@@ -23,7 +23,7 @@ func (b *Bridge) Notify(user matrix.UserID, text string) bool {
 		txn := b.instance + ".n" + rand.Text()
 		b.goRun(func() {
 			err := client.Retry(b.ctx, b.noteFailing("tell a person something"), func(ctx context.Context) error {
-				_, err := b.client.Bot().Send(ctx, room, client.Message{
+				_, err := b.post(ctx, b.client.Bot(), nil, room, client.Message{
 					Type:          "m.room.message",
 					Content:       map[string]string{"msgtype": "m.notice", "body": text},
 					TransactionID: txn,

@@ -60,9 +60,9 @@ var (
 		AND seq > $2
 		ORDER BY seq
 		LIMIT 100`)
-	deleteEntry = database.SQL(`
+	deleteSent = database.SQL(`
 		DELETE FROM outbox
-		WHERE seq = $1`)
+		WHERE seq = ANY($1)`)
 	selectQueued = database.SQL(`
 		SELECT portal, entry
 		FROM outbox
@@ -147,13 +147,13 @@ func (p *Portal) send(ctx context.Context) {
 		}
 		p.drain.again = false
 		p.mu.Unlock()
-		if err := p.prepare(ctx); err != nil && ctx.Err() == nil {
+		if err := p.prepare(ctx); err != nil && ctx.Err() == nil && !p.isRetired() {
 			p.bridge.log.Error("the homeserver does not say who is in a room; the room has to wait", "room", p.Room(), "err", err)
 			time.AfterFunc(prepareAgain, p.wake)
 			continue
 		}
-		if err := p.sendAll(ctx); err != nil && ctx.Err() == nil {
-			p.bridge.log.Error("the bridge's queue could not be read", "err", err)
+		if err := p.sendAll(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errRetired) {
+			p.bridge.log.Error("the bridge's queue stands still for a moment", "room", p.Room(), "err", err)
 			time.AfterFunc(time.Second, p.wake)
 		}
 	}
@@ -165,10 +165,12 @@ func (p *Portal) sendAll(ctx context.Context) error {
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		for _, e := range page {
-			if err := p.sendOne(ctx, e); err != nil {
+		for sent := 0; sent < len(page); {
+			n, err := p.sendSome(ctx, page[sent:])
+			if err != nil {
 				return err
 			}
+			sent += n
 		}
 		if len(page) < drainPage {
 			return nil
@@ -180,18 +182,31 @@ func (p *Portal) sendAll(ctx context.Context) error {
 func (p *Portal) sendOne(ctx context.Context, e entry) error {
 	for {
 		leave, err := p.pass(ctx, e)
+		if errors.Is(err, errUnprepared) {
+			if err := p.prepare(ctx); err != nil {
+				return fmt.Errorf("who is in the room: %w", err)
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		room := p.Room()
 		event, err := p.deliver(ctx, e, leave.known)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errRetired):
+			return err
 		}
 		if client.Is(err, client.Newcomer) {
 			if err := p.newcomer(ctx, leave.changed); err != nil {
 				return err
 			}
 			continue
+		}
+		if client.Is(err, "M_FORBIDDEN") && p.replaced(ctx, room) {
+			continue // to the other room
 		}
 		p.sent(e, event, err)
 		p.kicked(ctx, e, leave.arrived, err)
@@ -239,27 +254,56 @@ func (p *Portal) sent(e entry, event matrix.EventID, err error) {
 	} else {
 		b.metrics.toMatrix.Inc()
 	}
-	p.mu.Lock()
-	p.drain.sent = e.seq
-	p.mu.Unlock()
-	if event != "" {
-		p.noteRemote(e.RemoteID, Known{event, e.Sender})
+	p.record([]delivered{{e, event}})
+}
+
+// delivered is an entry that is in the room as an event, or, without one, will never be.
+type delivered struct {
+	entry entry
+	event matrix.EventID
+}
+
+// record notes what became of entries; the last of them is the last that was sent.
+func (p *Portal) record(all []delivered) {
+	b, ctx := p.bridge, context.Background()
+	var seqs []int64
+	var messages, reactions [][]any
+	for _, d := range all {
+		e := d.entry
+		seqs = append(seqs, e.seq)
+		if d.event == "" {
+			continue
+		}
+		p.noteRemote(e.RemoteID, Known{d.event, e.Sender})
+		switch {
+		case e.Kind == kindMessage && e.Sender != "":
+			messages = append(messages, []any{d.event, p.id, e.Sender, e.RemoteID, e.Excerpt, e.Time})
+		case e.Kind == kindReaction:
+			reactions = append(reactions, []any{d.event, p.id, e.Sender, e.ReplyTo, e.Reason, e.Time})
+		}
 	}
-	ctx := context.Background()
+	p.mu.Lock()
+	p.drain.sent = seqs[len(seqs)-1]
+	p.mu.Unlock()
 	b.db.Enqueue(func(tx *database.Tx) error {
-		err := tx.Queue(ctx, deleteEntry, e.seq)
-		if event != "" && e.Sender != "" && e.Kind == kindMessage {
-			err = errors.Join(err, tx.Queue(ctx, insertMessage, event, p.id, e.Sender, e.RemoteID, e.Excerpt, e.Time))
+		err := tx.Queue(ctx, deleteSent, seqs)
+		if len(messages) > 0 {
+			err = errors.Join(err, tx.ExecMany(ctx, insertMessage, messages))
+		}
+		if len(reactions) > 0 {
+			err = errors.Join(err, tx.ExecMany(ctx, insertReaction, reactions))
 		}
 		return err
 	}, func(err error) {
-		// If it stays, it is sent again after a restart, under the same
+		// What stays is sent again after a restart, under the same
 		// transaction ID, and the homeserver drops it.
 		if err != nil && !errors.Is(err, database.ErrClosed) {
 			b.log.Error("the bridge's queue was not updated", "err", err)
 		}
 	})
-	p.unqueue(e.Sender)
+	for _, d := range all {
+		p.unqueue(d.entry.Sender)
+	}
 }
 
 // transaction names an entry to the homeserver, the same at each attempt.
@@ -282,6 +326,9 @@ func (p *Portal) deliver(ctx context.Context, e entry, known matrix.EventID) (ma
 	}
 	var event matrix.EventID
 	attempt := func(ctx context.Context) (err error) {
+		if p.isRetired() {
+			return errRetired
+		}
 		if e.Sender != "" {
 			if err := p.members.ensure(ctx, Ghost{e.Sender, e.Name}); err != nil {
 				return err
@@ -292,10 +339,10 @@ func (p *Portal) deliver(ctx context.Context, e entry, known matrix.EventID) (ma
 			err = user.Kick(ctx, room, e.Target, e.Reason)
 		case kindState:
 			err = user.SendStateKnowing(ctx, room, e.Type, e.StateKey, e.Content, time.UnixMilli(e.Time), known)
-		case kindRights, kindBan, kindUnban, kindRedact:
+		case kindRights, kindBan, kindUnban, kindRedact, kindUnreact:
 			err = p.act(ctx, e)
 		default:
-			event, err = user.Send(ctx, room, client.Message{
+			event, err = b.post(ctx, user, p, room, client.Message{
 				Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time),
 				TransactionID: b.transaction(e), Known: known,
 			})

@@ -19,19 +19,31 @@ type Portal struct {
 
 	members *members // virtual users
 
-	mu     sync.Mutex
-	gate   gate
-	name   string
-	alias  matrix.RoomAlias
-	room   matrix.RoomID // empty: none yet
-	topic  string
-	wanted bool
-	people map[matrix.UserID]string // joined Matrix users and their display names
-	queued map[matrix.UserID]int    // entries of the outbox by sender
-	drain  drain
+	mu      sync.Mutex
+	gate    gate
+	name    string
+	alias   matrix.RoomAlias
+	room    matrix.RoomID // empty: none yet
+	topic   string
+	wanted  bool
+	plumbed bool                     // the room is another's; see Plumb
+	retired bool                     // the portal is no more; see Retire
+	people  map[matrix.UserID]string // joined Matrix users and their display names
+	queued  map[matrix.UserID]int    // entries of the outbox by sender
+	drain   drain
 
-	granted granted                  // see SetRights
-	bans    map[matrix.UserID]string // their masks; see NoteBan
+	granted granted       // see SetRights
+	listing listing       // see Hide
+	told    told          // what the room says of the channel
+	creator matrix.UserID // who had the portal made; may be empty
+
+	moving     bool          // the room is being replaced: nothing is sent
+	upgrading  sync.Mutex    // held by whoever moves the portal; taken first
+	unfollowed matrix.RoomID // a replacement that is none
+	former     []matrix.RoomID
+
+	righting bool                     // what the room says will soon be looked at
+	bans     map[matrix.UserID]string // their masks; see NoteBan
 
 	remoteKey string // see SetRemoteKey
 
@@ -84,7 +96,7 @@ func (p *Portal) Wanted() bool {
 func (p *Portal) SetWanted(wanted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.wanted != wanted {
+	if p.wanted != wanted && !p.retired {
 		p.wanted = wanted
 		p.bridge.write(upsertPortal, p.row()...)
 	}
@@ -98,6 +110,14 @@ func (p *Portal) People() map[matrix.UserID]string {
 	return maps.Clone(p.people)
 }
 
+// Person is the display name of a Matrix user in the room; false if they are not there.
+func (p *Portal) Person(user matrix.UserID) (name string, in bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name, in = p.people[user]
+	return name, in
+}
+
 // setPerson notes that a Matrix user is in the room, or no longer.
 func (p *Portal) setPerson(user matrix.UserID, name string, joined bool) {
 	p.mu.Lock()
@@ -105,7 +125,7 @@ func (p *Portal) setPerson(user matrix.UserID, name string, joined bool) {
 		p.gate.arrival++
 		p.gate.arrived[user] = p.gate.arrival
 		p.people[user] = name
-		p.bridge.write(upsertMember, p.id, user, false, name)
+		p.bridge.write(upsertMember, p.id, user, false, storable(name))
 	} else {
 		delete(p.gate.arrived, user)
 		delete(p.people, user)
@@ -151,7 +171,7 @@ func (p *Portal) Notice(text string) {
 // does it, since virtual users have no power.
 func (p *Portal) SetTopic(topic string, at time.Time) {
 	p.mu.Lock()
-	same := p.topic == topic
+	same := p.topic == topic || p.plumbed || p.retired
 	p.topic = topic
 	if !same {
 		p.bridge.write(upsertPortal, p.row()...)
@@ -185,9 +205,16 @@ var trimOutbox = database.SQL(`
 	)
 	RETURNING entry`)
 
-// Trim drops all but the newest n entries that wait for a room to be created.
+// maxMoving is how many entries may wait for a room that replaces another.
+const maxMoving = 10000
+
+// Trim drops all but the newest n entries that wait for a room to be created, or all but the newest ten
+// thousand that wait for one that the bridge may not join yet.
 func (p *Portal) Trim(ctx context.Context, n int) error {
-	if p.Room() != "" {
+	switch {
+	case p.Moving():
+		n = max(n, maxMoving)
+	case p.Room() != "":
 		return nil
 	}
 	var dropped []entry

@@ -76,7 +76,7 @@ func annotation(event matrix.EventID, key string) map[string]any {
 // relate turns the network's ID that an entry refers to into the event's. It reports false
 // if the entry means nothing without.
 func (p *Portal) relate(ctx context.Context, e *entry) (ok bool) {
-	if e.ReplyTo == "" {
+	if e.ReplyTo == "" || e.Kind == kindUnreact {
 		return true
 	}
 	known, found, err := p.Known(ctx, e.ReplyTo)

@@ -15,13 +15,12 @@ import (
 )
 
 // Rights are what the network says about who may do what in a channel. They become the
-// room's power levels, join rule and listing; what else people have set there stays.
+// room's power levels and join rule; what else people have set there stays.
 type Rights struct {
-	Users    map[matrix.UserID]int `json:"users,omitempty"`    // those with power by the network
-	Speak    int                   `json:"speak,omitempty"`    // the power that speaking takes
-	Topic    int                   `json:"topic,omitempty"`    // and the topic
-	Invited  bool                  `json:"invited,omitempty"`  // only who is invited may join
-	Unlisted bool                  `json:"unlisted,omitempty"` // taken out of the directory of public rooms
+	Users   map[matrix.UserID]int `json:"users,omitempty"`   // those with power by the network
+	Speak   int                   `json:"speak,omitempty"`   // the power that speaking takes
+	Topic   int                   `json:"topic,omitempty"`   // and the topic
+	Invited bool                  `json:"invited,omitempty"` // only who is invited may join
 }
 
 // rightsEntry is what the queue has of it.
@@ -83,7 +82,7 @@ func (b *Bridge) loadRights(ctx context.Context) error {
 func (p *Portal) SetRights(r Rights, enforce bool, revoke ...matrix.UserID) {
 	encoded := string(encode(r))
 	p.mu.Lock()
-	same := p.room == "" || p.granted.queued == encoded && !enforce
+	same := p.room == "" || p.plumbed || p.granted.queued == encoded && !enforce
 	if !same {
 		p.granted.queued = encoded
 	}
@@ -127,12 +126,8 @@ func (p *Portal) applyRights(ctx context.Context, e entry) error {
 	at := time.UnixMilli(e.Time)
 	levels := p.applyLevels(ctx, had, want, at)
 	rule := p.applyJoinRule(ctx, had, want, at)
-	var listing error
-	if had.Unlisted != want.Unlisted {
-		listing = p.bridge.client.Bot().SetListed(ctx, p.Room(), !want.Unlisted)
-	}
-	err := errors.Join(levels, rule, listing)
-	if client.Temporary(levels) || client.Temporary(rule) || client.Temporary(listing) {
+	err := errors.Join(levels, rule)
+	if client.Temporary(levels) || client.Temporary(rule) {
 		return err
 	}
 	// What the homeserver refused for good would be refused each time.

@@ -50,6 +50,7 @@ func (p *Portal) CreateRoom(ctx context.Context, spec RoomSpec) error {
 	return p.adopt(ctx, room)
 }
 
+// create makes the room, or finds the one that an earlier attempt has made.
 func (p *Portal) create(ctx context.Context, spec RoomSpec) (matrix.RoomID, error) {
 	bot := p.bridge.client.Bot()
 	if err := bot.EnsureRegistered(ctx); err != nil {
@@ -59,9 +60,9 @@ func (p *Portal) create(ctx context.Context, spec RoomSpec) (matrix.RoomID, erro
 	if spec.Published {
 		visibility = "public"
 	}
-	state := spec.State
+	state := append(slices.Clone(spec.State), p.firstInfo()...)
 	if _, ok := p.bridge.remote.(Guards); ok {
-		state = append(slices.Clone(state), &event.Event{
+		state = append(state, &event.Event{
 			Type:    event.StateHistoryVisibility,
 			Content: event.Content{Raw: map[string]any{"history_visibility": p.gate.historyVisibility()}},
 		})
@@ -110,9 +111,14 @@ func (p *Portal) ours(ctx context.Context, room matrix.RoomID) bool {
 func (p *Portal) adopt(ctx context.Context, room matrix.RoomID) error {
 	b := p.bridge
 	p.mu.Lock()
+	if p.retired {
+		p.mu.Unlock()
+		return errRetired
+	}
 	p.room = room
 	row := p.row()
 	p.mu.Unlock()
+	b.forgetSealing(room) // what was known of it when it was not ours may be old
 	b.mu.Lock()
 	b.byRoom[room] = p
 	b.mu.Unlock()
@@ -123,8 +129,10 @@ func (p *Portal) adopt(ctx context.Context, room matrix.RoomID) error {
 		return fmt.Errorf("save the portal: %w", err)
 	}
 	b.log.Info("a channel has a room now", "network", p.key.Network, "channel", p.key.Channel, "room", room)
+	b.attend(room, p)
 	p.wake()
 	p.members.wake()
+	p.describe()
 	return nil
 }
 

@@ -87,7 +87,8 @@ var (
 // load reads into memory everything but the queue and the messages.
 func (b *Bridge) load(ctx context.Context) error {
 	return errors.Join(b.loadInstance(ctx), b.loadPortals(ctx), b.loadMembers(ctx),
-		b.loadGhosts(ctx), b.loadManagement(ctx), b.loadQueued(ctx), b.loadRights(ctx), b.loadBans(ctx), b.loadKeys(ctx))
+		b.loadGhosts(ctx), b.loadManagement(ctx), b.loadQueued(ctx), b.loadRights(ctx),
+		b.loadBans(ctx), b.loadKeys(ctx), b.loadSealings(ctx), b.loadUnlisted(ctx), b.loadInfo(ctx), b.loadFormer(ctx), b.loadInherited(ctx))
 }
 
 // loadInstance reads, or makes up, what tells this database from any other
@@ -132,6 +133,7 @@ func (b *Bridge) loadPortals(ctx context.Context) error {
 		}
 		p.key.Channel, p.name = stored(p.key.Channel), stored(p.name)
 		p.guard()
+		p.lodge()
 		b.byKey[p.key] = p
 		b.byID[p.id] = p
 		if p.room != "" {
@@ -160,7 +162,7 @@ func (b *Bridge) loadMembers(ctx context.Context) error {
 		case ghost:
 			p.members.load(user)
 		default:
-			p.people[user] = name
+			p.people[user] = stored(name)
 		}
 	}
 	return rows.Err()

@@ -2,7 +2,6 @@ package irc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -48,9 +47,9 @@ func (s *Service) commandUsername(ctx context.Context, call *bridge.Call) (strin
 	}
 	if len(args) == 0 {
 		if name := s.accounts.of(who).username; name != "" {
-			return fmt.Sprintf("Your account on %s is %s.", n.config.Name, name), nil
+			return fmt.Sprintf("Your account on %s is %s.", n.now().Name, name), nil
 		}
-		return fmt.Sprintf("You have named no account on %s. To log in, your nick would be used.", n.config.Name), nil
+		return fmt.Sprintf("You have named no account on %s. To log in, your nick would be used.", n.now().Name), nil
 	}
 	if len(args) > 1 || len(args[0]) > maxCredential || oneLine(args[0]) != args[0] {
 		return "", matrix.InvalidParam("The name of an account is one word.")
@@ -64,27 +63,12 @@ func (s *Service) commandUsername(ctx context.Context, call *bridge.Call) (strin
 	}
 	if one := s.accounts.of(who); one.password != nil || one.external {
 		n.reconnect(ctx, call.Sender)
-		return fmt.Sprintf("Your account on %s is %s. Logging in.", n.config.Name, args[0]), nil
+		return fmt.Sprintf("Your account on %s is %s. Logging in.", n.now().Name, args[0]), nil
 	}
-	return fmt.Sprintf("Your account on %s is %s. Now tell me its password (storepass), or use a certificate (certfp).", n.config.Name, args[0]), nil
+	return fmt.Sprintf("Your account on %s is %s. Now tell me its password (storepass), or use a certificate (certfp).", n.now().Name, args[0]), nil
 }
 
-// commandStorePass takes a password, and takes it out of the room first: whether it is
-// accepted or not, it has been seen there.
 func (s *Service) commandStorePass(ctx context.Context, call *bridge.Call) (string, error) {
-	remark := ""
-	if err := s.bridge.Client().Bot().Redact(ctx, call.Room, call.Event, "a password", "redact."+string(call.Event)); err != nil {
-		remark = " I may not remove your message from this room: do that yourself."
-		s.log.Info("a password was not redacted", "room", call.Room, "err", err)
-	}
-	answer, err := s.storePass(ctx, call)
-	if known, ok := errors.AsType[*matrix.Error](err); ok {
-		return known.Message + remark, nil
-	}
-	return answer + remark, err
-}
-
-func (s *Service) storePass(ctx context.Context, call *bridge.Call) (string, error) {
 	n, who, args, err := s.accountCommand(ctx, call)
 	switch {
 	case err != nil:
@@ -103,7 +87,7 @@ func (s *Service) storePass(ctx context.Context, call *bridge.Call) (string, err
 		return "", err
 	}
 	n.reconnect(ctx, call.Sender)
-	return fmt.Sprintf("The password for %s is kept, sealed. From now on you are connected to it only if you can be logged in.", n.config.Name), nil
+	return fmt.Sprintf("The password for %s is kept, sealed. From now on you are connected to it only if you can be logged in.", n.now().Name), nil
 }
 
 func (s *Service) commandRemovePass(ctx context.Context, call *bridge.Call) (string, error) {
@@ -112,7 +96,7 @@ func (s *Service) commandRemovePass(ctx context.Context, call *bridge.Call) (str
 		return "", err
 	}
 	if s.accounts.of(who).password == nil {
-		return fmt.Sprintf("I know no password of yours for %s.", n.config.Name), nil
+		return fmt.Sprintf("I know no password of yours for %s.", n.now().Name), nil
 	}
 	err = s.accounts.change(ctx, who, func(a *account) error {
 		a.password = nil
@@ -122,7 +106,7 @@ func (s *Service) commandRemovePass(ctx context.Context, call *bridge.Call) (str
 		return "", err
 	}
 	n.reconnect(ctx, call.Sender)
-	return fmt.Sprintf("The password for %s is forgotten.", n.config.Name), nil
+	return fmt.Sprintf("The password for %s is forgotten.", n.now().Name), nil
 }
 
 // chooseNick asks IRC for a nick, and keeps it for later connections.
@@ -141,7 +125,7 @@ func (n *network) chooseNick(ctx context.Context, user matrix.UserID, nick strin
 		nick = conn.Nick()
 	}
 	var usual string
-	n.ask(ctx, func() { usual = n.templates.puppetNick(user, n.puppet(user).display, n.nickLength()) })
+	n.ask(ctx, func() { usual = n.now().templates.puppetNick(user, n.puppet(user).display, n.nickLength()) })
 	err := n.service.accounts.change(ctx, whose{n.config.ID, user}, func(a *account) error {
 		if a.nick = nick; nick == usual {
 			a.nick = "" // and so it follows the name again
@@ -151,5 +135,5 @@ func (n *network) chooseNick(ctx context.Context, user matrix.UserID, nick strin
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("You are %s on %s now.", nick, n.config.Name), nil
+	return fmt.Sprintf("You are %s on %s now.", nick, n.now().Name), nil
 }

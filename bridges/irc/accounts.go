@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
-	"trestle/bridges/irc/vault"
+	"trestle/bridges/vault"
 	"trestle/internal/database"
 	"trestle/internal/matrix"
 )

@@ -76,7 +76,7 @@ func plainName(name string) string {
 // files are the mxc:// URIs of a message, by the index that a link has: its own file, or
 // nothing, and then the pictures in its text.
 func files(content *event.MessageEventContent) []string {
-	list := []string{string(content.URL)}
+	list := []string{fileOf(content)}
 	if content.Format == event.FormatHTML {
 		list = append(list, format.Images(content.FormattedBody)...)
 	}
@@ -121,7 +121,7 @@ func (n *network) shorten(p *bridge.Portal, e *client.Event, text format.Lines) 
 	for _, line := range text.Text {
 		lines += 1 + len(line)/usualLine
 	}
-	if !text.Cut && lines <= n.config.MaxLines {
+	if !text.Cut && lines <= n.now().MaxLines {
 		return text.Text
 	}
 	count := strconv.Itoa(len(text.Text))

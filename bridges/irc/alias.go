@@ -25,13 +25,13 @@ func (s *Service) QueryAlias(ctx context.Context, alias matrix.RoomAlias) error 
 	if alias.Server() != s.config.ServerName {
 		return matrix.NotFound("The alias is another server's.")
 	}
-	for _, n := range s.order {
+	for _, n := range s.all() {
 		if channel, ok := n.mapped(alias); ok {
 			_, err := n.open(ctx, channel, alias)
 			return err
 		}
 	}
-	for _, n := range s.order {
+	for _, n := range s.all() {
 		if channel, ok := n.templates.channel(alias.Localpart()); ok {
 			_, err := n.open(ctx, channel, alias)
 			return err
@@ -86,6 +86,9 @@ func (n *network) open(ctx context.Context, name string, alias matrix.RoomAlias)
 // openWith is open for a channel that may want a key.
 func (n *network) openWith(ctx context.Context, name, key string, alias matrix.RoomAlias) (*bridge.Portal, error) {
 	n.meets(ctx)
+	if err := n.mayOpen(ctx, name, string(alias)); err != nil {
+		return nil, err
+	}
 	err := n.flights.share(ctx, n.fold(name)+" "+key, func() error {
 		// Whoever asked may leave; the others, and the room, must not suffer.
 		return n.openAlone(n.ctx, name, key)
@@ -100,6 +103,9 @@ func (n *network) openWith(ctx context.Context, name, key string, alias matrix.R
 	if p == nil || p.Room() == "" {
 		return nil, fmt.Errorf("channel %q has no room after all", name)
 	}
+	if p.Plumbed() {
+		return nil, n.elsewhere(ctx, p)
+	}
 	if alias == "" || alias == n.aliasOf(name) {
 		return p, nil
 	}
@@ -107,14 +113,17 @@ func (n *network) openWith(ctx context.Context, name, key string, alias matrix.R
 	return p, p.CreateRoom(ctx, bridge.RoomSpec{Alias: alias})
 }
 
-// meets waits until it is known which spellings the network takes for one.
+// meets waits until it is known which spellings the network takes for one, or until it is
+// clear that nobody is there to say so.
 func (n *network) meets(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, askWait)
-	defer cancel()
 	select {
 	case <-n.met:
-	case <-ctx.Done():
+		return
+	default:
 	}
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	n.ready(ctx)
 }
 
 // aliasOf is the one alias that a room is created with.
@@ -124,7 +133,13 @@ func (n *network) aliasOf(name string) matrix.RoomAlias {
 
 func (n *network) openAlone(ctx context.Context, name, key string) error {
 	if p := n.service.bridge.Find(n.key(name)); p != nil && p.Room() != "" {
+		if p.Plumbed() {
+			return nil // which openWith says
+		}
 		return p.CreateRoom(ctx, bridge.RoomSpec{Alias: n.aliasOf(name)})
+	}
+	if n.now().NoPortals && !n.listed(name) {
+		return matrix.NotFound("Channels of %s have no rooms of their own here. A room that you look after can be linked with %s, if the channel's operators allow it.", n.now().Name, decode(name))
 	}
 	if _, err := matrix.ParseRoomAlias(string(n.aliasOf(name))); err != nil {
 		return matrix.NotFound("%s is too long for an alias.", decode(name))
@@ -139,13 +154,14 @@ func (n *network) openAlone(ctx context.Context, name, key string) error {
 	defer cancel()
 	err = view.portal.CreateRoom(creating, bridge.RoomSpec{
 		Alias: n.aliasOf(name), Name: decode(name), Topic: view.topic,
-		RoomVersion: n.config.RoomVersion, Events: eventLevels(view.rights.Topic), Published: n.config.Published && !view.rights.Unlisted,
+		RoomVersion: n.now().RoomVersion, Events: eventLevels(view.rights.Topic), Published: n.now().Published && !view.unlisted,
 	})
 	if err != nil {
 		n.post(func() { n.abandon(name) })
 		return fmt.Errorf("create the room of %s: %w", name, err)
 	}
 	view.portal.SetRights(view.rights, false)
+	n.post(func() { n.followListing(n.channels[n.fold(name)]) }) // it may have become secret since
 	patient, cancel := context.WithTimeout(ctx, scrollbackWait)
 	defer cancel()
 	if err := view.portal.Drained(patient); err != nil {
@@ -159,6 +175,8 @@ type view struct {
 	portal *bridge.Portal
 	topic  string
 	rights bridge.Rights
+
+	unlisted bool
 }
 
 // enterChannel gets the bot into a channel, and the channel's members and topic. A key that somebody has
@@ -166,7 +184,7 @@ type view struct {
 func (n *network) enterChannel(ctx context.Context, name, given string) (*view, error) {
 	if !n.ready(ctx) {
 		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED",
-			"The bridge is not connected to %s at the moment.", n.config.Name)
+			"The bridge is not connected to %s at the moment.", n.now().Name)
 	}
 	var conn *wire.Conn
 	joined, valid := false, false
@@ -184,10 +202,10 @@ func (n *network) enterChannel(ctx context.Context, name, given string) (*view, 
 		}
 	})
 	if conn == nil {
-		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The connection to %s was lost.", n.config.Name)
+		return nil, matrix.NewError(http.StatusBadGateway, "M_CONNECTION_FAILED", "The connection to %s was lost.", n.now().Name)
 	}
 	if !valid {
-		return nil, matrix.NotFound("%s is not a channel that %s could have.", decode(name), n.config.Name)
+		return nil, matrix.NotFound("%s is not a channel that %s could have.", decode(name), n.now().Name)
 	}
 	if !joined {
 		if given != "" {
@@ -195,7 +213,7 @@ func (n *network) enterChannel(ctx context.Context, name, given string) (*view, 
 		}
 		if err := conn.JoinChannel(ctx, name, key); err != nil {
 			n.post(func() { n.abandon(name) })
-			if refusal, ok := errors.AsType[*wire.JoinError](err); ok && refusal.Forward != "" && n.config.FollowForwards {
+			if refusal, ok := errors.AsType[*wire.JoinError](err); ok && refusal.Forward != "" && n.now().FollowForwards {
 				return nil, &forwarded{refusal.Forward}
 			}
 			return nil, joinError(name, err)
@@ -211,13 +229,13 @@ func (n *network) enterChannel(ctx context.Context, name, given string) (*view, 
 	}
 }
 
-// ready waits until the bot is connected.
+// ready waits until the bot is connected, as long as there is hope that it will soon be.
 func (n *network) ready(ctx context.Context) bool {
-	up := make(chan struct{})
-	n.ask(ctx, func() { n.bot.whenUp(func() { close(up) }) })
+	told := make(chan bool, 1)
+	n.ask(ctx, func() { n.bot.whenUp(func(up bool) { told <- up }) })
 	select {
-	case <-up:
-		return true
+	case up := <-told:
+		return up
 	case <-ctx.Done():
 		return false
 	}
@@ -229,7 +247,9 @@ func (n *network) whenSynced(name string, found chan<- *view) {
 	if ch == nil {
 		return
 	}
-	look := func() { found <- &view{portal: ch.portal, topic: ch.topic, rights: n.rights(ch)} }
+	look := func() {
+		found <- &view{portal: ch.portal, topic: ch.topic, rights: n.rights(ch), unlisted: ch.unlisted()}
+	}
 	if ch.joined && ch.synced && ch.told {
 		look()
 	} else {

@@ -39,20 +39,38 @@ func (n *network) hearMask(ch *channel, by wire.Prefix, change wire.ModeChange) 
 		n.lifted(ch, change.Arg)
 		return
 	}
+	n.relayMasked(ch, by, change)
+	var meant []string
 	for _, p := range n.puppets {
 		if p.link == nil || p.link.conn == nil || !n.means(change.Arg, p.link.conn.Self()) {
 			continue
 		}
-		w := p.wanted[ch.key]
 		switch {
-		case w != nil && change.Mode == 'b':
-			ch.portal.Notice(fmt.Sprintf("%s of IRC has banned %s (%s): what they say here does not reach IRC.", decode(by.Nick), p.user, decode(change.Arg)))
-		case w != nil:
-			ch.portal.Notice(fmt.Sprintf("%s of IRC has silenced %s (%s): what they say here does not reach IRC.", decode(by.Nick), p.user, decode(change.Arg)))
+		case p.wanted[ch.key] != nil:
+			meant = append(meant, string(p.user))
 		case change.Mode == 'b' && time.Since(p.kicked[ch.key]) < banKick:
 			n.banned(ch, p.user, change.Arg, "Banned by "+decode(by.Nick))
 		}
 	}
+	if len(meant) > 0 {
+		does := "banned"
+		if change.Mode == 'q' {
+			does = "silenced"
+		}
+		ch.portal.Notice(fmt.Sprintf("%s of IRC has %s %s (%s): what they say here does not reach IRC.", decode(by.Nick), does, several(meant), decode(change.Arg)))
+	}
+}
+
+// maxNamedUsers is how many people a notice names: a mask may mean everybody.
+const maxNamedUsers = 5
+
+// several lists people, or some of them.
+func several(users []string) string {
+	slices.Sort(users)
+	if more := len(users) - maxNamedUsers; more > 1 {
+		return fmt.Sprintf("%s and %d others", strings.Join(users[:maxNamedUsers], ", "), more)
+	}
+	return strings.Join(users, ", ")
 }
 
 // banned bans a Matrix user from the room as IRC has.
@@ -138,6 +156,7 @@ func (n *network) moderates(ctx context.Context, p *bridge.Portal, e *client.Eve
 func (n *network) ban(ctx context.Context, p *bridge.Portal, by matrix.UserID, ghost bridge.Ghost, reason string, done func()) {
 	var lines []*wire.Message
 	mask, nick := "", ""
+	said := n.kickReason(ctx, strings.TrimSuffix("Banned by "+string(by)+": "+reason, ": "))
 	if !n.ask(ctx, func() {
 		nick, _ = n.templates.ghostNick(ghost.ID.Localpart())
 		mask = nick + "!*@*"
@@ -146,7 +165,7 @@ func (n *network) ban(ctx context.Context, p *bridge.Portal, by matrix.UserID, g
 			return
 		}
 		mask, nick = n.banMask(ch, u), u.nick
-		lines = append(lines, wire.NewMessage("KICK", p.Name(), nick, oneLine(strings.TrimSuffix("Banned by "+string(by)+": "+reason, ": "))))
+		lines = append(lines, wire.NewMessage("KICK", p.Name(), nick, said))
 	}) {
 		return
 	}

@@ -16,14 +16,14 @@ func (s *Service) commandCertFP(ctx context.Context, call *bridge.Call) (string,
 	switch {
 	case err != nil:
 		return "", err
-	case n.config.TLS == nil:
-		return "", matrix.Forbidden("%s is reached without TLS, where there are no certificates.", n.config.Name)
+	case n.now().TLS == nil:
+		return "", matrix.Forbidden("%s is reached without TLS, where there are no certificates.", n.now().Name)
 	case len(args) == 0:
 		return s.showCertificate(ctx, n, who)
 	case args[0] == "add":
 		return n.addCertificate(ctx, call.Sender)
 	case s.accounts.of(who).certificate == nil:
-		return "", matrix.NotFound("You have no certificate for %s. Say “certfp” to get one.", n.config.Name)
+		return "", matrix.NotFound("You have no certificate for %s. Say “certfp” to get one.", n.now().Name)
 	}
 	var answer string
 	var change func(*account) error
@@ -47,7 +47,7 @@ func (s *Service) commandCertFP(ctx context.Context, call *bridge.Call) (string,
 		return "", err
 	}
 	n.reconnect(ctx, call.Sender)
-	return fmt.Sprintf(answer, n.config.Name), nil
+	return fmt.Sprintf(answer, n.now().Name), nil
 }
 
 // showCertificate shows the fingerprint of a user's certificate, and makes it if there is none.
@@ -71,24 +71,24 @@ func (s *Service) showCertificate(ctx context.Context, n *network, who whose) (s
 		return "", matrix.Forbidden("I cannot use it: %s.", errLocked)
 	}
 	return fmt.Sprintf("The fingerprint of your certificate for %s is\n%s\nRegister it with your account there (“certfp add” while your password logs you in, or /msg NickServ CERT ADD fingerprint), and then say “certfp use”.",
-		n.config.Name, fingerprints(l.certificate)), nil
+		n.now().Name, fingerprints(l.certificate)), nil
 }
 
 // addCertificate has a user's own connection, which shows the certificate and is logged in,
 // register it with services.
 func (n *network) addCertificate(ctx context.Context, user matrix.UserID) (string, error) {
-	if n.config.NickServ == "" {
-		return "", matrix.Forbidden("I do not know who NickServ is on %s. Register the fingerprint yourself.", n.config.Name)
+	if n.now().NickServ == "" {
+		return "", matrix.Forbidden("I do not know who NickServ is on %s. Register the fingerprint yourself.", n.now().Name)
 	}
 	conn, err := n.connOf(ctx, user)
 	if err != nil {
 		return "", err
 	}
-	services, _, _ := strings.Cut(n.config.NickServ, "@")
+	services, _, _ := strings.Cut(n.now().NickServ, "@")
 	answer := ""
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
-	err = conn.Request(ctx, wire.NewMessage("PRIVMSG", n.config.NickServ, "CERT ADD"), func(m *wire.Message) bool {
+	err = conn.Request(ctx, wire.NewMessage("PRIVMSG", n.now().NickServ, "CERT ADD"), func(m *wire.Message) bool {
 		switch {
 		case m.Command == "NOTICE" && n.fold(m.Prefix.Nick) == n.fold(services):
 			answer = "NickServ says: " + plain(m.Last())

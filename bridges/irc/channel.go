@@ -1,7 +1,9 @@
 package irc
 
 import (
+	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"trestle/bridges/bridge"
@@ -18,6 +20,7 @@ type channel struct {
 	portal *bridge.Portal // nil until the bot has been in it
 
 	joined  bool
+	refused bool           // the server does not let the bot in, for now
 	synced  bool           // NAMES is complete
 	waiting []func()       // to be called when it is
 	names   []wire.Member  // so far
@@ -31,9 +34,7 @@ type channel struct {
 	listed   []string         // the list of bans, so far
 	told     bool             // the server has said which modes there are, or will not
 	settling bool             // the room is to follow soon
-	changing int              // changes by people of Matrix that are on their way to IRC
-	about    []matrix.UserID  // whose power these change
-	moderate bool             // the last of these is, or would be, +m
+	changes  changes          // by people of Matrix, on their way to IRC
 
 	recall    *recall                     // history that is being worked off
 	untrimmed int                         // messages since the log was last trimmed
@@ -48,6 +49,28 @@ type user struct {
 	prefix   wire.Prefix // as far as it was shown
 	barred   bool        // by a rule of the operator's
 	channels map[*channel]bool
+}
+
+const (
+	maxUsers   = 100_000 // whom the bridge knows on a network; a server may invent endless ones
+	maxUserID  = 255     // bytes of a Matrix ID
+	maxInvited = 1000    // channels without a room; anybody can invite the bot to more
+)
+
+// strange tells whether the bridge takes no notice of who has a nick: no Matrix user can be called
+// that, or there are too many already.
+func (n *network) strange(nick string) bool {
+	return nick == "" || len(n.ghost(nick).ID) > maxUserID || len(n.users) >= maxUsers && n.users[n.fold(nick)] == nil
+}
+
+// lonely is in how many channels there is nobody from Matrix.
+func (n *network) lonely() (channels int) {
+	for _, ch := range n.channels {
+		if ch.portal == nil || ch.portal.Room() == "" {
+			channels++
+		}
+	}
+	return channels
 }
 
 // sightings are the users as whom the bot sees one puppet: more than one while a new
@@ -88,16 +111,17 @@ func (n *network) want(name string) {
 
 // wanted tells whether there is a reason for the bot to be in the channel.
 func (ch *channel) wanted() bool {
-	return len(ch.waiting) > 0 || ch.portal != nil && (ch.portal.Room() != "" || ch.portal.Wanted())
+	return !ch.net.isShut(ch.key) && (len(ch.waiting) > 0 || ch.net.asking(ch.key) ||
+		ch.portal != nil && (ch.portal.Room() != "" || ch.portal.Wanted()))
 }
 
 // enter notes that a nick is in a channel.
-func (n *network) enter(ch *channel, nick string) *user {
-	folded := n.fold(nick)
+func (n *network) enter(ch *channel, who wire.Prefix) *user {
+	folded := n.fold(who.Nick)
 	u := n.users[folded]
 	if u == nil {
-		u = &user{nick: nick, puppet: n.byNick[folded], channels: map[*channel]bool{}}
-		u.bot = n.bot.is(nick)
+		u = &user{nick: who.Nick, puppet: n.puppetOf(who), channels: map[*channel]bool{}}
+		u.bot = n.bot.is(who.Nick)
 		n.users[folded] = u
 	}
 	ch.members[u] = true
@@ -139,10 +163,20 @@ func (n *network) leave(ch *channel) {
 	ch.joined, ch.synced, ch.names, ch.recall = false, false, nil, nil
 	ch.told, ch.masks, ch.listed = false, nil, nil
 	n.watched.Delete(ch.key)
+	n.relay.enters(ch.key, false)
 	n.settleChannel(ch)
 	for u := range maps.Clone(ch.members) {
 		n.exit(ch, u)
 	}
+}
+
+// shutOut notes that IRC does not let the bot into a channel, and tells its room, once until it does.
+func (n *network) shutOut(ch *channel, m *wire.Message) {
+	if !ch.refused && ch.portal != nil {
+		ch.portal.Notice(fmt.Sprintf("IRC does not let the bridge into %s: %s Until it does, what is said there cannot be seen here.",
+			decode(ch.name), strings.TrimSuffix(plain(m.Last()), ".")+"."))
+	}
+	ch.refused = true
 }
 
 // watches tells whether the bot sees what is said in a channel. It is safe for
@@ -155,12 +189,27 @@ func (n *network) watches(channel string) bool {
 // visible tells whether a user has a ghost.
 func (u *user) visible() bool { return u.puppet == nil && !u.bot && !u.barred }
 
+// showMembers makes the channel's virtual users the room's.
+func (ch *channel) showMembers() {
+	n := ch.net
+	var ghosts []bridge.Ghost
+	for u := range ch.members {
+		if u.visible() {
+			ghosts = append(ghosts, n.ghost(u.nick))
+		}
+	}
+	ch.portal.SetMembers(ghosts, n.now().LazyMembers > 0 && len(ghosts) > n.now().LazyMembers)
+}
+
 // endOfNames compares what the server says with the room.
 func (ch *channel) endOfNames(c *wire.Conn) {
 	n, first := ch.net, !ch.synced
 	present := map[*user]bool{}
 	for _, m := range ch.names {
-		u := n.enter(ch, m.Prefix.Nick)
+		if n.strange(m.Prefix.Nick) {
+			continue
+		}
+		u := n.enter(ch, m.Prefix)
 		n.show(u, m.Prefix)
 		ch.setStatus(u, m.Modes)
 		present[u] = true
@@ -172,14 +221,9 @@ func (ch *channel) endOfNames(c *wire.Conn) {
 			n.settleGone(u, ch)
 		}
 	}
-	var ghosts []bridge.Ghost
-	for u := range ch.members {
-		if u.visible() {
-			ghosts = append(ghosts, n.ghost(u.nick))
-		}
-	}
 	n.foundAll(ch.portal)
-	ch.portal.SetMembers(ghosts, n.config.LazyMembers > 0 && len(ghosts) > n.config.LazyMembers)
+	ch.showMembers()
+	n.lookForDoubles(ch)
 	if !first {
 		n.shown(ch)
 		return

@@ -1,6 +1,7 @@
 package irc
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -11,8 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
+	"trestle/internal/config"
 	"trestle/internal/matrix"
+	"trestle/internal/outbound"
 )
 
 // Config is all that the bridge needs to know.
@@ -31,9 +35,18 @@ type Config struct {
 	LinkMaxSize   int64             // bytes of a file that a link leads to; 100 MiB
 	KeyFile       string            // keys to the secrets of users; empty: the bridge keeps none
 	Identd        string            // where to answer RFC 1413: host:port; empty: nowhere
+	Admins        []string          // Matrix users who may end any link of a room
+	Provisioning  string            // the secret of those who may act for anybody at the provisioning API; empty: nobody
+	Federation    *outbound.Guard   // to homeservers of others, whose users may use the provisioning API; nil: they may not
+	KeyPatience   time.Duration     // for the key to an encrypted message, twice; 5 s
 	Networks      []Network
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil: none
+
+	Control string                                // a file that says how operators' commands reach the bridge; empty: they don't
+	Reload  func(context.Context) (Config, error) // reads the configuration again; nil: it stays
+	Claim   func(context.Context) error           // of what Reload returned: makes the homeserver know its names; may be nil
+	given   *config.Config                        // what it was made of; nil: not a file
 }
 
 // A Network is one IRC network. Zero values mean the defaults named.
@@ -53,6 +66,8 @@ type Network struct {
 	Alias       string // template with {network} and {channel}; irc_{network}_{channel}
 	User        string // template with {network} and {nick}; irc_{network}_{nick}
 	DisplayName string // template with {network} and {nick}; {nick}
+	Icon        string // mxc URI of the network's picture; empty: none
+	ExternalURL string // where a message can be read outside of Matrix, a template; empty: nowhere
 
 	Channels       []string      // the bot listens in these from the start
 	MaxConnections int           // puppets; 200
@@ -65,18 +80,27 @@ type Network struct {
 	LazyMembers    int           // in channels with more members, ghosts join when they first speak; 0: never
 	History        History       // HistoryJoined
 	Hold           time.Duration // how long messages wait for people who are not in the channel; 2 min
+	Netsplit       time.Duration // how long those whom a split took may stay away before they leave the rooms; 10 min
 
 	Edits       string // how edits are said: difference (the default), text, off
 	Reactions   string // how reactions are: auto (the default), tags, lines, off
 	NoTyping    bool   // nobody is shown to be typing
 	MaxLines    int    // of a message; a longer one becomes a link; 15
 	Undelivered string // how a message is marked that IRC did not take: reply (the default), reaction, off
+	Encryption  string // how encrypted rooms are taken part in: off (the default), bot, users; needs KeyFile
+
+	Relay Relay // how people are spoken for who have no connection of their own; zero: they are not
 
 	Power          *Power    // of statuses in the room; nil: DefaultPower
 	Mappings       []Mapping // channels of which the operator knows more
 	FollowForwards bool      // the alias of a channel that forwards leads to the other's room; else it is refused
 	PolicyRooms    []string  // IDs or aliases of rooms whose rules say who is not bridged
 	BanFile        string    // a list of such rules; empty: none
+
+	NoPortals  bool          // channels have rooms only where Mappings, or their operators, say so
+	NoPlumbing bool          // people cannot have rooms linked with channels
+	PlumbPower int           // power level in a room that having it linked takes, at least; 50
+	PlumbWait  time.Duration // for an operator to answer; 30 min
 
 	NickServ   string        // who takes IDENTIFY where there is no SASL: nick or nick@server; empty: nobody
 	Ghost      string        // the word with which NickServ frees a nick; GHOST
@@ -150,13 +174,23 @@ func (n *Network) complete() error {
 	setDefault(&n.Edits, "difference")
 	setDefault(&n.Reactions, "auto")
 	setDefault(&n.Undelivered, "reply")
+	setDefault(&n.Encryption, string(bridge.EncryptionOff))
 	if n.MaxLines == 0 {
 		n.MaxLines = 15
+	}
+	if err := n.Relay.complete(n.Mappings); err != nil {
+		return err
 	}
 	for _, addr := range n.Servers {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("address: %w", err)
 		}
+	}
+	if n.PlumbPower == 0 {
+		n.PlumbPower = 50
+	}
+	if n.PlumbWait <= 0 {
+		n.PlumbWait = 30 * time.Minute
 	}
 	setDefault(&n.Ghost, "GHOST")
 	if n.Connects == nil {
@@ -182,6 +216,9 @@ func (n *Network) complete() error {
 	}
 	if n.Hold <= 0 {
 		n.Hold = 2 * time.Minute
+	}
+	if n.Netsplit <= 0 {
+		n.Netsplit = 10 * time.Minute // most splits are over within minutes
 	}
 	if n.Reconnect.First == 0 {
 		n.Reconnect.First = time.Second

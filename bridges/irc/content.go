@@ -1,6 +1,8 @@
 package irc
 
 import (
+	"strings"
+
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -21,14 +23,14 @@ func (n *network) content(ch *channel, m *wire.Message) (*event.MessageEventCont
 		kind = event.MsgNotice
 	}
 	var mentioned event.Mentions
-	body, html := format.FromIRC(text, format.FromOptions{Mention: func(nick string, addressed bool) (string, bool) {
+	body, html := format.FromIRC(text, format.FromOptions{Suffix: n.relay.suffix(), Mention: func(nick string, addressed bool) (string, bool) {
 		user, ok := n.mentioned(ch, nick, addressed)
 		if ok {
 			mentioned.Add(id.UserID(user))
 		}
 		return user, ok
 	}})
-	if body == "" {
+	if strings.TrimSpace(body) == "" {
 		return nil, false
 	}
 	content := &event.MessageEventContent{MsgType: kind, Body: body, Mentions: &mentioned}
@@ -42,9 +44,13 @@ func (n *network) content(ch *channel, m *wire.Message) (*event.MessageEventCont
 // and, if the message is addressed to that nick, also somebody on IRC. Nicks that are words of the
 // language would make pills of half the talk.
 func (n *network) mentioned(ch *channel, nick string, addressed bool) (user string, ok bool) {
+	nick = strings.ReplaceAll(nick, zeroWidth, "")
 	folded := n.fold(nick)
 	if p := n.byNick[folded]; p != nil && p.wanted[ch.key] != nil {
-		return string(p.user), true
+		return string(p.user), n.service.wants(p.user, featureMentions)
+	}
+	if user, ok := n.relay.mentioned(ch, nick); ok {
+		return string(user), true
 	}
 	if u := n.users[folded]; addressed && u != nil && u.visible() && ch.members[u] {
 		return string(n.ghost(u.nick).ID), true

@@ -53,7 +53,7 @@ func (n *network) dial(ctx context.Context, c *call) (*wire.Conn, error) {
 // dialServer makes a connection that is logged in if the owner asked for that.
 func (n *network) dialServer(ctx context.Context, c *call, addr string) (*wire.Conn, error) {
 	options := c.Options
-	options.Addr = addr
+	options.Addr, options.Shared = addr, &n.shared
 	if c.sasl == nil {
 		return n.register(ctx, c, options)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"maunium.net/go/mautrix/event"
 
@@ -24,10 +25,6 @@ const (
 	FromNobody Consent = "none"
 )
 
-// encryptedDirect is said in direct chats that the bridge can't take part in.
-const encryptedDirect = "This room is encrypted, and the bridge cannot read it: nothing that is said here reaches IRC. " +
-	"Begin a chat without encryption."
-
 // directKey is the key of what a Matrix user and a nick, folded, say to each other. The
 // space, which is in no nick, tells it from a channel.
 func (n *network) directKey(nick string, user matrix.UserID) bridge.Key {
@@ -43,7 +40,7 @@ func direct(key bridge.Key) (nick string, user matrix.UserID, ok bool) {
 // Voice implements bridge.Directs.
 func (s *Service) Voice(key bridge.Key) (bridge.Ghost, bool) {
 	nick, _, ok := direct(key)
-	n := s.networks[key.Network]
+	n := s.network(key.Network)
 	if !ok || n == nil {
 		return bridge.Ghost{}, false
 	}
@@ -57,9 +54,9 @@ func (s *Service) Invited(ctx context.Context, room matrix.RoomID, by matrix.Use
 	if n == nil {
 		return
 	}
-	var alone, encrypted bool
+	var alone bool
 	err := client.Retry(ctx, nil, func(ctx context.Context) (err error) {
-		alone, encrypted, err = s.bridge.Enter(ctx, room, ghost)
+		alone, err = s.bridge.Enter(ctx, room, ghost, n.config.ID)
 		return err
 	})
 	if err != nil {
@@ -75,28 +72,17 @@ func (s *Service) Invited(ctx context.Context, room matrix.RoomID, by matrix.Use
 	}
 	if err := n.beginDirect(ctx, room, by, nick); err != nil {
 		n.log.Error("a direct chat was not opened", "room", room, "err", err)
-		return
-	}
-	if encrypted {
-		n.sayEncrypted(ctx, room, ghost.ID)
 	}
 }
 
 // whose is the network of a virtual user, and its nick, folded.
 func (s *Service) whose(ghost matrix.UserID) (*network, string) {
-	for _, n := range s.order {
+	for _, n := range s.all() {
 		if nick, ok := n.templates.ghostNick(ghost.Localpart()); ok {
 			return n, nick
 		}
 	}
 	return nil, ""
-}
-
-func (n *network) sayEncrypted(ctx context.Context, room matrix.RoomID, ghost matrix.UserID) {
-	err := n.service.bridge.Whisper(ctx, room, ghost, "encrypted."+string(room), encryptedDirect)
-	if err != nil && ctx.Err() == nil {
-		n.log.Warn("nobody was told that a room is encrypted", "room", room, "err", err)
-	}
 }
 
 // beginDirect makes a room that of a direct chat.
@@ -108,12 +94,16 @@ func (n *network) beginDirect(ctx context.Context, room matrix.RoomID, user matr
 	if err := p.Adopt(ctx, room, user); err != nil {
 		return err
 	}
+	n.comeBack(ctx, user)
 	n.ask(ctx, func() { n.reachable(user, p) })
 	return nil
 }
 
 // reachable keeps a user's connection for as long as there is a direct chat.
 func (n *network) reachable(user matrix.UserID, portal *bridge.Portal) {
+	if n.away(user) {
+		return
+	}
 	p := n.puppet(user)
 	p.directs[portal] = true
 	p.connect()
@@ -125,12 +115,12 @@ func (n *network) directEvent(ctx context.Context, p *bridge.Portal, e *client.E
 	switch e.Type {
 	case event.EventMessage, event.EventSticker:
 		if matrix.UserID(e.Sender) == user {
+			n.comeBack(ctx, user)
 			n.say(ctx, p, e, done)
 			return
 		}
-	case event.EventEncrypted, event.StateEncryption:
-		ghost, _ := n.service.Voice(p.Key())
-		n.sayEncrypted(ctx, matrix.RoomID(e.RoomID), ghost.ID)
+	case event.EventEncrypted:
+		n.undelivered(p, e, e.Unreadable)
 	case event.StateMember:
 		membership, who := e.Content.AsMember().Membership, matrix.UserID(e.GetStateKey())
 		ghost, _ := n.service.Voice(p.Key())
@@ -166,6 +156,10 @@ func (p *puppet) whispered(m *wire.Message) {
 			n.log.Debug("a private message is not passed on", "user", p.user, "nick", nick)
 			return
 		}
+		if !p.opens.take(time.Now()) {
+			n.log.Warn("too many people begin to speak to a user; a private message is not passed on", "user", p.user, "nick", nick)
+			return
+		}
 		var err error
 		if portal, err = n.service.bridge.Portal(n.ctx, n.directKey(nick, p.user), nick); err != nil {
 			n.log.Error("a private message has no portal", "user", p.user, "err", err)
@@ -182,7 +176,10 @@ func (p *puppet) whispered(m *wire.Message) {
 
 // consents tells whether somebody may begin to speak to a user.
 func (n *network) consents(p *puppet, nick string) bool {
-	switch n.config.Direct {
+	if !n.service.wants(p.user, featurePrivate) {
+		return false
+	}
+	switch n.now().Direct {
 	case FromAll:
 		return true
 	case FromCommon:

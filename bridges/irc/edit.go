@@ -27,7 +27,7 @@ func (n *network) edited(ctx context.Context, p *bridge.Portal, e *client.Event)
 	}
 	after := bodyOf(fresh)
 	var line string
-	switch n.config.Edits {
+	switch n.now().Edits {
 	case "off":
 		return saying{}
 	case "text":
@@ -56,7 +56,7 @@ func (n *network) spokenText(ctx context.Context, p *bridge.Portal, original mat
 	if text, ok := n.service.spoken.Get(original); ok {
 		return text
 	}
-	e, err := n.service.bridge.Client().Bot().Event(ctx, p.Room(), original)
+	e, err := p.Event(ctx, original)
 	if err != nil || e.Type != event.EventMessage {
 		return ""
 	}

@@ -29,11 +29,11 @@ func (s *speech) intend(l *line) {
 	defer s.mu.Unlock()
 	l.begun = true
 	if !l.sent && l.seq != 0 {
-		s.puppet.net.service.journal.set(l.seq, progress{l.after.Line, l.after.Offset, true})
+		s.net.service.journal.set(l.seq, progress{l.after.Line, l.after.Offset, true})
 	}
 }
 
-// mark puts into the journal that a line was said, once: when it has been handed to the kernel,
+// mark notes that a line was said, once: when it has been handed to the kernel,
 // or when it is known to be taken, which may be seen before the writer gets to say so.
 func (s *speech) mark(l *line) {
 	s.mu.Lock()
@@ -42,10 +42,15 @@ func (s *speech) mark(l *line) {
 		return
 	}
 	l.sent, l.sentAt = true, time.Now()
-	if l.seq != 0 {
-		s.puppet.net.service.journal.set(l.seq, l.after)
-	}
 	close(l.written)
+}
+
+// confirm puts into the journal that a line is known to be taken. Until then it is in doubt there: with this
+// process the server may end too, or throw away what it has not read of a connection that is reset.
+func (s *speech) confirm(l *line) {
+	if l.seq != 0 {
+		s.net.service.journal.set(l.seq, l.after)
+	}
 }
 
 // echoed takes the server's echo.
@@ -77,7 +82,11 @@ func (s *speech) refused(m *wire.Message) {
 		s.decide(l, verdict{single: true}, false)
 		return
 	}
-	n := s.puppet.net
+	if l.relayed && refusesRelay(m) {
+		s.decide(l, verdict{plain: true}, false)
+		return
+	}
+	n := s.net
 	for _, param := range m.Params {
 		if folded := n.fold(param); folded == l.channel || folded == l.target {
 			s.decide(l, verdict{refused: &wire.SendError{Target: param, Code: m.Command, Text: m.Last()}}, false)
@@ -142,6 +151,6 @@ func (s *speech) lost(nick string) {
 	case !l.sent, l.seen:
 		s.decide(l, verdict{taken: l.seen}, false)
 	default:
-		s.puppet.net.settle(s, l, nick)
+		s.net.settle(s, l, nick)
 	}
 }

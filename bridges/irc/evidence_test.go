@@ -2,6 +2,7 @@ package irc
 
 import (
 	"testing"
+	"time"
 
 	"trestle/bridges/irc/wire"
 )
@@ -9,7 +10,7 @@ import (
 // A server on the same machine has answered before write(2) has returned.
 func TestARefusalMayComeBeforeTheWriterSaysThatItHasWritten(t *testing.T) {
 	p := &puppet{net: &network{service: &Service{journal: &journal{events: map[int64]progress{}}}}}
-	p.speech.init(p)
+	p.speech.init(p.net, p, nil)
 	l := &line{channel: "#c", text: "x", end: []byte("PRIVMSG #c :x\r\n"), seq: 1, written: make(chan struct{}), verdict: make(chan verdict, 1)}
 	p.speech.line = l
 	no := &wire.Message{Command: "404", Params: []string{"alice", "#c", "Cannot send to channel"}}
@@ -28,5 +29,35 @@ func TestARefusalMayComeBeforeTheWriterSaysThatItHasWritten(t *testing.T) {
 		}
 	default:
 		t.Error("the refusal is lost")
+	}
+}
+
+// What the kernel has is in doubt until somebody has seen it: this process and the server may die together.
+func TestWhatWasHandedOverIsInDoubtUntilItIsSeen(t *testing.T) {
+	log := &journal{events: map[int64]progress{}}
+	p := &puppet{net: &network{service: &Service{journal: log}}}
+	p.speech.init(p.net, p, nil)
+	l := &line{channel: "#c", text: "x", end: []byte("PRIVMSG #c :x\r\n"), seq: 1, after: progress{Line: 1}, written: make(chan struct{}), verdict: make(chan verdict, 1)}
+	p.speech.line = l
+	p.speech.writes(l.end, false)
+	p.speech.writes(l.end, true)
+	if at := log.at(1); !at.Doubt || at.Line != 1 {
+		t.Errorf("the journal has %+v", at)
+	}
+	p.speech.confirm(l)
+	if at := log.at(1); at.Doubt || at.Line != 1 {
+		t.Errorf("then the journal has %+v", at)
+	}
+}
+
+// Lines that the bot is never shown are not remembered for good.
+func TestOwedLinesAreForgotten(t *testing.T) {
+	s := new(speech)
+	for range 100 {
+		s.owed = append(s.owed, owed{"#c", "x", time.Now().Add(-time.Second)})
+	}
+	s.decide(&line{channel: "#c", text: "y", verdict: make(chan verdict, 1)}, verdict{taken: true}, true)
+	if len(s.owed) != 1 || s.owed[0].text != "y" {
+		t.Errorf("%d lines are owed", len(s.owed))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"trestle/bridges/bridge"
@@ -23,7 +24,8 @@ func (f *forwarded) Error() string { return "the channel forwards to " + f.to }
 func (n *network) hearForward(m *wire.Message) {
 	ch := n.channels[n.fold(m.Param(1))]
 	asked := ch == nil || ch.portal == nil || ch.portal.Room() == "" // else it has a room of its own
-	if n.config.FollowForwards && asked && len(m.Params) > 3 {
+	maps.DeleteFunc(n.expected, func(_ string, at time.Time) bool { return time.Since(at) > forwardWait })
+	if n.now().FollowForwards && asked && len(m.Params) > 3 && len(n.expected) < maxInvited {
 		n.expected[n.fold(m.Param(2))] = time.Now()
 	}
 }
@@ -51,8 +53,7 @@ func (p *puppet) strayed(c *wire.Conn, m *wire.Message) {
 	if p.wanted[p.net.fold(m.Param(0))] != nil {
 		return
 	}
-	conn := c
-	p.net.goRun(func() { _ = conn.Send(p.net.ctx, wire.NewMessage("PART", m.Param(0))) })
+	p.net.sendLater(c, wire.NewMessage("PART", m.Param(0)))
 }
 
 // follow makes the alias of a channel that forwards lead to the other's room, and says so there.
@@ -78,7 +79,7 @@ func (n *network) follow(ctx context.Context, from, to string, alias matrix.Room
 func (p *puppet) invited(m *wire.Message) {
 	n := p.net
 	portal := n.service.bridge.Find(n.key(m.Param(1)))
-	if portal == nil || portal.Room() == "" || p.wanted[portal.Key().Channel] != nil {
+	if portal == nil || portal.Room() == "" || portal.Plumbed() || p.wanted[portal.Key().Channel] != nil || !p.invites.take(time.Now()) {
 		return
 	}
 	user := p.user

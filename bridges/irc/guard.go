@@ -28,11 +28,11 @@ func (s *Service) Guarded(key bridge.Key) bool {
 	if _, _, alone := direct(key); alone {
 		return false
 	}
-	n := s.networks[key.Network]
+	n := s.network(key.Network)
 	return n == nil || n.guarded() // nobody knows what a network wanted that is not configured
 }
 
-func (n *network) guarded() bool { return n.config.History == HistoryJoined }
+func (n *network) guarded() bool { return n.now().History == HistoryJoined }
 
 // attend tells the portal whether a puppet is in its channel. The bot's view decides: it has the
 // channel's joins, parts and messages in one order.
@@ -40,7 +40,7 @@ func (n *network) attend(ch *channel, u *user) {
 	if !n.guarded() || u.puppet == nil || ch.portal == nil {
 		return
 	}
-	present := ch.members[u]
+	present := ch.members[u] || n.relays(ch.key, u.puppet.user)
 	for other := range u.puppet.seen {
 		present = present || ch.members[other]
 	}
@@ -54,7 +54,7 @@ func (n *network) sweep() {
 	for _, ch := range n.channels {
 		n.sweepChannel(ch, now)
 	}
-	n.after(max(n.config.Hold/8, time.Millisecond), n.sweep)
+	n.after(max(n.now().Hold/8, time.Millisecond), n.sweep)
 }
 
 func (n *network) sweepChannel(ch *channel, now time.Time) {
@@ -69,8 +69,8 @@ func (n *network) sweepChannel(ch *channel, now time.Time) {
 		if !known {
 			since = now
 		}
-		if now.Sub(since) >= n.config.Hold {
-			n.evict(ch, user, fmt.Sprintf("Not in %s on IRC for %s. Join again to try again.", decode(ch.name), n.config.Hold))
+		if now.Sub(since) >= n.now().Hold {
+			n.evict(ch, user, fmt.Sprintf("Not in %s on IRC for %s. Join again to try again.", decode(ch.name), n.now().Hold))
 			continue
 		}
 		if ch.absent == nil {

@@ -26,6 +26,10 @@ func (n *network) hear(c *wire.Conn, m *wire.Message) {
 		n.hearQuit(m)
 	case "NICK":
 		n.hearNick(c, m)
+	case "CHGHOST":
+		if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && len(m.Params) > 1 {
+			n.look(u, wire.Prefix{Nick: u.nick, User: m.Params[0], Host: m.Params[1]})
+		}
 	case "TOPIC":
 		n.hearTopic(m.Param(0), m.Last(), m)
 	case "331": // no topic is set
@@ -35,7 +39,7 @@ func (n *network) hear(c *wire.Conn, m *wire.Message) {
 	case "353":
 		if name, members := c.Support().Names(m); n.channels[n.fold(name)] != nil {
 			ch := n.channels[n.fold(name)]
-			ch.names = append(ch.names, members...)
+			ch.names = append(ch.names, members[:min(len(members), maxUsers-len(ch.names))]...)
 		}
 	case "366":
 		if ch := n.channels[n.fold(m.Param(1))]; ch != nil && ch.joined {
@@ -84,18 +88,19 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 			n.log.Error("channel has no portal", "channel", ch.name, "err", err)
 			return
 		}
-		ch.joined = true
+		ch.joined, ch.refused = true, false
+		n.relay.enters(ch.key, true)
 		n.skew = max(time.Since(m.Time), 0)
 		n.watched.Store(ch.key, true)
-		n.show(n.enter(ch, m.Prefix.Nick), m.Prefix)
+		n.show(n.enter(ch, m.Prefix), m.Prefix)
 		n.askModes(ch, m.Param(0))
 		return
 	}
-	if !ch.joined {
+	if !ch.joined || n.strange(m.Prefix.Nick) {
 		return
 	}
 	n.found(ch, m.Prefix.Nick)
-	u := n.enter(ch, m.Prefix.Nick)
+	u := n.enter(ch, m.Prefix)
 	n.show(u, m.Prefix)
 	if u.visible() {
 		ch.portal.Join(n.ghost(u.nick))
@@ -108,7 +113,7 @@ func (n *network) hearPart(c *wire.Conn, m *wire.Message) {
 	case ch == nil:
 	case c.FromSelf(m):
 		n.leave(ch)
-		n.bot.rejoin(ch)
+		n.bot.rejoin(ch, "")
 	default:
 		reason := ""
 		if len(m.Params) > 1 {
@@ -130,7 +135,9 @@ func (n *network) hearKick(c *wire.Conn, m *wire.Message) {
 	if n.bot.is(m.Param(1)) {
 		ch.portal.Notice("The bridge was kicked from " + decode(ch.name) + " on IRC. " + reason + ". Until it is back, what is said there cannot be seen here.")
 		n.leave(ch)
-		n.bot.rejoin(ch)
+		ch.refused = true
+		n.relay.wake(ch.key)
+		n.bot.rejoin(ch, "")
 		return
 	}
 	n.gone(ch, n.users[n.fold(m.Param(1))], reason)
@@ -175,6 +182,13 @@ func (n *network) hearNick(c *wire.Conn, m *wire.Message) {
 	if u == nil || nick == "" {
 		return
 	}
+	if n.strange(nick) {
+		for ch := range maps.Clone(u.channels) {
+			n.gone(ch, u, "")
+		}
+		return
+	}
+	n.recognise(u, wire.Prefix{Nick: nick, User: m.Prefix.User, Host: m.Prefix.Host})
 	before, after := n.ghost(u.nick), n.ghost(nick)
 	if u.visible() {
 		n.followNick(u.nick, nick)
@@ -215,6 +229,10 @@ func (n *network) hearInvite(m *wire.Message) {
 	if !n.bot.is(m.Param(0)) || !n.bot.link.conn.Support().ValidChannel(name) {
 		return
 	}
+	if n.channels[n.fold(name)] == nil && n.lonely() >= maxInvited {
+		n.log.Warn("not there: the bot listens in too many channels already", "channel", name, "by", m.Prefix.Nick)
+		return
+	}
 	n.log.Info("invited", "channel", name, "by", m.Prefix.Nick)
 	n.want(name)
 	if n.known(name) == nil {
@@ -231,7 +249,9 @@ func (n *network) hearRefusal(m *wire.Message) {
 	ch := n.channels[n.fold(m.Param(1))]
 	if ch != nil && !ch.joined && len(m.Params) > 2 {
 		n.log.Warn("the bot may not join", "channel", ch.name, "code", m.Command, "text", m.Last())
-		n.bot.rejoin(ch)
+		n.shutOut(ch, m)
+		n.relay.wake(ch.key)
+		n.bot.rejoin(ch, m.Command)
 	}
 }
 
@@ -245,18 +265,23 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	ch := n.known(target)
-	if ch == nil || c.FromSelf(m) || n.remember(ch, m) {
-		return
+	if ch == nil || target != m.Param(0) || c.FromSelf(m) || n.relay.mine(c, m) || n.remember(ch, m) {
+		return // what is for those with a status only is not for the room; see puppet.confided
 	}
-	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && u.puppet != nil {
-		u.puppet.observed(ch.key, m)
-		return
+	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil {
+		if n.recognise(u, m.Prefix); u.puppet != nil {
+			u.puppet.observed(ch.key, m)
+			return
+		}
 	}
-	if n.barredOnIRC(m.Prefix) {
+	if n.barredOnIRC(m.Prefix) || n.strange(m.Prefix.Nick) {
 		return
 	}
 	content, ok := n.content(ch, m)
-	if !ok || n.guarded() && ch.portal.Room() == "" { // nobody is here who could read it, ever
+	if !ok || (n.guarded() || n.now().NoPortals) && ch.portal.Room() == "" { // nobody is here who could read it, ever
+		return
+	}
+	if n.looped(ch, m.Prefix.Nick, content.Body) {
 		return
 	}
 	n.hold(ch)
@@ -272,16 +297,16 @@ func (n *network) hearText(c *wire.Conn, m *wire.Message) {
 
 // trim bounds the log of a channel that has no room yet.
 func (n *network) trim(ch *channel) {
-	if ch.portal.Room() != "" {
+	if ch.portal.Room() != "" && !ch.portal.Moving() {
 		return
 	}
 	ch.untrimmed++
-	if ch.untrimmed < max(n.config.Scrollback/2, 10) {
+	if ch.untrimmed < max(n.now().Scrollback/2, 10) {
 		return
 	}
 	ch.untrimmed = 0
 	n.goRun(func() {
-		if err := ch.portal.Trim(n.ctx, n.config.Scrollback); err != nil && n.ctx.Err() == nil {
+		if err := ch.portal.Trim(n.ctx, n.now().Scrollback); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("the channel's log was not trimmed", "channel", ch.name, "err", err)
 		}
 	})
@@ -295,6 +320,7 @@ func (n *network) hearPrivate(m *wire.Message) {
 	nick := m.Prefix.Nick
 	command, args, ctcp := m.CTCP()
 	switch {
+	case !ctcp && n.answered(m):
 	case !ctcp:
 		if n.bot.questions.take(time.Now()) {
 			n.bot.send(wire.NewMessage("NOTICE", nick, "I bridge channels to Matrix. Invite me to a channel and I will listen there."))

@@ -45,8 +45,8 @@ func (n *network) fromThePast(m *wire.Message) bool {
 func (n *network) remember(ch *channel, m *wire.Message) bool {
 	past := n.fromThePast(m)
 	switch {
-	case past && n.guarded():
-		return true // nobody knows who was there when it was said
+	case past && (n.guarded() || ch.portal.Plumbed()):
+		return true // nobody knows who was there when it was said, or whether an operator had consented
 	case !past && ch.recall == nil:
 		return false
 	case ch.recall == nil:
@@ -78,7 +78,7 @@ func (n *network) remember(ch *channel, m *wire.Message) bool {
 // fillGap asks for what was said since the channel was last heard or, if it never was, for its
 // last lines, and calls done when these are on their way to the room.
 func (n *network) fillGap(ch *channel, c *wire.Conn, done func()) {
-	if n.guarded() || !c.HasCap("draft/chathistory") || ch.portal.Room() == "" && n.config.Scrollback == 0 {
+	if n.guarded() || ch.portal.Plumbed() || !c.HasCap("draft/chathistory") || ch.portal.Room() == "" && n.now().Scrollback == 0 {
 		done()
 		return
 	}
@@ -115,7 +115,7 @@ func (n *network) readHistory(ch *channel, c *wire.Conn, limit int) error {
 		return err
 	}
 	if last.IsZero() {
-		_, _, err := n.historyPage(c, wire.NewMessage("CHATHISTORY", "LATEST", ch.name, "*", strconv.Itoa(min(limit, max(n.config.Scrollback, 1)))))
+		_, _, err := n.historyPage(c, wire.NewMessage("CHATHISTORY", "LATEST", ch.name, "*", strconv.Itoa(min(limit, max(n.now().Scrollback, 1)))))
 		return err
 	}
 	// Several lines may have one time: what is known already is known twice then.
@@ -218,7 +218,7 @@ func (n *network) recalled(ch *channel, r *recall, said []bridge.Sent, done func
 // tell says in the room what somebody said on IRC.
 func (n *network) tell(ch *channel, m *wire.Message, content *event.MessageEventContent) {
 	ch.portal.Say(bridge.Message{
-		Sender: n.ghost(m.Prefix.Nick), Content: content, Time: m.Time, RemoteID: m.ID(), Excerpt: excerpt(content.Body), ReplyTo: replied(m),
+		Sender: n.ghost(m.Prefix.Nick), Content: n.sourced(ch, m, content), Time: m.Time, RemoteID: m.ID(), Excerpt: excerpt(content.Body), ReplyTo: replied(m),
 	}, nil)
 	if !m.Replayed() {
 		n.stopTyping(ch, n.ghost(m.Prefix.Nick).ID)
@@ -246,7 +246,7 @@ func (n *network) knownLines(ch *channel, said []bridge.Sent) *knownLines {
 		k.puppets[nick] = true
 	}
 	for user, display := range ch.portal.People() {
-		k.puppets[n.fold(n.templates.puppetNick(user, display, n.nickLength()))] = true
+		k.puppets[n.fold(n.now().templates.puppetNick(user, display, n.nickLength()))] = true
 	}
 	return k
 }

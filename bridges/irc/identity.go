@@ -39,7 +39,7 @@ func ident(user matrix.UserID, home matrix.ServerName) string {
 // makeRoom ends the connection that has been silent for longest, if that is long enough by the
 // network's policy.
 func (n *network) makeRoom() bool {
-	if n.config.MakeRoom == 0 {
+	if n.now().MakeRoom == 0 {
 		return false
 	}
 	var silent *puppet
@@ -55,10 +55,11 @@ func (n *network) makeRoom() bool {
 			silent, since = p, last
 		}
 	}
-	if silent == nil || time.Since(since) < n.config.MakeRoom {
+	if silent == nil || time.Since(since) < n.now().MakeRoom {
 		return false
 	}
 	n.log.Info("puppet gives way to another", "user", silent.user, "silent_for", time.Since(since).Round(time.Second))
+	silent.expelAll("Silent for so long that the connection to " + n.now().Name + " was given to somebody else. Join again to come back.")
 	silent.link.quit("Making room for others")
 	return true
 }

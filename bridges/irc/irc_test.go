@@ -17,6 +17,9 @@ import (
 	"trestle/internal/testkit/fakehomeserver"
 )
 
+// promptly is what has to be seen within five seconds, or one, on a machine that has little else to do.
+const promptly = 30 * time.Second
+
 const (
 	alice = "@alice:localhost"
 	carol = "@carol:localhost"

@@ -18,6 +18,7 @@ func onOurs(t *testing.T, change func(*irc.Network)) (*fakehomeserver.Homeserver
 	t.Helper()
 	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{ChanModes: "bq,k,l,imnprst", Prefix: "(ohv)@%+", Without: []string{"draft/multiline"}})
 	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].Channels = nil // who makes a channel is its operator
 	if change != nil {
 		change(&c.Networks[0])
 	}
@@ -204,6 +205,9 @@ func TestFiftyJoinsAreOneRoom(t *testing.T) {
 	t.Parallel()
 	t.Run("ngircd", func(t *testing.T) {
 		fiftyJoins(t, testkit.Ngircd(t, testkit.IRCOptions{}).Addr, "#many", "#MANY", "#Many", "#mAnY")
+	})
+	t.Run("inspircd", func(t *testing.T) {
+		fiftyJoins(t, testkit.Inspircd(t, testkit.IRCOptions{}).Addr, `#m{a}|n^`, `#M[A]\N~`, `#m{A]|N~`, `#M[a}\n^`)
 	})
 	t.Run("rfc1459", func(t *testing.T) {
 		fiftyJoins(t, ircv3.Start(t, ircv3.Options{}).Addr, "#many{^", "#MANY{~", "#Many[^", "#mAnY[~")

@@ -19,8 +19,8 @@ const (
 )
 
 // progress is how much of an event's text the IRC server has: all lines before
-// Line, and Offset bytes of that. It is in doubt while the last of these bytes are being
-// handed to the kernel.
+// Line, and Offset bytes of that. It is in doubt from when the last of these bytes are about to be
+// handed to the kernel until the server is known to have them.
 type progress struct {
 	Line, Offset int
 	Doubt        bool

@@ -11,7 +11,7 @@ import (
 // keyOf is the key that gets people of Matrix, and the bot, into a channel; empty if there is
 // none, or none is known. It is called on the loop.
 func (n *network) keyOf(channel string) string {
-	for _, m := range n.config.Mappings {
+	for _, m := range n.now().Mappings {
 		if m.Key != "" && n.fold(m.Channel) == channel {
 			return m.Key
 		}
@@ -24,7 +24,7 @@ func (n *network) keyOf(channel string) string {
 
 // configuredKey tells whether the operator has given a channel's key: it is for everybody then.
 func (n *network) configuredKey(channel string) bool {
-	for _, m := range n.config.Mappings {
+	for _, m := range n.now().Mappings {
 		if m.Key != "" && n.fold(m.Channel) == channel {
 			return true
 		}
@@ -45,11 +45,12 @@ func (n *network) hearKey(ch *channel, change wire.ModeChange) {
 	ch.portal.SetRemoteKey(change.Arg)
 }
 
-// joinLines ask for channels, many in one line. Those with a key come first: the keys of a
-// line belong to its first channels.
-func (n *network) joinLines(channels []string) []*wire.Message {
+// joinLines ask for channels, as many in one line as the server takes; 0 is no limit. Those with a key come first: the
+// keys of a line belong to its first channels.
+func (n *network) joinLines(channels []string, most int) []*wire.Message {
 	var lines []*wire.Message
 	var names, keys string
+	inLine := 0
 	flush := func() {
 		if names != "" {
 			m := wire.NewMessage("JOIN", names)
@@ -58,12 +59,13 @@ func (n *network) joinLines(channels []string) []*wire.Message {
 			}
 			lines = append(lines, m)
 		}
-		names, keys = "", ""
+		names, keys, inLine = "", "", 0
 	}
 	add := func(name, key string) {
-		if len(names)+len(keys)+len(name)+len(key) >= joinLine {
+		if len(names)+len(keys)+len(name)+len(key) >= joinLine || most > 0 && inLine == most {
 			flush()
 		}
+		inLine++
 		if names != "" {
 			names += ","
 		}

@@ -2,6 +2,7 @@ package irc
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"trestle/bridges/irc/wire"
@@ -19,9 +20,11 @@ type line struct {
 	begun   bool     // about to be handed to the kernel, or more
 	sent    bool     // handed to the kernel
 	sentAt  time.Time
+	made    time.Time
 	echoes  bool   // the server will echo it; that counts while the connection lives
 	seen    bool   // the bot has seen it
 	lost    bool   // the connection has ended
+	relayed bool   // by RELAYMSG
 	id      string // by which the server knows it, if it has echoed it
 	written chan struct{}
 	verdict chan verdict // capacity 1
@@ -32,7 +35,9 @@ type verdict struct {
 	taken   bool
 	refused error // the server said no; nil and not taken: it never arrived
 	doubt   bool  // that is only likely
+	unknown bool  // we end before anybody knows
 	single  bool  // it never arrived, as the server does not take several lines at once
+	plain   bool  // it never arrived, as the server does not let us speak under another's name
 }
 
 // owed is a line that is known to be taken and that the bot has yet to see.
@@ -44,8 +49,8 @@ type owed struct {
 // begin makes the next piece of the utterance the line that is under way.
 func (s *speech) begin(u *utterance, conn *wire.Conn) *line {
 	l := &line{
-		channel: u.channel, target: s.puppet.net.fold(u.target), seq: u.seq, echoes: conn.HasCap("echo-message"),
-		written: make(chan struct{}), verdict: make(chan verdict, 1),
+		channel: u.channel, target: s.net.fold(u.target), seq: u.seq, echoes: conn.HasCap("echo-message"),
+		made: time.Now(), written: make(chan struct{}), verdict: make(chan verdict, 1),
 	}
 	if u.message != nil {
 		encoded, err := u.message.Append(nil)
@@ -65,9 +70,19 @@ func (s *speech) begin(u *utterance, conn *wire.Conn) *line {
 	return l
 }
 
+// paragraph is what is said next, from a place on.
+func (u *utterance) paragraph(conn *wire.Conn, from wire.Place) (p wire.Paragraph, next wire.Place) {
+	if u.guise == nil {
+		return conn.Paragraph(u.kind, u.target, u.lines, from, u.single)
+	}
+	as, kind := u.guise(conn, u.kind, u.plain)
+	return conn.Relayed(as, kind, u.target, u.lines, from)
+}
+
 // paragraph takes what can be said at once: of several lines, where the server has draft/multiline.
 func (l *line) paragraph(u *utterance, conn *wire.Conn) (err error) {
-	p, next := conn.Paragraph(u.kind, u.target, u.lines, wire.Place{Line: u.at.Line, Offset: u.at.Offset}, u.single)
+	p, next := u.paragraph(conn, wire.Place{Line: u.at.Line, Offset: u.at.Offset})
+	l.relayed = p.As.Nick != ""
 	l.after = progress{Line: next.Line, Offset: next.Offset}
 	if len(p.Pieces) == 0 {
 		return nil
@@ -89,6 +104,12 @@ func (s *speech) say(ctx context.Context, conn *wire.Conn, u *utterance, l *line
 		s.line = nil
 		s.mu.Unlock()
 	}()
+	if l.relayed && !s.net.relay.takeTurn(ctx) {
+		return verdict{unknown: true}
+	}
+	if l.relayed {
+		defer s.net.relay.endTurn()
+	}
 	var err error
 	switch {
 	case u.message != nil:
@@ -106,7 +127,7 @@ func (s *speech) say(ctx context.Context, conn *wire.Conn, u *utterance, l *line
 		return v
 	case <-l.written:
 	case <-ctx.Done():
-		return verdict{}
+		return l.outcome()
 	}
 	fence := time.NewTimer(s.patience(u, l))
 	defer fence.Stop()
@@ -115,7 +136,7 @@ func (s *speech) say(ctx context.Context, conn *wire.Conn, u *utterance, l *line
 		return v
 	case <-fence.C:
 	case <-ctx.Done():
-		return verdict{}
+		return l.outcome()
 	}
 	if err := conn.Barrier(ctx); err != nil {
 		return s.failed(ctx, conn, l, err)
@@ -134,7 +155,17 @@ func (s *speech) failed(ctx context.Context, conn *wire.Conn, l *line, err error
 	case v := <-l.verdict:
 		return v
 	case <-ctx.Done():
-		return verdict{}
+		return l.outcome()
+	}
+}
+
+// outcome is the verdict, if there is one by now.
+func (l *line) outcome() verdict {
+	select {
+	case v := <-l.verdict:
+		return v
+	default:
+		return verdict{unknown: true}
 	}
 }
 
@@ -143,7 +174,7 @@ func (s *speech) patience(u *utterance, l *line) time.Duration {
 	if u.message != nil {
 		return 0
 	}
-	if l.echoes || s.puppet.net.watches(u.channel) {
+	if l.echoes || s.puppet != nil && s.net.watches(u.channel) {
 		return fenceAfter
 	}
 	return 0
@@ -165,6 +196,8 @@ func (s *speech) decide(l *line, v verdict, shows bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.decide(v) && v.taken && shows && !l.seen {
-		s.owed = append(s.owed, owed{l.channel, l.text, time.Now().Add(owedFor)})
+		now := time.Now()
+		s.owed = slices.DeleteFunc(s.owed, func(o owed) bool { return now.After(o.until) })
+		s.owed = append(s.owed, owed{l.channel, l.text, now.Add(owedFor)})
 	}
 }

@@ -1,6 +1,8 @@
 package irc
 
 import (
+	"context"
+
 	"trestle/bridges/irc/wire"
 )
 
@@ -35,6 +37,9 @@ type owner interface {
 func (n *network) connect(o owner) *link {
 	l := &link{net: n, owner: o}
 	c, err := o.call()
+	if n.stopping {
+		err = context.Canceled
+	}
 	if err == nil {
 		c.Handler, l.loggedIn = l, c.sasl != nil
 	}
@@ -43,7 +48,7 @@ func (n *network) connect(o owner) *link {
 		if err == nil {
 			conn, err = n.dial(n.ctx, c)
 		}
-		if !n.post(func() { l.dialed(conn, err) }) && err == nil {
+		if !n.ask(n.ctx, func() { l.dialed(conn, err) }) && err == nil {
 			conn.Close()
 		}
 	})
@@ -62,6 +67,7 @@ func (l *link) dialed(conn *wire.Conn, err error) {
 		l.quit("")
 	default:
 		l.conn = conn
+		l.net.firstMapping(conn)
 		l.owner.up(l)
 	}
 }

@@ -12,11 +12,12 @@ type Mapping struct {
 	Key     string           // that the channel wants; it lets everybody in who may join the room
 	Alias   matrix.RoomAlias // one more that leads to the channel's room
 	Room    string           // the ID or an alias of a room that exists, which becomes the channel's
+	Relay   RelayMode        // in this channel; empty: as on the network
 }
 
 // mapped is the channel to which the operator has an alias lead.
 func (n *network) mapped(alias matrix.RoomAlias) (channel string, ok bool) {
-	for _, m := range n.config.Mappings {
+	for _, m := range n.now().Mappings {
 		if m.Alias != "" && m.Alias == alias {
 			return m.Channel, true
 		}
@@ -26,8 +27,11 @@ func (n *network) mapped(alias matrix.RoomAlias) (channel string, ok bool) {
 
 // attach gives channels the rooms that the operator has chosen for them.
 func (n *network) attach() {
-	for _, m := range n.config.Mappings {
-		if m.Room == "" {
+	for _, m := range n.now().Mappings {
+		if reason, barred := n.barredRoom(m.Channel, ""); m.Room == "" || barred {
+			if barred {
+				n.log.Warn("a rule bans a room: the channel does not get it", "channel", m.Channel, "reason", reason)
+			}
 			continue
 		}
 		portal, err := n.service.bridge.Portal(n.ctx, n.key(m.Channel), m.Channel)
@@ -50,6 +54,7 @@ func (n *network) attached(p *bridge.Portal) {
 	if ch := n.channel(p.Name()); n.bot.online && !ch.joined {
 		n.bot.join([]string{ch.name})
 	}
+	n.applyRoomRules() // now that the room's ID is known
 	for user, name := range p.People() {
 		n.personJoined(p, user, name)
 	}
@@ -58,7 +63,7 @@ func (n *network) attached(p *bridge.Portal) {
 func mappingsOf(from []config.IRCMapping) []Mapping {
 	mappings := make([]Mapping, len(from))
 	for i, m := range from {
-		mappings[i] = Mapping{Channel: m.Channel, Key: m.Key.Reveal(), Alias: matrix.RoomAlias(m.Alias), Room: m.Room}
+		mappings[i] = Mapping{Channel: m.Channel, Key: m.Key.Reveal(), Alias: matrix.RoomAlias(m.Alias), Room: m.Room, Relay: RelayMode(m.Relay)}
 	}
 	return mappings
 }

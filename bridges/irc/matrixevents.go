@@ -22,13 +22,21 @@ const roomPatience = time.Second
 
 // HandleEvent implements bridge.Remote.
 func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
-	n := s.networks[p.Key().Network]
+	n := s.network(p.Key().Network)
 	if n == nil { // no longer configured
 		done()
 		return
 	}
 	if p.Direct() {
 		n.directEvent(ctx, p, e, done)
+		return
+	}
+	if p.Plumbed() && !n.lodger(ctx, p, e) {
+		done()
+		return
+	}
+	if n.isShut(p.Key().Channel) && e.Type != event.StateMember {
+		done() // the room was told
 		return
 	}
 	switch e.Type {
@@ -51,7 +59,7 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		n.member(ctx, p, e)
 		done()
 	case event.EventEncrypted:
-		n.undelivered(p, e, "Encrypted messages do not reach IRC.")
+		n.undelivered(p, e, e.Unreadable)
 		done()
 	default:
 		if kindOfPoll(e.Type.Type) != "" {
@@ -74,8 +82,12 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 		return
 	}
 	sender, lines := matrix.UserID(e.Sender), said.lines
+	if n.loopedBack(p, e, lines) {
+		done()
+		return
+	}
 	u := &utterance{
-		seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq), direct: p.Direct(),
+		portal: p, event: matrix.EventID(e.ID), sender: sender, seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq), direct: p.Direct(),
 	}
 	if u.at.Doubt {
 		// To say it again would nearly always be to say it twice.
@@ -111,21 +123,24 @@ func (n *network) doubt(p *bridge.Portal, e *client.Event, text string) {
 func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, finish func(error)) {
 	said := make(chan struct{})
 	u.finish = func(err error) {
+		if errors.Is(err, errNotInChannel) && n.takeOver(user, u) {
+			return
+		}
 		finish(err)
 		close(said)
 	}
 	var s *speech
+	var refused error
 	wait := roomPatience
 	if !n.ask(ctx, func() {
-		p := n.puppet(user)
-		s = &p.speech
-		if !s.add(u) {
+		if s, refused = n.voiceFor(user, u); refused == nil && !s.add(u) {
 			wait = 0
 		}
-		if u.direct || p.wanted[u.channel] != nil {
-			p.connect() // it may have gone away for being idle
-		}
 	}) {
+		return
+	}
+	if refused != nil {
+		finish(refused)
 		return
 	}
 	patience := time.NewTimer(wait)
@@ -141,7 +156,7 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 // setTopic has a puppet set the channel's topic. If IRC refuses, the room gets
 // its old topic back.
 func (n *network) setTopic(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
-	topic := oneLine(e.Content.AsTopic().Topic)
+	topic := n.topicLine(ctx, e.Content.AsTopic().Topic)
 	u := &utterance{channel: p.Key().Channel, message: wire.NewMessage("TOPIC", p.Name(), topic)}
 	n.utter(ctx, matrix.UserID(e.Sender), u, func(err error) {
 		if err != nil {
@@ -171,6 +186,12 @@ func (n *network) member(ctx context.Context, p *bridge.Portal, e *client.Event)
 			n.kick(ctx, p, sender, ghost, content.Reason)
 		}
 		return
+	}
+	if content.Membership == event.MembershipJoin {
+		if n.away(target) && sameMember(e) {
+			return
+		}
+		n.comeBack(ctx, target)
 	}
 	n.ask(ctx, func() {
 		switch content.Membership {
@@ -203,7 +224,7 @@ func (n *network) kick(ctx context.Context, p *bridge.Portal, by matrix.UserID, 
 	if reason == "" {
 		reason = "Kicked by " + string(by)
 	}
-	u := &utterance{channel: p.Key().Channel, message: wire.NewMessage("KICK", p.Name(), nick, oneLine(reason))}
+	u := &utterance{channel: p.Key().Channel, message: wire.NewMessage("KICK", p.Name(), nick, n.kickReason(ctx, reason))}
 	n.utter(ctx, by, u, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " kick " + decode(nick) + ": " + reasonOf(err))

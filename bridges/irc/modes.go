@@ -13,7 +13,7 @@ func (n *network) hearModes(by wire.Prefix, name string, changes []wire.ModeChan
 		return
 	}
 	if all {
-		ch.open, ch.flags = true, map[byte]string{}
+		ch.open, ch.flags, ch.told = true, map[byte]string{}, false
 	}
 	support := n.bot.link.conn.Support()
 	for _, change := range changes {
@@ -45,6 +45,9 @@ func (n *network) hearFlag(ch *channel, change wire.ModeChange) {
 	if change.Mode == 'k' {
 		n.hearKey(ch, change)
 	}
+	if ch.told || ch.unlisted() { // else shown is to come, when all modes are known
+		n.followListing(ch)
+	}
 	n.rightsChanged(ch)
 }
 
@@ -62,7 +65,9 @@ func (n *network) shown(ch *channel) {
 	if !ch.synced || !ch.told {
 		return
 	}
+	n.nextChange(ch)
 	n.rightsChanged(ch)
+	n.followListing(ch)
 	waiting := ch.waiting
 	ch.waiting = nil
 	for _, fn := range waiting {
@@ -74,7 +79,7 @@ func (n *network) shown(ch *channel) {
 func (n *network) askModes(ch *channel, name string) {
 	ch.told = false
 	n.bot.send(wire.NewMessage("MODE", name))
-	if ch.portal != nil && len(ch.portal.Bans()) > 0 {
+	if ch.portal != nil && len(ch.portal.Bans()) > 0 || n.relayMode(ch.key) != RelayOff {
 		n.bot.send(wire.NewMessage("MODE", name, "b"))
 	}
 }

@@ -263,7 +263,7 @@ func TestQuietsAreTold(t *testing.T) {
 // eventually waits for what no event tells of.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !is() {
 		select {

@@ -8,10 +8,6 @@ import (
 	"trestle/bridges/irc/wire"
 )
 
-// splitFor is how long those whom a netsplit took may stay away before they leave the rooms.
-// Most splits are over within minutes.
-const splitFor = 10 * time.Minute
-
 // maxSplit bounds whom a network may be waiting for.
 const maxSplit = 100000
 
@@ -60,7 +56,7 @@ func (n *network) miss(ch *channel, u *user, reason string) {
 			return
 		}
 		lost = &missing{ghost: n.ghost(u.nick), reason: reason, rooms: map[*bridge.Portal]bool{}}
-		lost.timer = n.after(splitFor, func() { n.giveUp(key, lost) })
+		lost.timer = n.after(n.now().Netsplit, func() { n.giveUp(key, lost) })
 		n.missing[key] = lost
 	}
 	lost.rooms[ch.portal] = true

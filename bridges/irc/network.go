@@ -25,30 +25,39 @@ const (
 // or the homeserver.
 type network struct {
 	service   *Service
-	config    Network
-	templates *templates
+	config    Network // that it was started with; see now
+	live      atomic.Pointer[settings]
+	templates *templates // of names; they stay
 	log       *slog.Logger
 	mapping   atomic.Uint32 // names.CaseMapping
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	posts   chan func()
-	work    sync.WaitGroup
-	dialing chan struct{}
-	servers *servers
-	pace    pace
-	watched sync.Map // folded names of the channels that the bot is in
-	nicks   sync.Map // matrix.UserID → nick of its connection
-	started atomic.Bool
-	met     chan struct{} // closed when the bot has been connected: the mapping is the network's
-	meet    func()        // closes it
+	ctx      context.Context
+	cancel   context.CancelFunc
+	posts    chan func()
+	work     sync.WaitGroup
+	dialing  chan struct{}
+	shared   wire.Shared
+	servers  *servers
+	pace     pace
+	watched  sync.Map // folded names of the channels that the bot is in
+	shut     sync.Map // folded names of the channels whose rooms a rule bans
+	nicks    sync.Map // matrix.UserID → nick of its connection
+	started  atomic.Bool
+	sending  atomic.Int64 // see sendLater
+	watching policyWatch
+	met      chan struct{} // closed when the bot has been connected: the mapping is the network's
+	meet     func()        // closes it
 
 	// Of the loop:
+	stopping  bool // nobody is to be connected any more
+	spelt     bool // mapping is what the network has said
 	bot       *bot
+	relay     *relay
 	channels  map[string]*channel // by folded name
 	users     map[string]*user    // by folded nick, as the bot sees them
 	puppets   map[matrix.UserID]*puppet
 	byNick    map[string]*puppet // by folded nick of their connections
+	former    map[string]former  // by folded nick that a connection had
 	unsettled []*unsettled
 	skew      time.Duration           // how far the server's clock is behind ours
 	following map[*bridge.Portal]bool // direct chats whose nicks change
@@ -56,6 +65,11 @@ type network struct {
 	policies  policies
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 	typing    typists
+	loops     loops
+	questions map[string]*question // to operators, by their codes
+	proving   map[string]bool      // channels of which somebody claims to be an operator
+	asks      *meter               // questions to operators
+	answers   *meter               // what those who answer are told
 
 	flights flights
 }
@@ -72,52 +86,79 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		servers:  newServers(config.addrs(), config.Reconnect),
 		pace:     pace{config: *config.Connects},
 		channels: map[string]*channel{}, users: map[string]*user{},
-		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{},
+		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{}, former: map[string]former{},
 		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),
 		missing: map[string]*missing{}, following: map[*bridge.Portal]bool{},
 	}
+	templates.kept, templates.fold = s.kept[config.ID], n.fold
+	n.live.Store(&settings{config, templates})
+	n.questions, n.proving = map[string]*question{}, map[string]bool{}
+	n.asks, n.answers = newMeter(askPace), newMeter(answerLimit)
 	n.met = make(chan struct{})
 	n.meet = sync.OnceFunc(func() { close(n.met) })
 	// Events of the last run may come before start. Connections outlive the
 	// service's context: stop says goodbye first.
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(s.ctx))
 	n.bot = newBot(n)
-	return n, nil
+	n.relay, err = newRelay(n)
+	return n, err
 }
 
 // start connects the bot, and the puppets of those who are in portals already.
 func (n *network) start() {
 	n.started.Store(true)
-	n.work.Go(n.loop)
-	n.watchPolicies()
-	n.post(func() {
-		n.bot.connect()
-		if n.guarded() {
-			n.sweep()
-		}
-		for _, p := range n.service.bridge.Portals() {
-			if p.Key().Network != n.config.ID {
-				continue
-			}
-			for user, name := range p.People() {
-				if p.Direct() {
-					n.reachable(user, p)
-				} else {
-					n.personJoined(p, user, name)
-				}
-			}
-		}
+	// Who is where must be known before the first of the events that have come already is worked off.
+	n.work.Go(func() {
+		n.begin()
+		n.loop()
 	})
+	n.followPolicies()
+	n.resumePlumbs()
+}
+
+// begin is the first that the loop does.
+func (n *network) begin() {
+	n.bot.connect()
+	if n.guarded() {
+		n.sweep()
+	}
+	for _, p := range n.service.bridge.Portals() {
+		if p.Key().Network != n.config.ID {
+			continue
+		}
+		for user, name := range p.People() {
+			if p.Direct() {
+				n.reachable(user, p)
+			} else if !p.Plumbed() {
+				n.personJoined(p, user, name)
+			}
+		}
+	}
 }
 
 // running tells whether there is a loop to ask.
 func (n *network) running() bool { return n.started.Load() && n.ctx.Err() == nil }
 
-// stop says goodbye on all connections and ends the loop.
+// stop says goodbye on all connections and ends the loop. The bot goes last: it sees whether what
+// people have just said has arrived.
 func (n *network) stop(reason string) {
+	n.ask(n.ctx, func() { n.stopping = true })
+	n.leaveBy(reason, n.puppetLinks)
+	n.leaveBy(reason, func() []*link { return []*link{n.bot.link} })
+	n.cancel()
+	n.work.Wait()
+	for _, l := range append(n.puppetLinks(), n.bot.link) { // those that came up meanwhile
+		if l.conn != nil {
+			l.conn.Close()
+		}
+	}
+}
+
+// leaveBy says goodbye on some connections.
+func (n *network) leaveBy(reason string, links func() []*link) {
 	var goodbyes sync.WaitGroup
 	n.ask(n.ctx, func() {
-		for _, l := range n.links() {
+		for _, l := range links() {
 			l.unused = true
 			if conn := l.conn; conn != nil && !l.closed {
 				goodbyes.Go(func() { quit(conn, reason) })
@@ -125,8 +166,6 @@ func (n *network) stop(reason string) {
 		}
 	})
 	goodbyes.Wait()
-	n.cancel()
-	n.work.Wait()
 }
 
 // quit says goodbye and does not take no for an answer.
@@ -137,8 +176,7 @@ func quit(conn *wire.Conn, reason string) {
 	conn.Close()
 }
 
-func (n *network) links() []*link {
-	all := []*link{n.bot.link}
+func (n *network) puppetLinks() (all []*link) {
 	for _, p := range n.puppets {
 		if p.link != nil {
 			all = append(all, p.link)
@@ -209,6 +247,6 @@ func (n *network) ghost(nick string) bridge.Ghost {
 	local := n.templates.ghostLocalpart(n.fold(nick))
 	return bridge.Ghost{
 		ID:   matrix.NewUserID(local, n.service.config.ServerName),
-		Name: n.templates.displayName(decode(nick)),
+		Name: n.now().templates.displayName(decode(nick)),
 	}
 }

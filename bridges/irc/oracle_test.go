@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,8 +21,11 @@ type oracle struct {
 	clients map[*seeker]bool
 	banned  map[string]bool // by realname: the Matrix user's ID
 	slow    bool            // joins are kept waiting
+	lagging bool            // the bot is told later
+	late    []string        // what it is told then
 	waiting []*seeker
 	truth   []fact
+	heard   []string // lines of clients that are not about connections
 }
 
 // A seeker is a connection.
@@ -94,10 +98,36 @@ func (c *seeker) send(format string, args ...any) {
 // tell is for those in the channel.
 func (o *oracle) tell(line string, except *seeker) {
 	for c := range o.clients {
-		if c.in && c != except {
+		switch {
+		case !c.in || c == except:
+		case o.lagging && !strings.HasPrefix(c.user, "@"):
+			o.late = append(o.late, line)
+		default:
 			c.send("%s", line)
 		}
 	}
+}
+
+// behind has the bot not hear what happens, or hear it now.
+func (o *oracle) behind(behind bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lagging = behind
+	for _, line := range o.late {
+		for c := range o.clients {
+			if c.in && !strings.HasPrefix(c.user, "@") {
+				c.send("%s", line)
+			}
+		}
+	}
+	o.late = nil
+}
+
+// hears tells whether a client has sent a line that has a text in it.
+func (o *oracle) hears(text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.heard, func(line string) bool { return strings.Contains(line, text) })
 }
 
 func (o *oracle) gone(c *seeker, line string) {
@@ -149,7 +179,13 @@ func (o *oracle) command(c *seeker, line string) {
 	case "MODE":
 		c.send(":irc.test 324 %s %s +nt", c.nick, oracleChannel)
 	case "QUIT":
+		o.heard = append(o.heard, line)
 		c.conn.Close()
+	default:
+		o.heard = append(o.heard, line)
+		if words[0] == "PRIVMSG" && c.in {
+			o.tell(fmt.Sprintf(":%s!u@h %s", c.nick, line), c)
+		}
 	}
 }
 

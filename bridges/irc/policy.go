@@ -24,12 +24,13 @@ const (
 	maxBanFile  = 8 << 20
 )
 
-// A policyRule says who is not bridged: Matrix users, servers of such, or, by a mask, people on IRC.
+// A policyRule says who is not bridged: Matrix users, servers of such, rooms, or, by a mask, people on IRC.
 type policyRule struct{ kind, what, reason string }
 
 // policies are a network's rules. They belong to its loop.
 type policies struct {
 	rooms map[matrix.RoomID]*policyRoom
+	named map[string]matrix.RoomID // the rooms as the operator calls them
 	file  []policyRule
 
 	exact map[string]map[string]policyRule // by kind and what they say; those without wildcards
@@ -43,11 +44,13 @@ type policyRoom struct {
 	fresh map[string]bool
 }
 
-func newPolicies() policies { return policies{rooms: map[matrix.RoomID]*policyRoom{}} }
+func newPolicies() policies {
+	return policies{rooms: map[matrix.RoomID]*policyRoom{}, named: map[string]matrix.RoomID{}}
+}
 
 // index prepares the rules for being asked.
 func (p *policies) index() {
-	p.exact, p.globs = map[string]map[string]policyRule{"user": {}, "server": {}}, map[string][]policyRule{}
+	p.exact, p.globs = map[string]map[string]policyRule{"user": {}, "server": {}, "room": {}}, map[string][]policyRule{}
 	add := func(r policyRule) {
 		if r.kind == "irc" || strings.ContainsAny(r.what, "*?") {
 			p.globs[r.kind] = append(p.globs[r.kind], r)
@@ -84,7 +87,7 @@ func (n *network) barred(user matrix.UserID) (reason string, barred bool) {
 	if !barred {
 		rule, barred = n.policies.find("server", string(user.Server()))
 	}
-	return strings.TrimSuffix("A rule says that you are not bridged to "+n.config.Name+": "+rule.reason, ": "), barred
+	return strings.TrimSuffix("A rule says that you are not bridged to "+n.now().Name+": "+rule.reason, ": "), barred
 }
 
 // barredOnIRC tells whether somebody on IRC is not bridged.
@@ -112,6 +115,7 @@ func (n *network) show(u *user, from wire.Prefix) {
 // applyPolicies is called when rules have changed.
 func (n *network) applyPolicies() {
 	n.policies.index()
+	n.applyRoomRules()
 	for _, p := range n.puppets {
 		reason, barred := n.barred(p.user)
 		if !barred {
@@ -125,30 +129,45 @@ func (n *network) applyPolicies() {
 		}
 	}
 	for _, u := range n.users {
-		before := u.visible()
-		n.show(u, wire.Prefix{})
-		if before == u.visible() {
-			continue
+		n.look(u, wire.Prefix{})
+	}
+}
+
+// look decides anew whether a user is bridged: rules have changed, or what is shown of it has.
+func (n *network) look(u *user, from wire.Prefix) {
+	before := u.visible()
+	n.show(u, from)
+	if before == u.visible() {
+		return
+	}
+	for ch := range u.channels {
+		if before {
+			ch.portal.Leave(n.ghost(u.nick), "Not bridged")
+		} else {
+			ch.portal.Join(n.ghost(u.nick))
 		}
-		for ch := range u.channels {
-			if before {
-				ch.portal.Leave(n.ghost(u.nick), "Not bridged")
-			} else {
-				ch.portal.Join(n.ghost(u.nick))
-			}
-			n.rightsChanged(ch)
-		}
+		n.rightsChanged(ch)
 	}
 }
 
 // HandleState implements bridge.StateWatcher: rules have changed.
 func (s *Service) HandleState(ctx context.Context, e *client.Event) {
+	if e.Type == event.StatePowerLevels && s.bridge.FindRoom(matrix.RoomID(e.RoomID)) != nil {
+		s.powers.note(e, matrix.UserID(e.Sender) == s.bridge.Client().Bot().ID)
+		return
+	}
+	if isBridgeInfo(e.Type.Type) {
+		for _, n := range s.all() {
+			n.noteBridge(ctx, e)
+		}
+		return
+	}
 	kind := ruleKind(e.Type.Type)
 	if kind == "" {
 		return
 	}
-	for _, n := range s.order {
-		if len(n.config.PolicyRooms) == 0 {
+	for _, n := range s.all() {
+		if len(n.now().PolicyRooms) == 0 {
 			continue
 		}
 		n.ask(ctx, func() {
@@ -177,50 +196,28 @@ func (r *policyRoom) set(key, kind string, content map[string]any) {
 	}
 }
 
-// ruleKind is what a rule's event is about: users, servers, or empty.
-func ruleKind(eventType string) string {
-	switch eventType {
-	case "m.policy.rule.user", "m.room.rule.user", "org.matrix.mjolnir.rule.user":
-		return "user"
-	case "m.policy.rule.server", "m.room.rule.server", "org.matrix.mjolnir.rule.server":
-		return "server"
-	}
-	return ""
-}
-
-// watchPolicies reads the rules, and goes on reading the file.
-func (n *network) watchPolicies() {
-	for _, room := range n.config.PolicyRooms {
-		n.goRun(func() { n.enterPolicyRoom(room) })
-	}
-	if n.config.BanFile != "" {
-		n.readBanFile(nil)
-		n.goRun(n.watchBanFile)
-	}
-}
-
 // enterPolicyRoom joins a room with rules and reads them, however long that takes.
-func (n *network) enterPolicyRoom(aliasOrID string) {
-	for n.ctx.Err() == nil {
-		err := n.readPolicyRoom(aliasOrID)
-		if err == nil || n.ctx.Err() != nil {
+func (n *network) enterPolicyRoom(ctx context.Context, aliasOrID string) {
+	for ctx.Err() == nil {
+		err := n.readPolicyRoom(ctx, aliasOrID)
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		n.log.Warn("the rules of a room could not be read; trying again", "room", aliasOrID, "err", err)
 		timer := time.NewTimer(policyAgain)
 		select {
 		case <-timer.C:
-		case <-n.ctx.Done():
+		case <-ctx.Done():
 			timer.Stop()
 		}
 	}
 }
 
-func (n *network) readPolicyRoom(aliasOrID string) error {
+func (n *network) readPolicyRoom(ctx context.Context, aliasOrID string) error {
 	bot := n.service.bridge.Client().Bot()
 	var id matrix.RoomID
 	var state []*event.Event
-	err := client.Retry(n.ctx, nil, func(ctx context.Context) (err error) {
+	err := client.Retry(ctx, nil, func(ctx context.Context) (err error) {
 		if err = bot.EnsureRegistered(ctx); err == nil {
 			id, err = bot.JoinAlias(ctx, aliasOrID)
 		}
@@ -230,15 +227,19 @@ func (n *network) readPolicyRoom(aliasOrID string) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	room := &policyRoom{rules: map[string]policyRule{}, fresh: map[string]bool{}}
-	n.ask(n.ctx, func() { n.policies.rooms[id] = room })
-	err = client.Retry(n.ctx, nil, func(ctx context.Context) (err error) {
+	n.ask(ctx, func() {
+		if ctx.Err() == nil {
+			n.policies.rooms[id], n.policies.named[aliasOrID] = room, id
+		}
+	})
+	err = client.Retry(ctx, nil, func(ctx context.Context) (err error) {
 		state, err = bot.AllState(ctx, id)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	n.ask(n.ctx, func() {
+	n.ask(ctx, func() {
 		for _, e := range state {
 			key := e.Type.Type + " " + e.GetStateKey()
 			if kind := ruleKind(e.Type.Type); kind != "" && !room.fresh[key] {
@@ -252,15 +253,15 @@ func (n *network) readPolicyRoom(aliasOrID string) error {
 }
 
 // watchBanFile reads the file whenever it has changed.
-func (n *network) watchBanFile() {
+func (n *network) watchBanFile(ctx context.Context, path string) {
 	var last os.FileInfo
 	tick := time.NewTicker(banFileLook)
 	defer tick.Stop()
 	for {
-		last = n.readBanFile(last)
+		last = n.readBanFile(ctx, path, last)
 		select {
 		case <-tick.C:
-		case <-n.ctx.Done():
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -268,14 +269,14 @@ func (n *network) watchBanFile() {
 
 // readBanFile reads the file, if it is not the one that was read last. While it cannot be read, the
 // rules that were in it stay.
-func (n *network) readBanFile(last os.FileInfo) os.FileInfo {
-	info, err := os.Stat(n.config.BanFile)
+func (n *network) readBanFile(ctx context.Context, path string, last os.FileInfo) os.FileInfo {
+	info, err := os.Stat(path)
 	if err == nil && last != nil && info.ModTime().Equal(last.ModTime()) && info.Size() == last.Size() && os.SameFile(info, last) {
 		return last
 	}
 	var content []byte
 	if err == nil {
-		content, err = readBounded(n.config.BanFile)
+		content, err = readBounded(path)
 	}
 	if err != nil {
 		if last != nil {
@@ -285,11 +286,13 @@ func (n *network) readBanFile(last os.FileInfo) os.FileInfo {
 	}
 	rules, bad := parseBans(content)
 	for _, line := range bad {
-		n.log.Error("a line of the file of bans says nothing", "file", n.config.BanFile, "line", line)
+		n.log.Error("a line of the file of bans says nothing", "file", path, "line", line)
 	}
 	n.post(func() {
-		n.policies.file = rules
-		n.applyPolicies()
+		if ctx.Err() == nil {
+			n.policies.file = rules
+			n.applyPolicies()
+		}
 	})
 	return info
 }
@@ -303,7 +306,7 @@ func readBounded(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxBanFile))
 }
 
-// parseBans reads "user GLOB", "server GLOB" and "irc MASK", one a line, and comments behind "#" at the
+// parseBans reads "user GLOB", "server GLOB", "room GLOB" and "irc MASK", one a line, and comments behind "#" at the
 // beginning of a line. bad are the numbers of the lines that are none of these, the first few.
 func parseBans(content []byte) (rules []policyRule, bad []int) {
 	lines := bufio.NewScanner(bytes.NewReader(content))
@@ -318,7 +321,7 @@ func parseBans(content []byte) (rules []policyRule, bad []int) {
 		switch {
 		case strings.ContainsAny(what, " \t") || what == "":
 			bad = append(bad, number)
-		case kind == "user" || kind == "server":
+		case kind == "user" || kind == "server" || kind == "room":
 			rules = append(rules, policyRule{kind: kind, what: what})
 		case kind == "irc":
 			rules = append(rules, policyRule{kind: kind, what: fullMask(what)})

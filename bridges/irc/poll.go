@@ -136,7 +136,7 @@ func (n *network) pollStarted(p *bridge.Portal, e *client.Event) saying {
 func (n *network) pollAnswered(ctx context.Context, p *bridge.Portal, e *client.Event) saying {
 	event, chosen := parseVote(e.Content.VeryRaw)
 	start, ok := n.pollOf(ctx, p, event)
-	if !ok || start.undisclosed() || n.config.Reactions == "off" || n.config.Reactions == "tags" {
+	if !ok || start.undisclosed() || n.now().Reactions == "off" || n.now().Reactions == "tags" {
 		return saying{}
 	}
 	var names []string
@@ -176,7 +176,7 @@ func (n *network) pollOf(ctx context.Context, p *bridge.Portal, start matrix.Eve
 	if start == "" {
 		return poll{}, false
 	}
-	e, err := n.service.bridge.Client().Bot().Event(ctx, p.Room(), start)
+	e, err := p.Event(ctx, start)
 	if err != nil || kindOfPoll(e.Type.Type) != pollStart {
 		return poll{}, false
 	}

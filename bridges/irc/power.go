@@ -66,7 +66,7 @@ func (p Power) status(level int, support *wire.Support) byte {
 
 // rights is what a channel's modes mean in its room. It is called on the loop.
 func (n *network) rights(ch *channel) bridge.Rights {
-	power := n.config.Power
+	power := n.now().Power
 	r := bridge.Rights{Users: map[matrix.UserID]int{}}
 	for u, letters := range ch.status {
 		level := power.most(letters)
@@ -88,7 +88,6 @@ func (n *network) rights(ch *channel) bridge.Rights {
 		}
 	}
 	r.Invited = ch.is('i') || ch.is('k') && !n.configuredKey(ch.key)
-	r.Unlisted = n.config.Published && (ch.is('s') || ch.is('p'))
 	return r
 }
 
@@ -123,7 +122,7 @@ func (n *network) settleRights(ch *channel) {
 		return
 	}
 	ch.settling = false
-	if ch.changing > 0 {
+	if !ch.changes.quiet() {
 		return // what comes of that is put into the room then
 	}
 	if ch.joined && ch.synced && ch.portal != nil {
@@ -148,6 +147,9 @@ func (ch *channel) setStatus(u *user, letters string) {
 	if ch.status[u] == letters {
 		return
 	}
+	if u.bot {
+		ch.net.relay.allowed(ch.key)
+	}
 	if letters == "" {
 		delete(ch.status, u)
 	} else {
@@ -160,22 +162,13 @@ func (ch *channel) setStatus(u *user, letters string) {
 // IRC refuses is taken back in the room.
 func (n *network) setPower(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
 	levels := e.Content.AsPowerLevels()
-	by := matrix.UserID(e.Sender)
-	var lines []*wire.Message
-	var about []matrix.UserID
-	n.ask(ctx, func() {
-		ch := n.known(p.Key().Channel)
-		if ch == nil || !ch.synced {
-			return
-		}
+	c := &change{by: matrix.UserID(e.Sender), kind: "power", base: n.service.powers.before(p.Room())}
+	c.need = func(ch *channel) ([]*wire.Message, []matrix.UserID) {
 		support := n.bot.link.conn.Support()
 		had := p.Rights()
-		changes, users := n.powerChanges(ch, levels, had, support)
-		// While a change is under way, neither the channel nor the room shows what was asked for last.
-		moderated, level := levels.EventsDefault > 0, levels.EventsDefault
-		if (level != had.Speak || ch.changing > 0 && ch.moderate != moderated) && n.config.Power.Voice > 0 {
+		changes, users := n.powerChanges(ch, levels, c.base, had, support)
+		if moderated := levels.EventsDefault > 0; n.now().Power.Voice > 0 && c.base.speaks(levels.EventsDefault, had.Speak, moderated != ch.is('m')) {
 			changes = append(changes, wire.ModeChange{Add: moderated, Mode: 'm'})
-			ch.moderate = moderated
 		}
 		p.NoteRights(func(r *bridge.Rights) {
 			r.Speak = levels.EventsDefault
@@ -183,19 +176,15 @@ func (n *network) setPower(ctx context.Context, p *bridge.Portal, e *client.Even
 				r.Users[user] = levels.Users[id.UserID(user)]
 			}
 		})
-		lines, about = modeLines(p.Name(), changes, support.Modes), users
-	})
-	if len(lines) == 0 && len(about) == 0 {
-		done()
-		return
+		return modeLines(p.Name(), changes, support.Modes), users
 	}
-	n.changeModes(ctx, p, by, lines, about, done)
+	n.change(ctx, p, c, done)
 }
 
 // powerChanges are the changes of status by which IRC would have what somebody has changed in the room:
-// what differs from the rights that the room had.
-func (n *network) powerChanges(ch *channel, levels *event.PowerLevelsEventContent, rights bridge.Rights, support *wire.Support) (changes []wire.ModeChange, about []matrix.UserID) {
-	power := n.config.Power
+// what differs from the levels before or, if these are not known, from the rights that the bridge has set.
+func (n *network) powerChanges(ch *channel, levels *event.PowerLevelsEventContent, base before, rights bridge.Rights, support *wire.Support) (changes []wire.ModeChange, about []matrix.UserID) {
+	power := n.now().Power
 	members := slices.SortedFunc(maps.Keys(ch.members), func(a, b *user) int { return strings.Compare(a.nick, b.nick) })
 	for _, u := range members {
 		var user matrix.UserID
@@ -213,7 +202,11 @@ func (n *network) powerChanges(ch *channel, levels *event.PowerLevelsEventConten
 		if !named {
 			level = levels.UsersDefault
 		}
-		if !named && !given || level == granted || level == power.most(had) {
+		changed := (named || given) && level != granted
+		if base.any != nil {
+			changed = base.differs(level, func(l *event.PowerLevelsEventContent) int { return l.GetUserLevel(id.UserID(user)) })
+		}
+		if !changed || level == power.most(had) {
 			continue
 		}
 		want := power.status(level, support)
@@ -239,59 +232,18 @@ func (n *network) powerChanges(ch *channel, levels *event.PowerLevelsEventConten
 // are invited, or open.
 func (n *network) setJoinRule(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
 	rule := e.Content.AsJoinRules().JoinRule
-	var lines []*wire.Message
-	changed := false
-	n.ask(ctx, func() {
-		ch := n.known(p.Key().Channel)
-		if ch == nil || !ch.synced || rule != "public" && rule != "invite" {
-			return
-		}
-		closed := rule == "invite"
-		changed = closed != p.Rights().Invited || closed != ch.is('i') || ch.changing > 0
-		p.NoteRights(func(r *bridge.Rights) { r.Invited = closed })
-		if changed {
-			lines = modeLines(p.Name(), []wire.ModeChange{{Add: closed, Mode: 'i'}}, 0)
-		}
-	})
-	if !changed {
+	if rule != "public" && rule != "invite" {
 		done()
 		return
 	}
-	n.changeModes(ctx, p, matrix.UserID(e.Sender), lines, nil, done)
-}
-
-// changeModes has a puppet send MODEs, and makes the room what IRC has made of them.
-func (n *network) changeModes(ctx context.Context, p *bridge.Portal, by matrix.UserID, lines []*wire.Message, about []matrix.UserID, done func()) {
-	n.ask(ctx, func() { n.channel(p.Name()).changing++ })
-	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
-		if err != nil {
-			p.Notice("IRC did not let " + string(by) + " do that: " + reasonOf(err))
+	closed := rule == "invite"
+	n.change(ctx, p, &change{by: matrix.UserID(e.Sender), kind: "join rule", need: func(ch *channel) (lines []*wire.Message, _ []matrix.UserID) {
+		if closed != p.Rights().Invited || closed != ch.is('i') {
+			lines = modeLines(p.Name(), []wire.ModeChange{{Add: closed, Mode: 'i'}}, 0)
 		}
-		n.post(func() {
-			ch := n.channel(p.Name())
-			ch.about = append(ch.about, about...)
-			n.enforce(ch)
-		})
-		done()
-	})
-}
-
-// enforce ends a change: the room gets the rights that IRC has, after all that the server has said by
-// now was heard, and unless another change is under way.
-func (n *network) enforce(ch *channel) {
-	conn := n.bot.link.conn
-	n.goRun(func() {
-		if conn != nil {
-			_ = conn.Barrier(n.ctx) // if it fails, the channel will be synchronised anew
-		}
-		n.post(func() {
-			ch.changing--
-			if ch.joined && ch.synced && ch.changing == 0 {
-				ch.portal.SetRights(n.rights(ch), true, ch.about...)
-				ch.about, ch.moderate = nil, ch.is('m')
-			}
-		})
-	})
+		p.NoteRights(func(r *bridge.Rights) { r.Invited = closed })
+		return lines, nil
+	}}, done)
 }
 
 // sequence has a puppet send commands about a channel, one after the other, up to the first that is
@@ -311,13 +263,28 @@ func (n *network) sequence(ctx context.Context, by matrix.UserID, channel string
 	})
 }
 
+// modesLine is how many bytes of arguments one MODE has at most: they, what is before them, and our
+// prefix, as others see it, are a line.
+const modesLine = 250
+
+// atOnce is how many of some changes one MODE can have.
+func atOnce(changes []wire.ModeChange, most int) int {
+	length := 0
+	for i, change := range changes {
+		if length += len(change.Arg) + 1; i == most || i > 0 && length > modesLine {
+			return i
+		}
+	}
+	return len(changes)
+}
+
 // modeLines puts changes into as few MODEs as the server allows.
 func modeLines(channel string, changes []wire.ModeChange, most int) (lines []*wire.Message) {
 	if most <= 0 {
 		most = 10
 	}
 	for len(changes) > 0 {
-		now := changes[:min(most, len(changes))]
+		now := changes[:atOnce(changes, most)]
 		changes = changes[len(now):]
 		var letters strings.Builder
 		args, sign := []string{channel, ""}, byte(0)

@@ -73,6 +73,8 @@ func (s *Service) Public() http.Handler {
 	}
 	handle("media/{id}/{name}", s.serveFile)
 	handle("text/{id}", s.serveText)
+	mux.Handle(provisionPath, s.provisioning())
+	s.handleWidget(mux)
 	return mux
 }
 
@@ -126,7 +128,7 @@ func (s *Service) follow(r *http.Request, kind byte) (*linked, error) {
 
 // present is an event that was not redacted.
 func (s *Service) present(ctx context.Context, p *bridge.Portal, id matrix.EventID) (*event.Event, error) {
-	e, err := s.bridge.Client().Bot().Event(ctx, p.Room(), id)
+	e, err := p.Event(ctx, id)
 	switch {
 	case client.Is(err, "M_NOT_FOUND"), client.Is(err, "M_FORBIDDEN"):
 		return nil, errNoSuchLink
@@ -164,24 +166,28 @@ func (s *Service) serveFile(w http.ResponseWriter, r *http.Request) error {
 	if file.ContentLength > s.config.LinkMaxSize {
 		return errTooLarge
 	}
-	name := r.PathValue("name")
+	name, kind, body := r.PathValue("name"), file.Header.Get("Content-Type"), io.Reader(file.Body)
 	if l.link.Index == 0 {
 		name = fileName(l.content)
+		if kind, body, err = opened(l.content, kind, body); err != nil {
+			return errNoSuchLink
+		}
 	}
-	describe(w.Header(), file.Header.Get("Content-Type"), name)
+	describe(w.Header(), kind, name)
 	if file.ContentLength < 0 && r.Method == http.MethodGet {
-		return s.copyFile(w, io.LimitReader(file.Body, s.config.LinkMaxSize))
+		return s.copyFile(w, io.LimitReader(body, s.config.LinkMaxSize))
 	}
 	w.Header().Set("Content-Length", file.Header.Get("Content-Length"))
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return s.copyFile(w, file.Body)
+	return s.copyFile(w, body)
 }
 
 // copyFile hands a file on, to a reader that must not stall.
 func (s *Service) copyFile(w http.ResponseWriter, from io.Reader) error {
 	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }() // the next answer has its own time
 	piece := make([]byte, publicPiece)
 	for {
 		n, err := from.Read(piece)

@@ -51,7 +51,7 @@ func (s *Service) serveText(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sender := l.event.Sender.String()
-	if n := s.networks[l.portal.Key().Network]; n != nil {
+	if n := s.network(l.portal.Key().Network); n != nil {
 		if nick, ok := n.nickOf(sender); ok {
 			sender = nick
 		}

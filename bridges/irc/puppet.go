@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,13 @@ const (
 // waits.
 var reconnects = Pace{Burst: 10, Interval: 20 * time.Second}
 
+// openLimit and inviteLimit are how often people on IRC may ask somebody into a room: who has a thousand nicks is no
+// thousand people.
+var (
+	openLimit   = wire.Flood{Burst: 20, Interval: 30 * time.Second}
+	inviteLimit = wire.Flood{Burst: 10, Interval: time.Minute}
+)
+
 // A puppet is a Matrix user's connection to a network, or the wish for one.
 type puppet struct {
 	net  *network
@@ -38,11 +46,14 @@ type puppet struct {
 	failures int
 	since    time.Time // when the connection came up
 	waiting  *time.Timer
+	idling   *time.Timer          // the next look at whether it is idle
 	again    bool                 // connect at once when this connection has ended
 	told     bool                 // people were told that there is no connection
 	kicked   map[string]time.Time // from channels, and when
 	nick     nickState
-	asked    pace // how often the user may have it connect anew at once
+	asked    pace   // how often the user may have it connect anew at once
+	opens    *meter // direct chats that others begin
+	invites  *meter // of others into rooms of channels
 
 	missing atomic.Pointer[string] // the nick that the connection should have and has not, folded
 
@@ -54,9 +65,10 @@ func (n *network) puppet(user matrix.UserID) *puppet {
 	if p == nil {
 		p = &puppet{
 			net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects},
+			opens: newMeter(openLimit), invites: newMeter(inviteLimit),
 			seen: sightings{}, directs: map[*bridge.Portal]bool{}, opening: map[*bridge.Portal]bool{},
 		}
-		p.speech.init(p)
+		p.speech.init(n, p, func(channel string) bool { return p.wanted[channel] != nil })
 		n.puppets[user] = p
 	}
 	return p
@@ -72,12 +84,19 @@ func (p *puppet) connect() {
 		p.refused(errors.New(reason))
 		return
 	}
-	if open := n.openPuppets(); open >= n.config.MaxConnections {
+	if n.now().Relay.Mode == RelayOnly {
+		p.refused(fmt.Errorf("the bridge connects nobody to %s, but speaks for people in channels", n.now().Name))
+		return
+	}
+	if open := n.openPuppets(); open >= n.now().MaxConnections {
 		if n.makeRoom() {
 			p.waiting = n.after(roomWait, p.connectAgain)
 			return
 		}
-		err := fmt.Errorf("the bridge may have only %d connections to %s", n.config.MaxConnections, n.config.Name)
+		if n.spokenFor(p) {
+			return
+		}
+		err := fmt.Errorf("the bridge may have only %d connections to %s", n.now().MaxConnections, n.now().Name)
 		p.refused(err)
 		return
 	}
@@ -101,18 +120,18 @@ func (n *network) openPuppets() int {
 func (p *puppet) call() (*call, error) {
 	n := p.net
 	nick := p.wantedNick()
-	c := &call{secure: n.config.TLS, writes: p.speech.writes, Options: wire.Options{
-		Nick: nick, User: ident(p.user, n.service.config.ServerName), RealName: n.templates.puppetRealname(p.user, p.display),
-		Password: n.config.Password, Logger: n.log.With("user", p.user), Flood: n.config.Flood,
+	c := &call{secure: n.now().TLS, writes: p.speech.writes, Options: wire.Options{
+		Nick: nick, User: ident(p.user, n.service.config.ServerName), RealName: n.now().templates.puppetRealname(p.user, p.display),
+		Password: n.now().Password, Logger: n.log.With("user", p.user), Flood: n.now().Flood,
 	}}
-	if prefix := n.config.IPv6Prefix; prefix.IsValid() {
+	if prefix := n.now().IPv6Prefix; prefix.IsValid() {
 		c.source = func(ctx context.Context) (netip.Addr, error) { return n.service.sources.of(ctx, prefix, p.user) }
 	}
 	l, err := n.service.accounts.login(p.who(), nick)
 	if err != nil {
 		return nil, err
 	}
-	l.apply(c, n.config.encrypted(), n.config.NickServ)
+	l.apply(c, n.now().encrypted(), n.now().NickServ)
 	return c, nil
 }
 
@@ -128,8 +147,7 @@ func (n *network) nickLength() int {
 func (p *puppet) up(l *link) {
 	n := p.net
 	p.since, p.told = time.Now(), false
-	n.byNick[n.fold(l.conn.Nick())] = p
-	n.nicks.Store(p.user, l.conn.Nick())
+	n.calls(p, l.conn.Nick())
 	n.log.Info("puppet connected", "user", p.user, "nick", l.conn.Nick())
 	p.speech.setState(l.conn, nil)
 	p.nickUp(l)
@@ -143,16 +161,19 @@ func (p *puppet) up(l *link) {
 // idle ends a connection that has said nothing for long.
 func (p *puppet) idle(l *link) {
 	n := p.net
-	if n.config.IdleTimeout == 0 {
+	if p.idling != nil {
+		p.idling.Stop()
+	}
+	if n.now().IdleTimeout == 0 {
 		return
 	}
-	left := n.config.IdleTimeout - time.Since(p.speech.lastUse(p.since))
+	left := n.now().IdleTimeout - time.Since(p.speech.lastUse(p.since))
 	if left <= 0 {
-		p.expelAll("Silent for so long that the connection to " + n.config.Name + " was closed. Join again to come back.")
+		p.expelAll("Silent for so long that the connection to " + n.now().Name + " was closed. Join again to come back.")
 		l.quit("Idle")
 		return
 	}
-	n.after(left, func() {
+	p.idling = n.after(left, func() {
 		if p.link == l && !l.closed {
 			p.idle(l)
 		}
@@ -168,9 +189,7 @@ func (p *puppet) down(l *link, err error) {
 	nick := ""
 	if l.conn != nil {
 		nick = l.conn.Nick()
-		if n.byNick[n.fold(nick)] == p {
-			delete(n.byNick, n.fold(nick))
-		}
+		maps.DeleteFunc(n.byNick, func(_ string, owner *puppet) bool { return owner == p })
 		if time.Since(p.since) > stableAfter {
 			p.failures = 0
 		}
@@ -178,6 +197,7 @@ func (p *puppet) down(l *link, err error) {
 	n.nicks.Delete(p.user)
 	p.speech.setState(nil, nil)
 	p.speech.lost(nick)
+	n.torn(&p.speech, l)
 	if p.again {
 		p.again = false
 		if wait := p.asked.reserve(time.Now()); wait > 0 {
@@ -187,11 +207,11 @@ func (p *puppet) down(l *link, err error) {
 		}
 		return
 	}
-	if n.ctx.Err() != nil || l.unused && !p.speech.busy() {
+	if n.stopping || n.ctx.Err() != nil || l.unused && !p.speech.busy() {
 		return // until it is needed again
 	}
 	if away, ok := errors.AsType[*awayError](err); ok { // that is nobody's failure but the servers'
-		p.later(away.wait+n.config.Reconnect.delay(1), err)
+		p.later(away.wait+n.now().Reconnect.delay(1), err)
 		return
 	}
 	p.failures++
@@ -199,10 +219,10 @@ func (p *puppet) down(l *link, err error) {
 	case permanent(err):
 		p.refused(err)
 	case errors.Is(err, wire.ErrNoSASL): // services are away, most likely
-		p.notifyOnce(fmt.Sprintf("cannot be logged in to %s at the moment, and does not connect without: %s", n.config.Name, decode(err.Error())))
-		p.later(n.config.Reconnect.delay(maxFailures), err)
+		p.notifyOnce(fmt.Sprintf("cannot be logged in to %s at the moment, and does not connect without: %s", n.now().Name, decode(err.Error())))
+		p.later(n.now().Reconnect.delay(maxFailures), err)
 	default:
-		p.later(n.config.Reconnect.delay(p.failures), err)
+		p.later(n.now().Reconnect.delay(p.failures), err)
 	}
 }
 
@@ -220,7 +240,7 @@ func (p *puppet) later(wait time.Duration, err error) {
 	p.waiting = n.after(wait, p.connectAgain)
 	// If the bot is away too, it is the network that is; nobody needs telling twice.
 	if p.failures >= 3 && n.bot.online {
-		p.tell(fmt.Sprintf("cannot connect to %s at the moment: %s", n.config.Name, decode(err.Error())))
+		p.tell(fmt.Sprintf("cannot connect to %s at the moment: %s", n.now().Name, decode(err.Error())))
 	}
 }
 
@@ -236,7 +256,7 @@ func (p *puppet) connectAgain() {
 // that are refused.
 func (p *puppet) refused(err error) {
 	p.speech.setState(nil, err)
-	text := fmt.Sprintf("no connection to %s: %s", p.net.config.Name, decode(err.Error()))
+	text := fmt.Sprintf("no connection to %s: %s", p.net.now().Name, decode(err.Error()))
 	if errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) {
 		p.notifyOnce("has " + text) // there is the time that messages are held to put that right
 	} else {

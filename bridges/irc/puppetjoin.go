@@ -26,6 +26,12 @@ func (n *network) personJoined(portal *bridge.Portal, user matrix.UserID, displa
 		portal.Remove(user, reason)
 		return
 	}
+	if n.isShut(portal.Key().Channel) || n.away(user) {
+		return
+	}
+	if n.relayJoined(portal, user, display) {
+		return
+	}
 	p := n.puppet(user)
 	p.display = display
 	channel := portal.Key().Channel
@@ -44,6 +50,7 @@ func (n *network) personJoined(portal *bridge.Portal, user matrix.UserID, displa
 // personLeft takes the puppet out of a channel, behind what it still has to say.
 func (n *network) personLeft(portal *bridge.Portal, user matrix.UserID, reason string) {
 	p, channel := n.puppets[user], portal.Key().Channel
+	n.relayLeft(portal, user)
 	if p == nil || p.wanted[channel] == nil {
 		return
 	}
@@ -51,7 +58,7 @@ func (n *network) personLeft(portal *bridge.Portal, user matrix.UserID, reason s
 	w.leaving, w.parting = true, true
 	p.speech.add(&utterance{
 		channel: channel, optional: true,
-		message: wire.NewMessage("PART", portal.Name(), oneLine(reason)),
+		message: wire.NewMessage("PART", portal.Name(), reasonLine(reason)),
 		finish:  func(error) { n.post(func() { p.parted(channel, w) }) },
 	})
 }
@@ -99,7 +106,7 @@ func (p *puppet) join(channel string) {
 			case p.wanted[channel] == w:
 				p.joined(channel, w, err)
 			case p.wanted[channel] == nil && err == nil: // the user was removed meanwhile
-				n.goRun(func() { _ = conn.Send(n.ctx, wire.NewMessage("PART", w.name)) })
+				n.sendLater(conn, wire.NewMessage("PART", w.name))
 			}
 		})
 	})
@@ -115,7 +122,7 @@ func (p *puppet) joined(channel string, w *wish, err error) {
 	case !refused, errors.Is(refusal.Reason, wire.ErrUnavailable), errors.Is(refusal.Reason, wire.ErrChannelFull):
 		if w.tries++; w.tries < joinTries {
 			conn := p.link.conn
-			n.after(n.config.Reconnect.delay(w.tries+2), func() {
+			n.after(n.now().Reconnect.delay(w.tries+2), func() {
 				if p.link != nil && p.link.conn == conn && p.wanted[channel] == w {
 					p.join(channel)
 				}
@@ -165,6 +172,12 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 					p.whispered(m)
 				}
 			})
+		case confidential(c, m):
+			p.net.post(func() {
+				if p.link == l && l.conn != nil {
+					p.confided(m)
+				}
+			})
 		}
 	case "JOIN":
 		if c.FromSelf(m) {
@@ -180,6 +193,8 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 				p.hear(c, m)
 			}
 		})
+	case "901":
+		p.loggedOut(l, c)
 	case "FAIL":
 		p.speech.refused(m)
 	default:
@@ -203,7 +218,7 @@ func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
 		} else {
 			p.expelled(channel, reason)
 		}
-	case m.Command == "INVITE":
+	case m.Command == "INVITE" && n.fold(m.Param(0)) == n.fold(c.Nick()):
 		p.invited(m)
 	case m.Command == "JOIN":
 		p.strayed(c, m)
@@ -214,14 +229,8 @@ func (p *puppet) hear(c *wire.Conn, m *wire.Message) {
 		p.expelled(n.fold(m.Param(0)), fmt.Sprintf("Removed from %s on IRC", decode(m.Param(0))))
 	case m.Command == "NICK" && !c.FromSelf(m):
 		n.followNick(m.Prefix.Nick, m.Param(0))
-	case m.Command == "NICK":
-		for nick, owner := range n.byNick {
-			if owner == p {
-				delete(n.byNick, nick)
-			}
-		}
-		n.byNick[n.fold(m.Param(0))] = p
-		n.nicks.Store(p.user, m.Param(0))
+	case m.Command == "NICK" && m.Param(0) != "":
+		n.calls(p, m.Param(0))
 		p.nickChanged(m.Param(0))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"maunium.net/go/mautrix/event"
 
@@ -21,20 +22,23 @@ const maxReaction = 64
 // react takes a reaction to IRC: as tags, which clients show beside the message, or
 // as a line.
 func (n *network) react(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
-	mode, relates := n.config.Reactions, e.Content.AsReaction().RelatesTo
+	mode, relates := n.now().Reactions, e.Content.AsReaction().RelatesTo
 	key := reactionKey(relates.Key, e.Content.VeryRaw)
 	sent, known, err := p.Message(ctx, matrix.EventID(relates.EventID))
 	if err != nil || !known || key == "" || mode == "off" || relates.Type != event.RelAnnotation {
 		done()
 		return
 	}
-	if mode != "lines" && sent.RemoteID != "" && n.hasTags(ctx) {
+	spokenFor := n.relaysAsked(ctx, p, matrix.UserID(e.Sender)) // tags would say that it is the bot who reacts
+	if mode != "lines" && sent.RemoteID != "" && !spokenFor && n.hasTags(ctx) {
 		tags := replyTags(sent.RemoteID)
 		tags["+draft/react"] = key
 		u := &utterance{
 			channel: p.Key().Channel, optional: true,
 			message: &wire.Message{Tags: tags, Command: "TAGMSG", Params: []string{p.Name()}},
 		}
+		// Before it is said: it may be taken back at once, and that comes behind.
+		p.NoteReaction(matrix.EventID(e.ID), bridge.Reaction{Sender: matrix.UserID(e.Sender), RemoteID: sent.RemoteID, Key: key}, time.Now())
 		n.utter(ctx, matrix.UserID(e.Sender), u, func(error) { done() })
 		return
 	}
@@ -45,6 +49,29 @@ func (n *network) react(ctx context.Context, p *bridge.Portal, e *client.Event, 
 	}
 	line := fmt.Sprintf("reacted to %s (“%s”) with %s", nick, sent.Excerpt, key)
 	n.speak(ctx, p, e, saying{kind: wire.Action, lines: format.Plain(line, format.ToOptions{}).Text}, done)
+}
+
+// unreact takes a reaction back on IRC that somebody has redacted; false if the event is none of which IRC
+// was told by tags.
+func (n *network) unreact(ctx context.Context, p *bridge.Portal, event matrix.EventID, done func()) bool {
+	reaction, ok, err := p.Reaction(ctx, event)
+	if err != nil {
+		n.log.Error("nobody knows whether a reaction was redacted", "event", event, "err", err)
+	}
+	if !ok {
+		return false
+	}
+	tags := replyTags(reaction.RemoteID)
+	tags["+draft/unreact"] = reaction.Key
+	u := &utterance{
+		channel: p.Key().Channel, optional: true,
+		message: &wire.Message{Tags: tags, Command: "TAGMSG", Params: []string{p.Name()}},
+	}
+	n.utter(ctx, reaction.Sender, u, func(error) {
+		p.ForgetReaction(event)
+		done()
+	})
+	return true
 }
 
 // reactionKey is what somebody reacts with. Pictures of one's own have names at best.
@@ -84,7 +111,7 @@ func (n *network) hasTags(ctx context.Context) bool {
 func (n *network) hearTags(c *wire.Conn, m *wire.Message) {
 	target, ok := c.Support().Channel(m.Param(0))
 	ch := n.known(target)
-	if !ok || ch == nil || c.FromSelf(m) || m.Replayed() {
+	if !ok || ch == nil || target != m.Param(0) || c.FromSelf(m) || m.Replayed() {
 		return
 	}
 	u := n.users[n.fold(m.Prefix.Nick)]
@@ -94,11 +121,22 @@ func (n *network) hearTags(c *wire.Conn, m *wire.Message) {
 	if typing := m.Tag("+typing"); typing != "" {
 		n.hearTyping(ch, u, typing)
 	}
-	key := m.Tag("+draft/react")
-	if key == "" {
-		key = m.Tag("+react")
+	if replied(m) == "" || n.now().Reactions == "off" {
+		return
 	}
-	if key = reactionKey(decode(key), nil); key != "" && replied(m) != "" && n.config.Reactions != "off" {
+	if key := reactionTag(m, "react"); key != "" {
 		ch.portal.React(n.ghost(u.nick), replied(m), key, m.Time)
 	}
+	if key := reactionTag(m, "unreact"); key != "" {
+		ch.portal.Unreact(n.ghost(u.nick), replied(m), key)
+	}
+}
+
+// reactionTag is what a tag says, under the name that it has or the one that it had.
+func reactionTag(m *wire.Message, name string) string {
+	key := m.Tag("+draft/" + name)
+	if key == "" {
+		key = m.Tag("+" + name)
+	}
+	return reactionKey(decode(key), nil)
 }

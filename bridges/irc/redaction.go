@@ -18,7 +18,7 @@ func (n *network) hearRedact(m *wire.Message) {
 	if ch == nil || m.Param(1) == "" {
 		return
 	}
-	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && u.puppet != nil {
+	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && (u.puppet != nil || u.bot) {
 		return // it comes from Matrix
 	}
 	reason := ""
@@ -35,25 +35,22 @@ func (n *network) redact(ctx context.Context, p *bridge.Portal, e *client.Event,
 	if redacts == "" { // from room version 11 on
 		redacts = e.Content.AsRedaction().Redacts
 	}
+	if n.unreact(ctx, p, matrix.EventID(redacts), done) {
+		return
+	}
 	by := matrix.UserID(e.Sender)
 	ids, err := p.RemoteIDs(ctx, matrix.EventID(redacts))
 	if err != nil {
 		n.log.Error("a redaction does not reach IRC", "event", e.ID, "err", err)
 	}
-	able := false
-	n.ask(ctx, func() {
-		if puppet := n.puppets[by]; puppet != nil && puppet.link != nil && puppet.link.conn != nil {
-			able = puppet.link.conn.HasCap(redactionCap)
-		}
-	})
-	if len(ids) == 0 || !able {
+	if len(ids) == 0 || !n.mayRedact(ctx, p, matrix.EventID(redacts), by) {
 		done()
 		return
 	}
 	var lines []*wire.Message
 	for _, id := range ids {
 		line := wire.NewMessage("REDACT", p.Name(), id)
-		if reason := oneLine(e.Content.AsRedaction().Reason); reason != "" {
+		if reason := reasonLine(e.Content.AsRedaction().Reason); reason != "" {
 			line.Params = append(line.Params, reason)
 		}
 		lines = append(lines, line)
@@ -64,6 +61,27 @@ func (n *network) redact(ctx context.Context, p *bridge.Portal, e *client.Event,
 		}
 		done()
 	})
+}
+
+// mayRedact tells whether the server knows how to take back what somebody wants to; whether they may, it
+// will say. What the bot has said it takes back for those for whom it speaks, and nothing else.
+func (n *network) mayRedact(ctx context.Context, p *bridge.Portal, event matrix.EventID, by matrix.UserID) bool {
+	sent, _, err := p.Message(ctx, event)
+	if err != nil {
+		return false
+	}
+	able := false
+	n.ask(ctx, func() {
+		channel := p.Key().Channel
+		if n.relays(channel, by) {
+			able = n.bot.online && n.bot.link.conn.HasCap(redactionCap) && n.relays(channel, sent.Sender)
+			return
+		}
+		if puppet := n.puppets[by]; puppet != nil && puppet.link != nil && puppet.link.conn != nil {
+			able = puppet.link.conn.HasCap(redactionCap)
+		}
+	})
+	return able
 }
 
 // idOf is the server's ID of a line, if it has told.

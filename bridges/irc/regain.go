@@ -37,7 +37,7 @@ func (p *puppet) wantedNick() string {
 	if p.link != nil && p.link.conn != nil {
 		length = p.link.conn.Support().NickLen
 	}
-	return n.templates.puppetNick(p.user, p.display, length)
+	return n.now().templates.puppetNick(p.user, p.display, length)
 }
 
 func (p *puppet) who() whose { return whose{p.net.config.ID, p.user} }
@@ -72,7 +72,7 @@ func (p *puppet) nickUp(l *link) {
 func (p *puppet) watchNick(l *link) {
 	conn, want := l.conn, p.wantedNick()
 	if _, can := conn.Support().Raw["MONITOR"]; can {
-		p.net.goRun(func() { _ = conn.Send(p.net.ctx, wire.NewMessage("MONITOR", "+", want)) })
+		p.net.sendLater(conn, wire.NewMessage("MONITOR", "+", want))
 	}
 }
 
@@ -91,11 +91,11 @@ func (p *puppet) nickChanged(nick string) {
 	if !p.otherNick() {
 		return
 	}
-	wait := min(n.config.RegainAfter<<min(p.nick.taken, 10), regainAtMost)
+	wait := min(n.now().RegainAfter<<min(p.nick.taken, 10), regainAtMost)
 	p.nick.quiet = time.Now().Add(wait)
 	if p.nick.taken++; p.nick.taken <= maxForced {
 		p.notify(fmt.Sprintf("was renamed by %s to %s. If %s is free in %s, you get it back.",
-			n.config.Name, decode(nick), p.wantedNick(), wait))
+			n.now().Name, decode(nick), p.wantedNick(), wait))
 	}
 	p.watchNick(l)
 	p.nickLater(l, wait)
@@ -126,8 +126,8 @@ func (p *puppet) nickLater(l *link, wait time.Duration) {
 func (p *puppet) tryNick(l *link) {
 	n, conn, want := p.net, l.conn, p.wantedNick()
 	ghost := ""
-	if !p.nick.ghosted && l.loggedIn && n.config.NickServ != "" {
-		ghost = n.config.NickServ
+	if !p.nick.ghosted && l.loggedIn && n.now().NickServ != "" {
+		ghost = n.now().NickServ
 	}
 	p.nick.asked = want
 	signs := p.nick.signs
@@ -138,7 +138,7 @@ func (p *puppet) tryNick(l *link) {
 		refusal, refused := errors.AsType[*wire.NickError](err)
 		used := refused && (refusal.Code == "433" || refusal.Code == "436" || refusal.Code == "NICKNAME_IN_USE")
 		if used && ghost != "" {
-			_ = conn.Send(ctx, wire.NewMessage("PRIVMSG", ghost, n.config.Ghost+" "+want))
+			_ = conn.Send(ctx, wire.NewMessage("PRIVMSG", ghost, n.now().Ghost+" "+want))
 		}
 		n.post(func() {
 			switch {

@@ -108,7 +108,7 @@ func bodyOf(content *event.MessageEventContent) string {
 // media is a line that leads to a file.
 func (n *network) media(p *bridge.Portal, e *client.Event, content *event.MessageEventContent) string {
 	name := fileName(content)
-	if _, _, ok := mediaID(string(content.URL)); !ok {
+	if _, _, ok := mediaID(fileOf(content)); !ok {
 		return "sent " + name
 	}
 	return "sent " + name + ": " + n.fileLink(p, e, 0, name)
@@ -129,6 +129,9 @@ func (n *network) nickOf(user string) (string, bool) {
 		return nick.(string), true
 	}
 	id := matrix.UserID(user)
+	if nick, ok := n.relay.nickOf(id); ok {
+		return nick, true
+	}
 	if id.Server() != n.service.config.ServerName {
 		return "", false
 	}

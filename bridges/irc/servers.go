@@ -69,7 +69,10 @@ func (s *servers) next(now time.Time, tried []string, scout bool) (string, error
 func (s *servers) note(addr string, began, now time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.all, func(one *server) bool { return one.addr == addr })
+	i := s.index(addr)
+	if i < 0 {
+		return // it is not one of the network's any more
+	}
 	one := s.all[i]
 	switch {
 	case !unreachable(err):
@@ -102,19 +105,18 @@ func (e *awayError) Error() string {
 
 // A pace lets connections begin one after the other, with jitter: the first few at once.
 type pace struct {
+	mu     sync.Mutex
 	config Pace
-
-	mu   sync.Mutex
-	next time.Time // when the next one would begin if there were no burst
+	next   time.Time // when the next one would begin if there were no burst
 }
 
 // reserve takes a place and says how long it has to wait.
 func (p *pace) reserve(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.config.Interval <= 0 {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.next.Before(now) {
 		p.next = now
 	}

@@ -33,14 +33,22 @@ type Service struct {
 	inbox    *client.Inbox
 	bridge   *bridge.Bridge
 	journal  *journal
-	networks map[string]*network
-	order    []*network // as configured
+	networks networks
 	metrics  *metrics
 	signer   *links.Signer
 	spoken   *lru.Cache[matrix.EventID, string] // what messages last said
 	accounts *accounts
+	plumbs   *plumbs
+	sessions *sessions     // of the provisioning API
+	foreign  chan struct{} // homeservers of others that are being asked who somebody is
 	sources  *sources
-	idents   *identd.Server // nil: nobody may ask
+	powers   powers
+	choices  *choices
+	kept     map[string]*keptNames // by network
+	idents   *identd.Server        // nil: nobody may ask
+
+	rehashing rehashing
+	encrypts  bool // some network's encryption is on
 
 	ctx    context.Context // of the bridge; it outlives the networks
 	cancel context.CancelFunc
@@ -65,7 +73,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the bridge's database: %w", err)
 	}
-	s := &Service{config: config, log: config.Logger, db: db, networks: map[string]*network{}}
+	s := &Service{config: config, log: config.Logger, db: db, sessions: newSessions(), foreign: make(chan struct{}, foreignAtOnce)}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.assemble(); err != nil {
 		s.Close()
@@ -85,6 +93,15 @@ func (s *Service) assemble() error {
 	if s.sources, err = loadSources(s.ctx, s.db); err != nil {
 		return err
 	}
+	if s.plumbs, err = loadPlumbs(s.ctx, s.db); err != nil {
+		return err
+	}
+	if s.choices, err = loadChoices(s.ctx, s.db); err != nil {
+		return err
+	}
+	if s.kept, err = loadKept(s.ctx, s.db); err != nil {
+		return err
+	}
 	if s.config.Identd != "" {
 		s.idents = identd.New(s.log)
 	}
@@ -93,8 +110,7 @@ func (s *Service) assemble() error {
 		if err != nil {
 			return fmt.Errorf("network %q: %w", config.ID, err)
 		}
-		s.networks[config.ID] = n
-		s.order = append(s.order, n)
+		s.networks.add(n)
 	}
 	api, err := client.New(client.Config{
 		HomeserverURL: s.config.HomeserverURL, ServerName: s.config.ServerName,
@@ -107,8 +123,8 @@ func (s *Service) assemble() error {
 	s.spoken = lru.New[matrix.EventID](maxSpoken, func(text string) int { return len(text) + 100 })
 	s.metrics = newMetrics()
 	s.bridge, err = bridge.New(s.ctx, bridge.Options{
-		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: s.commands(),
-		Logger: s.log, Metrics: s.config.Metrics,
+		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: append(s.commands(), s.plumbCommands()...),
+		Logger: s.log, Metrics: s.config.Metrics, Encryption: s.encryption(api),
 	})
 	if err != nil {
 		return err
@@ -161,9 +177,16 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.Error("identd cannot listen; networks take users for unidentified", "address", s.config.Identd, "err", err)
 	}
 	defer stopIdents()
-	for _, n := range s.order {
+	s.bridge.Settle(ctx)
+	for _, n := range s.all() {
 		n.start()
 	}
+	s.rehashing.begin(s.config.given)
+	shutDoor, err := s.openDoor()
+	if err != nil {
+		s.log.Error("operators' commands are not heard", "err", err)
+	}
+	defer shutDoor()
 	err = nil
 	select {
 	case <-ctx.Done():
@@ -172,8 +195,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	// First nothing new from Matrix, then nothing new from IRC, then the rest.
 	shutdown(server)
+	s.rehashing.end()
 	var goodbyes sync.WaitGroup
-	for _, n := range s.order {
+	for _, n := range s.all() {
 		goodbyes.Go(func() { n.stop("The bridge is restarting") })
 	}
 	goodbyes.Wait()
@@ -260,9 +284,9 @@ func (s *Service) Ghost(user matrix.UserID) (bridge.Ghost, bool) {
 	if user.Server() != s.config.ServerName {
 		return bridge.Ghost{}, false
 	}
-	for _, n := range s.order {
+	for _, n := range s.all() {
 		if nick, ok := n.templates.ghostNick(user.Localpart()); ok {
-			return bridge.Ghost{ID: user, Name: n.templates.displayName(decode(nick))}, true
+			return bridge.Ghost{ID: user, Name: n.now().templates.displayName(decode(nick))}, true
 		}
 	}
 	return bridge.Ghost{}, false

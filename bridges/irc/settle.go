@@ -24,7 +24,7 @@ type unsettled struct {
 // there twice is better than one that is lost.
 func (n *network) settle(s *speech, l *line, nick string) {
 	ch := n.known(l.channel)
-	if ch == nil || !n.bot.since.Before(l.sentAt) {
+	if ch == nil || s.puppet == nil || !n.bot.since.Before(l.sentAt) {
 		s.decide(l, verdict{doubt: true}, false)
 		return
 	}
@@ -61,6 +61,9 @@ func (n *network) catchUp(open *unsettled) {
 
 // settleGone is called when the bot sees a user leave a channel.
 func (n *network) settleGone(u *user, ch *channel) {
+	if u.puppet != nil {
+		u.puppet.speech.sawGo()
+	}
 	for _, open := range slices.Clone(n.unsettled) {
 		if open.speech.puppet == u.puppet && open.line.channel == ch.key {
 			n.close(open, false)

@@ -14,6 +14,7 @@ import (
 	"trestle/bridges/irc/wire"
 	"trestle/internal/config"
 	"trestle/internal/matrix"
+	"trestle/internal/outbound"
 	"trestle/registration"
 )
 
@@ -35,7 +36,11 @@ func FromConfig(c *config.Config, r *registration.Registration) (Config, error) 
 		PublicURL: links.PublicURL, LinkLifetime: links.Lifetime.Std(), LinkMaxSize: int64(links.MaxSize), ServerName: c.ServerName,
 		ServiceID: r.ID, ASToken: r.ASToken, HSToken: r.HSToken, SenderLocal: r.SenderLocalpart,
 		Database: c.Bridges.IRC.Database.Reveal(), Journal: c.InData("irc.journal"), Networks: networks,
-		KeyFile: c.InData("irc.keys"), Identd: c.Bridges.IRC.Identd,
+		KeyFile: c.InData("irc.keys"), Identd: c.Bridges.IRC.Identd, Control: c.InData(ControlFile), given: c,
+		Admins: c.Bridges.IRC.Plumbing.Admins, Provisioning: c.Bridges.IRC.Plumbing.Secret.Reveal(),
+		Federation: outbound.New(outbound.Options{
+			Allow: config.Ranges(c.Bridges.IRC.Plumbing.AllowAddresses), Redirects: 3, Timeout: exchangeWait,
+		}),
 	}, nil
 }
 
@@ -56,10 +61,13 @@ func networksOf(c config.IRC) ([]Network, error) {
 			Power:    &Power{from.PowerLevels.Owner, from.PowerLevels.Admin, from.PowerLevels.Op, from.PowerLevels.HalfOp, from.PowerLevels.Voice},
 			Mappings: mappingsOf(from.Mappings), FollowForwards: from.FollowForwards,
 			PolicyRooms: from.PolicyRooms, BanFile: from.BanFile,
-			Edits: from.Edits, Reactions: from.Reactions, NoTyping: !from.Typing, MaxLines: from.MaxLines, Undelivered: from.Undelivered,
-			Direct: Consent(from.DirectMessages), LazyMembers: from.LazyMembers, History: History(from.History), Hold: from.Hold.Std(),
+			Edits: from.Edits, Reactions: from.Reactions, NoTyping: !from.Typing, MaxLines: from.MaxLines, Undelivered: from.Undelivered, Encryption: from.Encryption,
+			Direct: Consent(from.DirectMessages), LazyMembers: from.LazyMembers, History: History(from.History), Hold: from.Hold.Std(), Netsplit: from.Netsplit.Std(),
 		}
+		n.Relay = Relay{Mode: RelayMode(from.Relay), Prefix: from.RelayPrefix, Colors: from.RelayColors, Break: from.RelayBreak}
+		n.NoPortals, n.NoPlumbing, n.PlumbPower, n.PlumbWait = !from.Portals, !from.Plumbing, from.PlumbPower, from.PlumbWait.Std()
 		n.Servers, n.NickServ, n.Ghost, n.MakeRoom = from.Servers, from.NickServ, from.Ghost, from.MakeRoom.Std()
+		n.Icon, n.ExternalURL = from.Icon, from.ExternalURL
 		n.Connects = &Pace{Burst: from.ConnectBurst, Interval: from.ConnectInterval.Std()}
 		var err error
 		if from.IPv6Prefix != "" {
@@ -125,11 +133,15 @@ func NewRegistration(c config.IRC, server matrix.ServerName, url string) (*regis
 func Claim(r *registration.Registration, c config.IRC, server matrix.ServerName) error {
 	r.Protocols = []string{"irc"}
 	r.ReceiveEphemeral = true // who is typing
+	r.DeviceLists, r.DeviceManagement = false, false
 	r.Namespaces = registration.Namespaces{}
 	for _, id := range slices.Sorted(maps.Keys(c.Networks)) {
 		n := c.Networks[id]
 		if !n.Enabled {
 			continue
+		}
+		if n.Encryption == "bot" || n.Encryption == "users" {
+			r.DeviceLists, r.DeviceManagement = true, true
 		}
 		named := strings.NewReplacer("{network}", id)
 		user, err := claim("@", named.Replace(n.User), "{nick}", server)
@@ -154,6 +166,33 @@ func Claim(r *registration.Registration, c config.IRC, server matrix.ServerName)
 		}
 	}
 	return nil
+}
+
+// Unclaimed is a name of the networks that a registration does not claim, or empty. Claims that an
+// operator has written may be other ones than ours.
+func Unclaimed(r *registration.Registration, c config.IRC, server matrix.ServerName) string {
+	covered := func(claims []registration.Namespace, name string) bool {
+		return slices.ContainsFunc(claims, func(claim registration.Namespace) bool { return claim.Matches(name) })
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Networks)) {
+		n := c.Networks[id]
+		if !n.Enabled {
+			continue
+		}
+		sample := strings.NewReplacer("{network}", id, "{nick}", "nick", "{channel}", "#channel")
+		if user := "@" + sample.Replace(n.User) + ":" + string(server); !covered(r.Namespaces.Users, user) {
+			return user
+		}
+		if alias := "#" + sample.Replace(n.Alias) + ":" + string(server); !covered(r.Namespaces.Aliases, alias) {
+			return alias
+		}
+		for _, m := range n.Mappings {
+			if m.Alias != "" && !covered(r.Namespaces.Aliases, m.Alias) {
+				return m.Alias
+			}
+		}
+	}
+	return ""
 }
 
 // claim makes the namespace of a template.

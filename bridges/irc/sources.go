@@ -37,10 +37,11 @@ type sources struct {
 
 	mu    sync.Mutex
 	users map[netip.Addr]matrix.UserID
+	given map[matrix.UserID][]netip.Addr // as they were read
 }
 
 func loadSources(ctx context.Context, db *database.DB) (*sources, error) {
-	s := &sources{db: db, users: map[netip.Addr]matrix.UserID{}}
+	s := &sources{db: db, users: map[netip.Addr]matrix.UserID{}, given: map[matrix.UserID][]netip.Addr{}}
 	rows, err := db.Read().Query(ctx, selectSources)
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses of users: %w", err)
@@ -57,6 +58,7 @@ func loadSources(ctx context.Context, db *database.DB) (*sources, error) {
 			return nil, fmt.Errorf("the addresses of users: %w", err)
 		}
 		s.users[addr] = user
+		s.given[user] = append(s.given[user], addr)
 	}
 	return s, rows.Err()
 }
@@ -66,6 +68,9 @@ func loadSources(ctx context.Context, db *database.DB) (*sources, error) {
 func (s *sources) of(ctx context.Context, prefix netip.Prefix, user matrix.UserID) (netip.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if addr, ok := s.held(prefix, user); ok {
+		return addr, nil
+	}
 	var free netip.Addr
 	for i := range uint32(sourceTries) {
 		addr := candidate(prefix, user, i)
@@ -90,6 +95,16 @@ func (s *sources) of(ctx context.Context, prefix netip.Prefix, user matrix.UserI
 	}
 	s.users[free] = user
 	return free, nil
+}
+
+// held is an address in a prefix that another bridge has given to a user.
+func (s *sources) held(prefix netip.Prefix, user matrix.UserID) (netip.Addr, bool) {
+	for _, addr := range s.given[user] {
+		if prefix.Contains(addr) {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // candidate is the i-th address that a user may have: the prefix, and bits of a hash.

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
+	"trestle/internal/matrix"
 )
 
 const (
@@ -27,7 +29,9 @@ const (
 // server's end, decides; see network.settle. What was handed to the kernel is in the journal
 // before anything else happens, so that a bridge that is killed knows it afterwards.
 type speech struct {
-	puppet *puppet
+	net    *network
+	puppet *puppet                   // nil: the bot, who speaks for others
+	wants  func(channel string) bool // tells, on the loop, whether it is, or soon will be, in a channel
 
 	mu       sync.Mutex
 	changed  chan struct{}   // closed and made anew when any of these changes
@@ -39,6 +43,10 @@ type speech struct {
 	line     *line // under way
 	owed     []owed
 	used     time.Time // when something was last said
+
+	last     spoken
+	endings  []*ending
+	outlived time.Time // the server has shown to all what was begun before
 }
 
 // An utterance is something to be said: a text, or a command that has its place between
@@ -53,15 +61,20 @@ type utterance struct {
 	message  *wire.Message     // instead of lines
 	tags     map[string]string // of the first line, if the server has tags
 	single   bool              // a message for each line, whatever the server can do
+	guise    guise             // for whom the bot says it; nil: whose connection it is
+	plain    bool              // not by RELAYMSG
 	direct   bool              // to a person
 	optional bool              // not worth connecting or joining for
 	doubt    string            // what may be on IRC twice
 	ids      []string          // by which the server knows what has been said
-	finish   func(error)       // a *wire.SendError if refused
+	portal   *bridge.Portal    // of the event; nil: it is none's
+	event    matrix.EventID
+	sender   matrix.UserID
+	finish   func(error) // a *wire.SendError if refused
 }
 
-func (s *speech) init(p *puppet) {
-	s.puppet, s.changed, s.in = p, make(chan struct{}), map[string]bool{}
+func (s *speech) init(n *network, p *puppet, wants func(channel string) bool) {
+	s.net, s.puppet, s.wants, s.changed, s.in = n, p, wants, make(chan struct{}), map[string]bool{}
 }
 
 // change is called with mu held.
@@ -89,6 +102,12 @@ func (s *speech) setIn(channel string, in bool) {
 		delete(s.in, channel)
 	}
 	s.change()
+}
+
+func (s *speech) isIn(channel string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in[channel]
 }
 
 func (s *speech) wake() {
@@ -122,7 +141,7 @@ func (s *speech) add(u *utterance) (first bool) {
 	s.used = time.Now()
 	if !s.running {
 		s.running = true
-		s.puppet.net.goRun(func() { s.run(s.puppet.net.ctx) })
+		s.net.goRun(func() { s.run(s.net.ctx) })
 	}
 	return first
 }
@@ -162,24 +181,26 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 			continue // the connection has just ended
 		}
 		v := s.say(ctx, conn, u, l)
-		u.single = u.single || v.single
+		u.single, u.plain = u.single || v.single, u.plain || v.plain
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case v.refused != nil:
-			return v.refused
 		case v.taken && u.message != nil:
 			return nil
 		case v.taken:
 			s.mark(l)
+			s.confirm(l)
+			s.noteShown(conn, u, l)
 			u.at = l.after
 			u.ids = append(u.ids, s.idOf(l)...)
+		case v.refused != nil:
+			return v.refused
+		case v.unknown, v.doubt && ctx.Err() != nil:
+			return ctx.Err() // in the journal it stays in doubt, if it was begun
 		default:
 			if v.doubt && u.doubt == "" {
 				u.doubt = l.text
 			}
 			if s.handed(l) && u.seq != 0 { // it never arrived: the journal must not say that it did
-				s.puppet.net.service.journal.set(u.seq, u.at)
+				s.net.service.journal.set(u.seq, u.at)
 			}
 		}
 	}
@@ -193,7 +214,18 @@ func (s *speech) handed(l *line) bool {
 	return l.begun
 }
 
-var errNotInChannel = errors.New("not in the channel")
+var (
+	errNotInChannel = errors.New("not in the channel")
+	errBotAway      = errors.New("IRC does not have the bridge's bot in the channel")
+)
+
+// absent is why something cannot be said in a channel.
+func (s *speech) absent() error {
+	if s.puppet == nil {
+		return errBotAway
+	}
+	return errNotInChannel
+}
 
 // ready waits until the utterance can be said.
 func (s *speech) ready(ctx context.Context, u *utterance) (*wire.Conn, error) {
@@ -210,11 +242,11 @@ func (s *speech) ready(ctx context.Context, u *utterance) (*wire.Conn, error) {
 			return nil, errNotInChannel
 		}
 		wanted := u.direct
-		if !s.puppet.net.ask(ctx, func() { wanted = wanted || s.puppet.wanted[u.channel] != nil }) {
+		if !s.net.ask(ctx, func() { wanted = wanted || s.wants(u.channel) }) {
 			return nil, context.Canceled
 		}
 		if !wanted {
-			return nil, errNotInChannel
+			return nil, s.absent()
 		}
 		select {
 		case <-changed:

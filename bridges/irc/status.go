@@ -14,28 +14,50 @@ const statusWait = 2 * time.Second
 
 // Status is what operators ask for.
 type Status struct {
-	Bridge   bridge.Status
-	Networks []NetworkStatus
+	Bridge   bridge.Status   `json:"bridge"`
+	Networks []NetworkStatus `json:"networks"`
 }
 
 // NetworkStatus is one network's.
 type NetworkStatus struct {
-	ID, Name   string
-	State      string // connected, or why not
-	Connected  bool
-	Failures   int // in a row
-	Channels   int // that the bot is in
-	Puppets    int // connected
-	PuppetsOff int // wanted and not connected
+	ID         string         `json:"id"`
+	Name       string         `json:"name"`
+	State      string         `json:"state"` // connected, or why not
+	Connected  bool           `json:"connected"`
+	Failures   int            `json:"failures"` // in a row
+	Server     string         `json:"server"`   // that the bot is connected to; empty: none
+	Nick       string         `json:"nick"`     // of the bot
+	Since      int64          `json:"since"`    // when it was connected, in ms
+	Lag        int64          `json:"lag_ms"`   // of the server's answer to the bot; -1: it was not asked, or did not answer
+	LastError  string         `json:"last_error"`
+	LastFailed int64          `json:"last_error_ts"`
+	Servers    []ServerStatus `json:"servers"`
+	Channels   int            `json:"channels"` // that the bot is in
+	Portals    int            `json:"portals"`  // channels that have a room
+	Directs    int            `json:"direct_chats"`
+	Puppets    int            `json:"puppets"`         // connected
+	Connecting int            `json:"puppets_begun"`   // of those that are not: under way
+	Waiting    int            `json:"puppets_waiting"` // for another attempt
+	PuppetsOff int            `json:"puppets_off"`     // wanted and not connected, all in all
+	ToIRC      int            `json:"queued_to_irc"`   // messages and commands
+	ToMatrix   int            `json:"queued_to_matrix"`
+	Behind     int            `json:"events_waiting"` // that the loop has to look at
+}
+
+// ServerStatus is what is known of one address.
+type ServerStatus struct {
+	Addr     string `json:"address"`
+	Failures int    `json:"failures"`   // in a row
+	Until    int64  `json:"away_until"` // in ms; 0: it is asked
 }
 
 // Status asks all networks.
 func (s *Service) Status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
-	status := Status{Bridge: s.bridge.Status()}
-	for _, n := range s.order {
-		one := NetworkStatus{ID: n.config.ID, Name: n.config.Name, State: "not answering"}
+	status := Status{Bridge: s.bridge.Status(), Networks: []NetworkStatus{}}
+	for _, n := range s.all() {
+		one := NetworkStatus{ID: n.config.ID, Name: n.now().Name, State: "not answering", Lag: -1, Servers: n.servers.status(time.Now()), Behind: len(n.posts)}
 		answer := make(chan NetworkStatus, 1)
 		if n.running() && n.ask(ctx, func() { answer <- n.status(one) }) {
 			one = <-answer
@@ -46,29 +68,75 @@ func (s *Service) Status(ctx context.Context) Status {
 }
 
 func (n *network) status(s NetworkStatus) NetworkStatus {
-	s.Connected, s.Failures = n.bot.online, n.bot.failures
-	switch {
-	case n.bot.online:
-		s.State = "connected"
-	case n.bot.lastErr != nil:
-		s.State = "not connected: " + decode(n.bot.lastErr.Error())
-	default:
-		s.State = "connecting"
-	}
+	n.bot.status(&s)
 	for _, ch := range n.channels {
 		if ch.joined {
 			s.Channels++
 		}
 	}
 	for _, p := range n.puppets {
+		s.ToIRC += p.speech.waiting()
 		switch {
 		case p.link != nil && p.link.conn != nil:
 			s.Puppets++
-		case len(p.wanted) > 0:
+			continue
+		case p.link != nil:
+			s.Connecting++
+		case p.waiting != nil:
+			s.Waiting++
+		}
+		if len(p.wanted) > 0 {
 			s.PuppetsOff++
 		}
 	}
+	for _, p := range n.service.bridge.Portals() {
+		switch {
+		case p.Key().Network != n.config.ID || p.Room() == "":
+			continue
+		case p.Direct():
+			s.Directs++
+		default:
+			s.Portals++
+		}
+		s.ToMatrix += p.Queued()
+	}
 	return s
+}
+
+func (b *bot) status(s *NetworkStatus) {
+	s.Connected, s.Failures = b.online, b.failures
+	if b.lastFailure != nil {
+		s.LastError, s.LastFailed = decode(b.lastFailure.Error()), b.failed.UnixMilli()
+	}
+	switch {
+	case b.online:
+		conn := b.link.conn
+		s.State, s.Server, s.Nick, s.Since = "connected", conn.Addr(), b.nick, b.since.UnixMilli()
+	case b.lastErr != nil:
+		s.State = "not connected: " + decode(b.lastErr.Error())
+	default:
+		s.State = "connecting"
+	}
+}
+
+func (s *servers) status(now time.Time) []ServerStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]ServerStatus, len(s.all))
+	for i, one := range s.all {
+		all[i] = ServerStatus{Addr: one.addr, Failures: one.failures}
+		if one.until.After(now) {
+			all[i].Until = one.until.UnixMilli()
+		}
+	}
+	return all
+}
+
+// waiting counts what is queued.
+func (s *speech) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
 }
 
 // metrics are the bridge's figures; those of each network are asked for when they are
@@ -77,6 +145,7 @@ type metrics struct {
 	toIRC       prometheus.Counter
 	undelivered prometheus.Counter
 	doubtful    prometheus.Counter
+	loops       prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -90,13 +159,16 @@ func newMetrics() *metrics {
 		doubtful: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "trestle_irc_doubtful_total", Help: "Messages of which nobody can know whether they are on IRC once: the bridge or the server was killed at that moment.",
 		}),
+		loops: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "trestle_irc_loops_total", Help: "Times that messages came back over another bridge, and that was ended.",
+		}),
 	}
 }
 
 // register shows the figures of a service that is put together.
 func (m *metrics) register(registerer prometheus.Registerer, s *Service) {
 	if registerer != nil {
-		registerer.MustRegister(m.toIRC, m.undelivered, m.doubtful, &collector{s})
+		registerer.MustRegister(m.toIRC, m.undelivered, m.doubtful, m.loops, &collector{s})
 	}
 }
 

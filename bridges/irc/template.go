@@ -1,10 +1,12 @@
 package irc
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"trestle/bridges/irc/names"
+	"trestle/bridges/irc/wire"
 	"trestle/internal/matrix"
 )
 
@@ -14,6 +16,8 @@ type templates struct {
 	display     string
 	nick        string
 	realname    string
+	kept        *keptNames          // nil: there was no other bridge
+	fold        func(string) string // as the network does
 }
 
 // A pattern is a localpart with one place for a name in it.
@@ -79,11 +83,20 @@ func (t *templates) ghostNick(localpart string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return names.UnescapeNick(part)
+	if nick, ok := names.UnescapeNick(part); ok || t.kept == nil {
+		return nick, ok
+	}
+	// As it was written on IRC. Whatever could be such an ID is a virtual user's, and never a person's.
+	return t.fold(part), true
 }
 
 // ghostLocalpart is the virtual user of a nick, given folded.
 func (t *templates) ghostLocalpart(nick string) string {
+	if t.kept != nil {
+		if localpart, ok := t.kept.localpart(nick); ok {
+			return localpart
+		}
+	}
 	return t.user.fill(names.EscapeNick(nick))
 }
 
@@ -113,4 +126,38 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s))
+}
+
+// What people write is cut to what has its place in one message: what is too long for that would not be said at
+// all, and who leaves a room would stay in the channel.
+const (
+	maxSaidReason = 250 // bytes, beside names of the usual length
+	maxTopic      = 390
+)
+
+// reasonLine is a reason as IRC is told it.
+func reasonLine(reason string) string { return clip(oneLine(reason), maxSaidReason) }
+
+// kickReason is that of a kick, and topicLine a topic: as much of it as the server takes, which would cut
+// it amid a character.
+func (n *network) kickReason(ctx context.Context, reason string) string {
+	return clip(oneLine(reason), n.allowed(ctx, maxSaidReason, func(s *wire.Support) int { return s.KickLen }))
+}
+
+func (n *network) topicLine(ctx context.Context, topic string) string {
+	return clip(oneLine(topic), n.allowed(ctx, maxTopic, func(s *wire.Support) int { return s.TopicLen }))
+}
+
+// allowed is how long something may be, by what the server has said to the bot, without the mark of what was cut.
+func (n *network) allowed(ctx context.Context, most int, said func(*wire.Support) int) int {
+	limit := 0
+	n.ask(ctx, func() {
+		if n.bot.online {
+			limit = said(n.bot.link.conn.Support())
+		}
+	})
+	if limit == 0 {
+		return most
+	}
+	return max(min(most, limit-len("…")), 1)
 }

@@ -47,8 +47,8 @@ func newTypists() typists {
 
 // HandleTyping implements bridge.Typing.
 func (s *Service) HandleTyping(p *bridge.Portal, users []matrix.UserID) {
-	n := s.networks[p.Key().Network]
-	if n == nil || n.config.NoTyping || !n.running() {
+	n := s.network(p.Key().Network)
+	if n == nil || n.now().NoTyping || !n.running() {
 		return
 	}
 	select {
@@ -96,7 +96,7 @@ func (n *network) keepTyping(key typistKey, t *typist) {
 // tellTyping sends a puppet's tag, if that keeps nothing else waiting.
 func (n *network) tellTyping(key typistKey, state string) {
 	p := n.puppets[key.user]
-	if p == nil || p.link == nil || p.link.conn == nil || p.wanted[key.channel] == nil {
+	if p == nil || p.link == nil || p.link.conn == nil || p.wanted[key.channel] == nil || !n.service.wants(p.user, featureTyping) {
 		return
 	}
 	conn, target := p.link.conn, p.wanted[key.channel].name
@@ -109,7 +109,7 @@ func (n *network) tellTyping(key typistKey, state string) {
 func (n *network) hearTyping(ch *channel, u *user, state string) {
 	lasts := map[string]time.Duration{"active": typingActive, "paused": typingPaused, "done": 0}
 	how, ok := lasts[state]
-	if !ok || n.config.NoTyping || ch.portal.Room() == "" {
+	if !ok || n.now().NoTyping || ch.portal.Room() == "" || !ch.portal.Open() { // it would be old when it may be shown
 		return
 	}
 	key := typistKey{ch.key, n.ghost(u.nick).ID}

@@ -17,7 +17,7 @@ const maxReason = 50
 // comes up.
 func (n *network) undelivered(p *bridge.Portal, e *client.Event, why string) {
 	id := matrix.EventID(e.ID)
-	switch n.config.Undelivered {
+	switch n.now().Undelivered {
 	case "reply":
 		p.NoticeOn(id, "undelivered", "This message did not reach IRC: "+why)
 	case "reaction":

@@ -85,9 +85,9 @@ func (s *Service) target(uri string) (target, error) {
 
 // networkAt is the network of an ID, a name or a host.
 func (s *Service) networkAt(host string) *network {
-	for _, n := range s.order {
-		at, _, err := net.SplitHostPort(n.config.Addr)
-		if strings.EqualFold(host, n.config.ID) || strings.EqualFold(host, n.config.Name) || err == nil && strings.EqualFold(host, at) {
+	for _, n := range s.all() {
+		at, _, err := net.SplitHostPort(n.now().Addr)
+		if strings.EqualFold(host, n.config.ID) || strings.EqualFold(host, n.now().Name) || err == nil && strings.EqualFold(host, at) {
 			return n
 		}
 	}

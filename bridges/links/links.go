@@ -88,9 +88,9 @@ func (s *Signer) mac(payload []byte) []byte {
 
 // appendEvent writes an event ID, in fewer bytes if it is a hash.
 func appendEvent(dst []byte, event matrix.EventID) []byte {
-	text := strings.TrimPrefix(string(event), "$")
+	text, sigil := strings.CutPrefix(string(event), "$")
 	hash, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err == nil && len(hash) == hashBytes && base64.RawURLEncoding.EncodeToString(hash) == text {
+	if sigil && err == nil && len(hash) == hashBytes && base64.RawURLEncoding.EncodeToString(hash) == text {
 		return append(append(dst, hashed), hash...)
 	}
 	return append(append(dst, named), event...)

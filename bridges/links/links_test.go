@@ -65,6 +65,7 @@ func FuzzEvents(f *testing.F) {
 	signer := links.NewSigner([]byte("a key"))
 	f.Add("$e", int64(1), 0)
 	f.Add("$HvzbSB7fs6fLK0dZvVQx0dS7ObQ6bSDkDXTmsUGG9-Q", int64(1<<40), 7)
+	f.Add(strings.Repeat("0", 43), int64(1), 0) // a hash but for what it begins with
 	f.Fuzz(func(t *testing.T, event string, portal int64, index int) {
 		if len(event) == 0 || len(event) > 255 || portal < 0 || index < 0 || portal > 1<<62 || index > 1<<62 {
 			return

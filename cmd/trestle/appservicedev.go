@@ -120,7 +120,7 @@ func (c commands) serveDev(ctx context.Context, s session, listener net.Listener
 	defer cancel()
 	err = server.Shutdown(stopping)
 	<-served
-	fmt.Fprintf(c.std.out, "What happens from now on waits for the next start. %s ends that.\n", c.again("appservice remove "+reg.ID, s.cfg))
+	fmt.Fprintf(c.std.out, "What happens from now on waits for the next start. %s ends that.\n", c.again("appservice remove "+reg.ID+" --reason done", s.cfg))
 	return err
 }
 

@@ -40,7 +40,7 @@ func (s *screen) String() string {
 
 func (s *screen) until(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.After(20 * time.Second); !strings.Contains(s.String(), text); {
+	for deadline := time.After(2 * time.Minute); !strings.Contains(s.String(), text); {
 		select {
 		case <-s.more:
 		case <-deadline:
@@ -113,7 +113,7 @@ func TestDevelopingAService(t *testing.T) {
 	out.until(t, "is there @mybot_ghost:hs.example? yes, now")
 	out.until(t, "is there #mybot_den:hs.example? yes, now")
 	end()
-	out.until(t, "appservice remove mybot")
+	out.until(t, "appservice remove mybot --reason done")
 
 	// What happens meanwhile waits, and comes under the tokens from before.
 	ask("PUT", "/rooms/"+room+"/send/m.room.message/2", `{"msgtype": "m.text", "body": "where are you?"}`, "event_id")

@@ -19,7 +19,7 @@ func (c commands) appservice() *cobra.Command {
 	cmd := &cobra.Command{Use: "appservice", Short: "Manage application services and their registrations"}
 	cmd.AddCommand(
 		c.appserviceList(), c.appserviceShow(), c.appserviceCheck(), c.appserviceGenerate(), c.appserviceAdd(), c.appserviceRemove(), c.appserviceRotate(),
-		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceLetter(), c.appserviceReplay(), c.appserviceDiscard(),
+		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceLetter(), c.appserviceReplay(), c.appserviceDiscard(), c.appserviceLog(),
 		c.appservicePost("resume ID", "Go on with the delivery to a service that was paused", "/resume", "%s is delivered to again."),
 		c.appservicePost("retry ID", "Try at once what waits for the next attempt", "/retry", "%s is tried at once."),
 		c.appservicePing(), c.appserviceDev(),
@@ -34,6 +34,7 @@ type deliveryStatus struct {
 	Sender       string  `json:"sender"`
 	Behind       int64   `json:"behind"`
 	Backlog      int     `json:"backlog"`
+	AtMost       bool    `json:"backlog_at_most"`
 	Oldest       int64   `json:"oldest_ts"`
 	Transactions uint64  `json:"delivered_transactions"`
 	Events       uint64  `json:"delivered_events"`
@@ -66,6 +67,14 @@ func (d deliveryStatus) state() string {
 	return "fine"
 }
 
+// waiting is how many events wait, as far as that is known.
+func (d deliveryStatus) waiting() string {
+	if d.AtMost {
+		return fmt.Sprintf("at most %d", d.Backlog)
+	}
+	return strconv.Itoa(d.Backlog)
+}
+
 func appservicePath(id, rest string) string {
 	return adminOwn + "/appservices/" + url.PathEscape(id) + rest
 }
@@ -96,7 +105,7 @@ func (c commands) appserviceList() *cobra.Command {
 			if d.Oldest > 0 {
 				oldest = day(d.Oldest)
 			}
-			rows = append(rows, []string{d.ID, d.state(), strconv.Itoa(d.Backlog), oldest, strconv.Itoa(d.DeadLetters), d.URL})
+			rows = append(rows, []string{d.ID, d.state(), d.waiting(), oldest, strconv.Itoa(d.DeadLetters), d.URL})
 		}
 		return c.table(rows)
 	})
@@ -135,7 +144,15 @@ func (c commands) appserviceShow() *cobra.Command {
 		if err := s.Do(ctx, "GET", appservicePath(args[0], ""), nil, &d); err != nil {
 			return err
 		}
-		return c.table(d.rows())
+		deeds, err := s.deeds(ctx, args[0], shownDeeds)
+		if err != nil {
+			return err
+		}
+		if err := c.table(d.rows()); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.std.out)
+		return c.logTable(deeds)
 	})
 }
 
@@ -143,7 +160,7 @@ func (c commands) appserviceShow() *cobra.Command {
 func (d deliveryStatus) rows() [][]string {
 	rows := [][]string{
 		{"id", d.ID}, {"url", d.URL}, {"sender", d.Sender}, {"state", d.state()},
-		{"backlog", fmt.Sprintf("%d %s", d.Backlog, plural(d.Backlog, "event"))},
+		{"backlog", d.waiting() + " " + plural(d.Backlog, "event")},
 		{"delivered", fmt.Sprintf("%d events in %d transactions, %.1f a second", d.Events, d.Transactions, d.Rate)},
 		{"failures", strconv.FormatUint(d.Failures, 10)}, {"last success", day(d.LastSuccess)}, {"dead letters", strconv.Itoa(d.DeadLetters)},
 	}

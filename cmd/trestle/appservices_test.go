@@ -40,7 +40,7 @@ func (s *script) Do(_ context.Context, method, path string, body, into any) erro
 		line += " " + string(raw)
 	}
 	s.asked = append(s.asked, line)
-	if into == nil {
+	if into == nil || answer == "" {
 		return nil
 	}
 	return json.Unmarshal([]byte(answer), into)
@@ -52,6 +52,10 @@ func (s *script) Close()      {}
 const busy = `{"id": "tea/pot", "url": "http://x", "sender": "@tea_bot:hs", "backlog": 7, "oldest_ts": 86400000, "attempts": 2, "transaction_id": "txn",
 	"next_attempt_ts": 172800000, "last_error": "no \u001b[31mway", "last_error_ts": 86400000, "dead_letters": 1, "last_success_ts": null, "paused_reason": null}`
 
+const pasts = `{"number": 2, "ts": 86400000, "by": "@root:hs", "appservice": "tea", "action": "replay", "transaction_id": "t1", "dead_letter": 4,
+	"reason": "it chokes", "outcome": "failed", "error": "no \u001b[31mway"},
+	{"number": 1, "ts": 86400000, "by": "@root:hs", "appservice": null, "action": "reload", "outcome": "done"}`
+
 func TestDeliveryCommands(t *testing.T) {
 	data, _ := prepare(t)
 	for _, c := range []struct {
@@ -62,19 +66,22 @@ func TestDeliveryCommands(t *testing.T) {
 	}{
 		{"list", "GET /appservices", `{"appservices": [` + busy + `, {"id": "mute", "url": null}, {"id": "p", "url": "x", "paused": true}, {"id": "b", "url": "x", "behind": 3}, {"id": "f", "url": "x"}]}`,
 			"tea/pot  failing, 2 attempts  7        1970-01-02 00:00  1             http://x\nmute     silent "},
-		{"show tea/pot", "GET /appservices/tea%2Fpot", busy, "last error    1970-01-02 00:00 no [31mway"},
+		{"show tea/pot", "GET /appservices/tea%2Fpot\nGET /appservices/tea%2Fpot/log?from=0&limit=5", busy, "last error    1970-01-02 00:00 no [31mway"},
 		{"pause tea --reason late", `POST /appservices/tea/pause {"reason":"late"}`, "", "tea is paused"},
 		{"resume tea", "POST /appservices/tea/resume {}", "", "delivered to again"},
 		{"retry tea", "POST /appservices/tea/retry {}", "", "tried at once"},
 		{"ping tea", "POST /appservices/tea/ping {}", `{"duration_ms": 12}`, "within 12 ms"},
-		{"skip tea", "GET /appservices/tea/transaction\n" + `POST /appservices/tea/skip {"reason":"","transaction_id":"t1"}`, `{"transaction_id": "t1", "events": 3}`, "t1 is a dead letter"},
+		{"skip tea --reason no", "GET /appservices/tea/transaction\n" + `POST /appservices/tea/skip {"reason":"no","transaction_id":"t1"}`, `{"transaction_id": "t1", "events": 3}`, "t1 is a dead letter"},
 		{"skip tea t0 --reason no", `POST /appservices/tea/skip {"reason":"no","transaction_id":"t0"}`, "", "t0 is a dead letter"},
 		{"letters tea", "GET /appservices/tea/dead_letters?from=0&limit=500", `{"dead_letters": [{"number": 4, "transaction_id": "t1", "events": 1, "skipped_by": "@root:hs", "skipped_ts": 86400000, "reason": null}]}`,
 			"4  t1  1 event  1970-01-02 00:00  @root:hs"},
 		{"letter 4", "GET /dead_letters/4", `{"body": "{\"events\":[\u001b]}"}`, `{"events":[]}`},
 		{"show tea --transaction", "GET /appservices/tea/transaction", `{"body": "{}"}`, "{}"},
 		{"replay 4", "POST /dead_letters/4/replay {}", "", "has taken it"},
-		{"discard 4", "DELETE /dead_letters/4", "", "deleted"},
+		{"discard 4 --reason old+age", "DELETE /dead_letters/4?reason=old%2Bage", "", "deleted"},
+		{"log tea --limit 3", "GET /appservices/tea/log?from=0&limit=3", `{"log": [` + pasts + `]}`,
+			"1970-01-02 00:00  @root:hs  tea      replay  t1, dead letter 4, it chokes  failed: no [31mway\n1970-01-02 00:00  @root:hs  all      reload                                done\n"},
+		{"log", "GET /log?from=0&limit=50", `{"log": []}`, "No operator has done anything"},
 		{"reload", "POST /appservices/reload {}", `{"changes": [{"id": "tea", "change": "changed", "keys": ["url", "hs_token"]}]}`, "tea changed (url, hs_token)"},
 	} {
 		first, _, _ := strings.Cut(c.asked, " {")
@@ -90,7 +97,7 @@ func TestDeliveryCommands(t *testing.T) {
 // What only a running server does is refused where none runs.
 func TestDeliveryCommandsWithoutTheServer(t *testing.T) {
 	data, _ := prepare(t)
-	for _, command := range []string{"show tea", "pause tea", "resume tea", "retry tea", "ping tea", "skip tea", "replay 1", "reload", "dev --id x"} {
+	for _, command := range []string{"show tea", "pause tea", "resume tea", "retry tea", "ping tea", "skip tea --reason no", "replay 1", "reload", "dev --id x"} {
 		s := &script{alone: true}
 		r := trestle(t, s, "", append(strings.Fields("appservice "+command), "--data", data)...)
 		if r.code != 1 || !strings.Contains(r.err, "the server does not run") || len(s.asked) > 0 {
@@ -130,7 +137,7 @@ func TestSteeringTheDelivery(t *testing.T) {
 	until := func(line, want string) string {
 		t.Helper()
 		var r result
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 			r = trestle(t, server{}, "", append(strings.Fields("appservice "+line), "--data", data)...)
 			if strings.Contains(r.out+r.err, want) {
 				return r.out
@@ -148,7 +155,8 @@ func TestSteeringTheDelivery(t *testing.T) {
 	until("show tea", "repairs")
 	until("retry tea", "is paused")
 	until("resume tea", "delivered to again")
-	until("skip tea nothing", "first")
+	until("skip tea nothing --reason none", "first")
+	until("skip tea", `"reason" not set`)
 	until("skip tea --reason poison", "is a dead letter now")
 	number, _, _ := strings.Cut(until("letters tea", "poison"), " ")
 	until("letter "+number, `"state_key":"@tea_pot:hs.example"`)
@@ -156,7 +164,14 @@ func TestSteeringTheDelivery(t *testing.T) {
 	healthy.Store(true)
 	until("ping tea", "has answered within")
 	until("replay "+number, "has taken it")
-	until("discard "+number, "o dead letter")
+	until("discard "+number+" --reason old", "o dead letter")
 	until("show tea", "fine")
+	past := until("log tea", "add ")
+	for _, line := range []string{"pause ", "repairs ", "resume ", "skip ", "poison ", "replay ", "ping ", "failed: "} {
+		if !strings.Contains(past, line) {
+			t.Errorf("the log has no %q: %s", line, past)
+		}
+	}
+	until("show tea", "@_server:hs.example")
 	until("show coffee", "no application service")
 }

@@ -26,7 +26,9 @@ func (c commands) bench() *cobra.Command {
 	cmd.Flags().IntVar(&o.Idle, "idle", 10_000, "how many clients wait while memory is measured")
 	cmd.Flags().IntVar(&o.Members, "members", 5000, "how many people are in a large room")
 	cmd.Flags().IntVar(&o.Events, "events", 1_000_000, "how many events wait for a service in the step backlog")
-	cmd.Flags().StringSliceVar(&o.Only, "only", nil, "some of: latency, waiting, sends, service, crowd, page, start, large, members,\nand backlog, which is left out unless it is asked for")
+	cmd.Flags().IntVar(&o.Puppets, "puppets", 1000, "how many people of Matrix are in an IRC channel, if inspircd is installed")
+	cmd.Flags().IntVar(&o.Quits, "quits", 10_000, "how many people of IRC a netsplit takes")
+	cmd.Flags().StringSliceVar(&o.Only, "only", nil, "some of: latency, waiting, sends, service, crowd, page, start, large, members, irc,\nand what is left out unless it is asked for: backlog, and parts of irc: irc-puppets, irc-talk, irc-crowds")
 	cmd.Flags().StringVar(&o.Binary, "server", "", "another trestle binary to measure, as to compare two")
 	verbose := cmd.Flags().Bool("verbose", false, "show the server's log")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -94,6 +94,7 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 		return err
 	}
 	bridge.Logger, bridge.Metrics = b.log, running.Metrics
+	bridge.Reload = func(context.Context) (irc.Config, error) { return b.reload(running) }
 	service, err := b.open(ctx, bridge)
 	if err != nil {
 		return err
@@ -101,6 +102,7 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 	defer service.Close()
 	running.Mount(irc.PublicPath, service.Public())
 	defer running.Mount(irc.PublicPath, nil)
+	defer rehashOnHangup(ctx, service, b.log)()
 	server := &http.Server{Handler: service.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(b.listener) }()
@@ -110,6 +112,27 @@ func (b *bundledIRC) run(ctx context.Context, running homeserver.Running) error 
 		err = errors.Join(err, cause)
 	}
 	return err
+}
+
+// reload reads the configuration again. The homeserver is told of the names of new networks before
+// the bridge uses them.
+func (b *bundledIRC) reload(running homeserver.Running) (irc.Config, error) {
+	cfg, err := b.cfg.Again()
+	if err != nil {
+		return irc.Config{}, err
+	}
+	cfg = reachable(cfg)
+	next, err := irc.FromConfig(cfg, b.service)
+	if err != nil {
+		return irc.Config{}, err
+	}
+	next.Claim = func(ctx context.Context) error {
+		if _, err := writeRegistration(cfg, b.service.URL); err != nil {
+			return err
+		}
+		return running.Registrations(ctx)
+	}
+	return next, nil
 }
 
 // open makes the bridge. In a cluster, that of the leader before may still have

@@ -50,7 +50,7 @@ func TestTheBundledBridgeNeedsNoAddressOfTheOperators(t *testing.T) {
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) },
 	}}
 	figures := ""
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(figures, `trestle_irc_network_up{network="local"} 0`); {
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(figures, `trestle_irc_network_up{network="local"} 0`); {
 		if time.Now().After(deadline) {
 			t.Fatalf("the bridge's figures are not among\n%s", figures)
 		}

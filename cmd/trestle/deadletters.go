@@ -11,11 +11,11 @@ import (
 
 func (c commands) appserviceSkip() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "skip ID [TRANSACTION]",
+		Use:   "skip ID [TRANSACTION] --reason …",
 		Short: "Put the transaction that a service cannot take to the dead letters, and go on with the next",
 		Args:  cobra.RangeArgs(1, 2),
 	}
-	reason := cmd.Flags().String("reason", "", "is kept with it")
+	reason := needsReason(cmd, "is kept with it")
 	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
 		if err := s.running(); err != nil {
 			return err
@@ -38,6 +38,15 @@ func (c commands) appserviceSkip() *cobra.Command {
 		fmt.Fprintf(c.std.out, "Transaction %s is a dead letter now. trestle appservice letters %s lists them.\n", id, args[0])
 		return nil
 	})
+}
+
+// needsReason adds the reason without which nothing is taken away.
+func needsReason(cmd *cobra.Command, what string) *string {
+	reason := cmd.Flags().String("reason", "", what+"; needed")
+	if err := cmd.MarkFlagRequired("reason"); err != nil {
+		panic(err)
+	}
+	return reason
 }
 
 // A waitingTransaction is the one at the head of a service's queue.
@@ -117,9 +126,10 @@ func (c commands) appserviceReplay() *cobra.Command {
 }
 
 func (c commands) appserviceDiscard() *cobra.Command {
-	cmd := &cobra.Command{Use: "discard NUMBER", Short: "Delete a dead letter for good", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "discard NUMBER --reason …", Short: "Delete a dead letter for good", Args: cobra.ExactArgs(1)}
+	reason := needsReason(cmd, "is kept in the log")
 	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
-		if err := s.Do(ctx, "DELETE", letterPath(args[0], ""), nil, nil); err != nil {
+		if err := s.Do(ctx, "DELETE", letterPath(args[0], "?"+url.Values{"reason": {*reason}}.Encode()), nil, nil); err != nil {
 			return err
 		}
 		fmt.Fprintln(c.std.out, "The dead letter is deleted.")

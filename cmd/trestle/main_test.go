@@ -79,7 +79,7 @@ func TestFirstStartAndSecond(t *testing.T) {
 	if second.code != 0 || second.out != "" || !bytes.Equal(key, again) {
 		t.Errorf("the second start: %+v", second)
 	}
-	if strings.Contains(second.err, "new one was made") {
+	if strings.Contains(second.err, "new one was made") || !strings.Contains(second.err, "msg=stopped") {
 		t.Error(second.err)
 	}
 }
@@ -193,6 +193,34 @@ func TestInitAndCheckConfig(t *testing.T) {
 	}
 	if r := trestle(t, &recorder{}, "", "check-config", "--data", data, "--listen", "x"); r.code != 1 || !strings.Contains(r.err, "--listen: listen[0]:") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What stops a start is found before it.
+func TestCheckConfigReadsRegistrations(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "d")
+	if r := trestle(t, &recorder{}, "", "init", "--data", data); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	const tea = "id: tea\nurl: null\nas_token: one\nhs_token: two\nsender_localpart: tea\nnamespaces: {}\n"
+	for name, c := range map[string]struct {
+		text string
+		code int
+		want string
+	}{
+		"good":      {strings.NewReplacer("tea", "coffee", "one", "three").Replace(tea), 0, "is fine for localhost"},
+		"odd":       {strings.NewReplacer("tea", "coffee", "one", "three").Replace(tea) + "sugar: 2\n", 0, "warning: " + filepath.Join(data, "appservices", "b.yaml:7: ")},
+		"wrong":     {"id: 7\n", 1, "b.yaml:1: \"id\" must be a string"},
+		"the other": {tea, 1, "b.yaml:1: The id \"tea\" is taken by "},
+	} {
+		for file, text := range map[string]string{"a.yaml": tea, "b.yaml": c.text} {
+			if err := os.WriteFile(filepath.Join(data, "appservices", file), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := trestle(t, &recorder{}, "", "check-config", "--data", data); r.code != c.code || !strings.Contains(r.out+r.err, c.want) {
+			t.Errorf("%s: %+v, want %s", name, r, c.want)
+		}
 	}
 }
 

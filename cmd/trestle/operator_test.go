@@ -95,7 +95,7 @@ func serving(t *testing.T, data string) (stop func()) {
 	case <-ready:
 	case err := <-ended:
 		t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the server does not start")
 	}
 	over := false

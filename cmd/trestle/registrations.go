@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -207,12 +208,13 @@ func (s session) when() string {
 }
 
 func (c commands) appserviceRemove() *cobra.Command {
-	cmd := &cobra.Command{Use: "remove ID", Short: "Take a registration out of force; its file is kept under another name", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "remove ID --reason …", Short: "Take a registration out of force; its file is kept under another name", Args: cobra.ExactArgs(1)}
+	reason := needsReason(cmd, "is kept in the log")
 	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
 		var removed struct {
 			Kept string `json:"kept"`
 		}
-		if err := s.Do(ctx, "DELETE", appservicePath(args[0], ""), nil, &removed); err != nil {
+		if err := s.Do(ctx, "DELETE", appservicePath(args[0], "?"+url.Values{"reason": {*reason}}.Encode()), nil, &removed); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.std.out, "%s is no service of this server any more; its file is %s.\n", args[0], removed.Kept)

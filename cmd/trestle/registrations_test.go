@@ -108,7 +108,7 @@ func TestRegistrationsBesideTheServer(t *testing.T) {
 	wantStatus(first, 401)
 	wantStatus(second, 200)
 	command("reload", "Nothing has changed.")
-	command("remove Tea", "no service of this server any more")
+	command("remove Tea --reason moved", "no service of this server any more")
 	wantStatus(second, 401)
 }
 
@@ -142,7 +142,7 @@ func TestRegistrationsWithoutTheServer(t *testing.T) {
 		}
 	}
 	stop()
-	if r := trestle(t, server{}, "", "appservice", "remove", "Tea", "--data", data); r.code != 0 {
+	if r := trestle(t, server{}, "", "appservice", "remove", "Tea", "--reason", "moved", "--data", data); r.code != 0 {
 		t.Errorf("%+v", r)
 	}
 	if left, err := registration.LoadDir(filepath.Join(data, "appservices")); err != nil || len(left) > 0 {

@@ -56,11 +56,16 @@ func (c commands) runServer(ctx context.Context, src config.Source) error {
 	}
 	heap.KeepHeadroom(headroom)
 	log.InfoContext(ctx, "starting", "server_name", cfg.ServerName, "version", telemetry.Build().Version, "data", cfg.Data)
-	return c.homeserver.Run(ctx, cfg, log, func() {
+	defer context.AfterFunc(ctx, func() { log.Info("stopping", "within", cfg.ShutdownTimeout.String()) })()
+	err = c.homeserver.Run(ctx, cfg, log, func() {
 		if first {
 			fmt.Fprint(c.std.out, c.nextSteps(cfg))
 		}
 	})
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
 }
 
 // firstStart makes the data folder if there is no configuration yet. The

@@ -86,7 +86,7 @@ var services = []string{
 	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
 	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
 	"homeserver/unread", "homeserver/pushers",
-	"homeserver/sso", "homeserver/registrar", "homeserver/console/record",
+	"homeserver/sso", "homeserver/registrar", "homeserver/console/record", "homeserver/browsers", "homeserver/ledger",
 }
 
 var rules = []rule{

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"trestle/internal/heap"
 )
 
 // Options are what to measure, and where.
@@ -24,6 +26,8 @@ type Options struct {
 	Members  int           // of a large room; 0: none is measured
 	Services int           // in a crowd
 	Events   int           // that wait for a service in the step backlog
+	Puppets  int           // people of Matrix in an IRC channel; 0: nothing of IRC is measured
+	Quits    int           // people of IRC whom a netsplit takes, in five channels
 	Only     []string      // of the steps; empty: all
 	Log      io.Writer     // of the server; nil: nowhere
 }
@@ -37,11 +41,16 @@ type Figure struct {
 // minSenders is one who is measured, one who listens and one who talks beside.
 const minSenders = 3
 
+// headroom is what the load generator may allocate between two garbage collections.
+const headroom = 256 << 20
+
 // Run measures everything.
 func Run(ctx context.Context, o Options) ([]Figure, error) {
 	if o.Senders < minSenders {
 		return nil, fmt.Errorf("%d people cannot be measured; %d can", o.Senders, minSenders)
 	}
+	// Collections of this process would take the processors from the server.
+	heap.KeepHeadroom(headroom)
 	folder, err := os.MkdirTemp("", "trestle-bench-")
 	if err != nil {
 		return nil, err
@@ -63,6 +72,9 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 		{"latency", b.latency, false}, {"waiting", b.idle, false}, {"sends", b.sends, false}, {"service", b.delivery, false},
 		{"crowd", b.crowd, false}, {"page", b.page, false}, {"start", b.restart, false}, {"large", b.large, false},
 		{"members", b.members, false}, {"backlog", b.longBacklog, true},
+		// Last, because they have the server start with its bridge.
+		{"irc", b.irc(b.puppets, b.talk, b.split), false},
+		{"irc-puppets", b.irc(b.puppets), true}, {"irc-talk", b.irc(b.talk), true}, {"irc-crowds", b.irc(b.split), true},
 	}
 	if steps, err = chosen(steps, o.Only); err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 // on PostgreSQL those that treat it in a way of their own.
 func TestEveryFigureIsMeasured(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
-		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Senders: 4, Idle: 20, Rooms: 30, Members: 20, Services: 3, Log: t.Output()}
-		want := 17
+		o := bench.Options{Binary: testkit.Binary(t), Duration: 200 * time.Millisecond, Senders: 4, Idle: 20, Rooms: 30, Members: 20, Services: 3, Puppets: 5, Quits: 50, Log: t.Output()}
+		want := 29
 		if strings.HasPrefix(url, "postgres") {
 			o.Database, o.Only = url, []string{"latency", "crowd"}
 			want = 3

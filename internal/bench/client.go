@@ -83,8 +83,12 @@ func (c *client) register(ctx context.Context, name string) (*user, error) {
 
 // send sends a message of about the size that people write.
 func (c *client) send(ctx context.Context, token, room, txn string) error {
+	return c.say(ctx, token, room, txn, txn+": a line as people write it, not too long")
+}
+
+func (c *client) say(ctx context.Context, token, room, txn, text string) error {
 	path := "/_matrix/client/v3/rooms/" + url.PathEscape(room) + "/send/m.room.message/" + txn
-	return c.call(ctx, http.MethodPut, path, token, map[string]string{"msgtype": "m.text", "body": txn + ": a line as people write it, not too long"}, nil)
+	return c.call(ctx, http.MethodPut, path, token, map[string]string{"msgtype": "m.text", "body": text}, nil)
 }
 
 // synced is what the measurements read of /sync.
@@ -104,7 +108,7 @@ type synced struct {
 }
 
 func (c *client) sync(ctx context.Context, token, since string, timeout time.Duration) (*synced, error) {
-	query := url.Values{"timeout": {fmt.Sprint(timeout.Milliseconds())}, "filter": {`{"room":{"timeline":{"limit":100}},"presence":{"types":[]}}`}}
+	query := url.Values{"timeout": {fmt.Sprint(timeout.Milliseconds())}, "filter": {`{"room":{"timeline":{"limit":1000}},"presence":{"types":[]}}`}}
 	if since != "" {
 		query.Set("since", since)
 	}

@@ -2,13 +2,12 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 )
 
 // A line is one sender's connection. It does the least that a client of HTTP
@@ -57,10 +56,15 @@ func (l *line) send(txn string) error {
 	return l.answer()
 }
 
+// answer reads what the server says, and keeps nothing of it unless it is an error.
 func (l *line) answer() error {
-	status, err := l.in.ReadString('\n')
+	first, err := l.in.ReadSlice('\n')
 	if err != nil {
 		return err
+	}
+	refused := ""
+	if !bytes.HasPrefix(first, statusOK) {
+		refused = string(bytes.TrimSpace(first))
 	}
 	length := 0
 	for {
@@ -71,19 +75,26 @@ func (l *line) answer() error {
 		if len(header) <= 2 {
 			break
 		}
-		name, value, _ := strings.Cut(string(header), ":")
-		if strings.EqualFold(name, "Content-Length") {
-			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+		name, value, _ := bytes.Cut(header, colon)
+		if bytes.EqualFold(name, contentLength) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return err
 			}
 		}
+	}
+	if refused == "" {
+		_, err = l.in.Discard(length)
+		return err
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(l.in, body); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(status, "HTTP/1.1 "+strconv.Itoa(http.StatusOK)) {
-		return fmt.Errorf("send: %s %s", strings.TrimSpace(status), body)
-	}
-	return nil
+	return fmt.Errorf("send: %s %s", refused, body)
 }
+
+var (
+	statusOK      = []byte("HTTP/1.1 200")
+	colon         = []byte(":")
+	contentLength = []byte("Content-Length")
+)

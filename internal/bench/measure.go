@@ -46,7 +46,8 @@ func (b *run) people() error {
 	return nil
 }
 
-// sends is how many messages the server takes in a second.
+// sends is how many messages the server takes in a second, and what processor time
+// each takes, which depends less on what else the machine does.
 func (b *run) sends() error {
 	for _, kind := range []struct {
 		name    string
@@ -57,24 +58,39 @@ func (b *run) sends() error {
 		{fmt.Sprintf("sends/s, %[1]d senders in %[1]d rooms", b.options.Senders), b.options.Senders, func(i int) string { return b.users[i].room }},
 		{fmt.Sprintf("sends/s, %d senders in one room", b.options.Senders), b.options.Senders, func(int) string { return b.users[0].room }},
 	} {
-		rate, err := b.flood(strings.ReplaceAll(kind.name, " ", ""), kind.senders, kind.room)
+		before, err := b.spent()
 		if err != nil {
 			return err
 		}
-		b.figure(kind.name, "%.0f", rate)
+		f, err := b.flood(strings.ReplaceAll(kind.name, " ", ""), kind.senders, kind.room)
+		if err != nil {
+			return err
+		}
+		spent, err := b.since(before)
+		if err != nil {
+			return err
+		}
+		b.figure(kind.name, "%.0f", f.perSecond)
+		b.figure("processor time of each, server + load generator", "%s", spent.each(f.sent))
 	}
 	return nil
 }
 
+// A flow is messages that people sent as fast as they were answered.
+type flow struct {
+	sent      int64
+	perSecond float64
+}
+
 // flood lets people send as fast as they are answered, for as long as a rate is measured.
-func (b *run) flood(label string, people int, room func(int) string) (perSecond float64, err error) {
+func (b *run) flood(label string, people int, room func(int) string) (flow, error) {
 	end := time.Now().Add(b.options.Duration)
 	return b.pour(label, people, room, func(int64) bool { return time.Now().Before(end) })
 }
 
 // pour lets people send while there is more to send, which is asked with how
 // much has been.
-func (b *run) pour(label string, people int, room func(int) string, more func(sent int64) bool) (perSecond float64, err error) {
+func (b *run) pour(label string, people int, room func(int) string, more func(sent int64) bool) (f flow, err error) {
 	label = url.PathEscape(strings.ReplaceAll(label, "/", ""))
 	var count atomic.Int64
 	var failure atomic.Pointer[error]
@@ -82,7 +98,7 @@ func (b *run) pour(label string, people int, room func(int) string, more func(se
 	lines := make([]*line, people)
 	for i := range lines {
 		if lines[i], err = b.client.dial(b.users[i].token, room(i)); err != nil {
-			return 0, err
+			return f, err
 		}
 		defer lines[i].close()
 	}
@@ -100,28 +116,49 @@ func (b *run) pour(label string, people int, room func(int) string, more func(se
 	}
 	all.Wait()
 	if e := failure.Load(); e != nil {
-		return 0, *e
+		return f, *e
 	}
-	return float64(count.Load()) / time.Since(begin).Seconds(), nil
+	f.sent = count.Load()
+	f.perSecond = float64(f.sent) / time.Since(begin).Seconds()
+	return f, nil
 }
 
 // latency is the time from a send to the receiver's /sync at a steady rate.
 func (b *run) latency() error {
 	const rate = 500
 	room, reader := b.users[0].room, b.users[1]
-	first, err := b.client.sync(b.ctx, reader.token, "", 0)
+	var all sync.WaitGroup
+	took, err := b.steadily(reader.token, "lat", rate, int(b.options.Duration.Seconds()*rate), func(n int, text string) error {
+		all.Go(func() {
+			// A send that fails leaves the listener waiting until its deadline.
+			_ = b.client.say(b.ctx, b.users[2+n%(b.options.Senders-2)].token, room, fmt.Sprint("lat", n), text)
+		})
+		return nil
+	})
+	all.Wait()
 	if err != nil {
 		return err
 	}
-	total := int(b.options.Duration.Seconds() * rate)
+	b.figure("send → /sync at 500/s, p50", "%.2f ms", milliseconds(took[len(took)/2]))
+	b.figure("send → /sync at 500/s, p99", "%.2f ms", milliseconds(took[len(took)*99/100]))
+	return nil
+}
+
+// steadily has something said at a rate, so many times a second, and returns how long each took to the
+// reader's /sync, the fastest first.
+func (b *run) steadily(reader, label string, rate, total int, say func(n int, text string) error) ([]time.Duration, error) {
+	first, err := b.client.sync(b.ctx, reader, "", 0)
+	if err != nil {
+		return nil, err
+	}
 	sent := make([]time.Time, total)
 	var mu sync.Mutex
 	var took []time.Duration
 	done := make(chan error, 1)
 	go func() {
-		done <- b.listen(reader.token, first.Next, func(body string) bool {
+		done <- b.listen(reader, first.Next, func(body string) bool {
 			var n int
-			if _, err := fmt.Sscanf(body, "lat%d:", &n); err != nil || n >= total {
+			if _, err := fmt.Sscanf(body, label+"-%d:", &n); err != nil || n >= total {
 				return false
 			}
 			mu.Lock()
@@ -130,27 +167,22 @@ func (b *run) latency() error {
 			return len(took) == total
 		})
 	}()
-	var all sync.WaitGroup
-	tick := time.NewTicker(time.Second / rate)
+	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for n := range total {
 		<-tick.C
 		mu.Lock()
 		sent[n] = time.Now()
 		mu.Unlock()
-		all.Go(func() {
-			// A send that fails leaves the listener waiting until its deadline.
-			_ = b.client.send(b.ctx, b.users[2+n%(b.options.Senders-2)].token, room, fmt.Sprintf("lat%d", n))
-		})
+		if err := say(n, fmt.Sprintf("%s-%d: line %d, as people write it, not too long", label, n, n)); err != nil {
+			return nil, err
+		}
 	}
-	all.Wait()
 	if err := <-done; err != nil {
-		return err
+		return nil, err
 	}
 	slices.Sort(took)
-	b.figure("send → /sync at 500/s, p50", "%.2f ms", milliseconds(took[len(took)/2]))
-	b.figure("send → /sync at 500/s, p99", "%.2f ms", milliseconds(took[len(took)*99/100]))
-	return nil
+	return took, nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -206,7 +238,7 @@ func (b *run) delivery() error {
 	return nil
 }
 
-func (b *run) backlog() (float64, error) {
+func (b *run) backlog() (flow, error) {
 	return b.flood("backlog", b.options.Senders, func(int) string { return b.users[0].room })
 }
 

@@ -19,25 +19,27 @@ type server struct {
 	folder  string
 	address string
 	url     string
+	config  string // a file about bridges; empty: there are none
 	process *exec.Cmd
 }
 
 // start starts the server and waits until it answers.
 func (s *server) start(ctx context.Context) error {
 	if s.address == "" {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if s.address, err = freeAddress(); err != nil {
 			return err
 		}
-		s.address = free.Addr().String()
 		s.url = "http://" + s.address
-		if err := free.Close(); err != nil {
-			return err
-		}
 	}
 	args := []string{
 		"serve", "--data", filepath.Join(s.folder, "data"), "--server-name", "bench", "--listen", s.address,
-		"--appservices", filepath.Join(s.folder, "appservices"), "--no-bridges", "--open-registration", "--no-rate-limits",
+		"--appservices", filepath.Join(s.folder, "appservices"), "--open-registration", "--no-rate-limits",
+	}
+	if s.config != "" {
+		args = append(args, "--config", s.config)
+	} else {
+		args = append(args, "--no-bridges")
 	}
 	if s.options.Database != "" {
 		args = append(args, "--database", s.options.Database)
@@ -89,4 +91,13 @@ func (s *server) memory() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no VmRSS of process %d", s.process.Process.Pid)
+}
+
+// freeAddress is one at which nothing listens.
+func freeAddress() (string, error) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return free.Addr().String(), free.Close()
 }

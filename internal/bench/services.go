@@ -41,9 +41,11 @@ func (b *run) crowd() error {
 				return err
 			}
 			label := fmt.Sprint("crowd", round, with)
-			if rates[with], err = talk.flood(label, min(len(b.users), crowdSenders), func(n int) string { return b.users[n].room }); err != nil {
+			f, err := talk.flood(label, min(len(b.users), crowdSenders), func(n int) string { return b.users[n].room })
+			if err != nil {
 				return err
 			}
+			rates[with] = f.perSecond
 		}
 		ratios = append(ratios, rates[1]/rates[0])
 	}

@@ -12,6 +12,8 @@ type FromOptions struct {
 	// knows the HTML gets a pill with the user's Matrix ID. A message is addressed to the nick
 	// with which it begins, if a colon or a comma follows.
 	Mention func(nick string, addressed bool) (userID string, ok bool)
+	// Suffix may stand at the end of a nick though it is not made of what nicks are made of.
+	Suffix string
 }
 
 // FromIRC turns one or more lines of IRC text (joined by "\n") into the two forms of
@@ -19,7 +21,7 @@ type FromOptions struct {
 // there was no formatting. Links are left alone, so that clients make them
 // clickable. Both are valid UTF-8 whatever came in (see Decode).
 func FromIRC(text string, opts FromOptions) (body, formatted string) {
-	w := &htmlWriter{mention: opts.Mention, open: plainStyle}
+	w := &htmlWriter{mention: opts.Mention, suffix: opts.Suffix, open: plainStyle}
 	for i, line := range strings.Split(Decode(text), "\n") {
 		if i > 0 {
 			w.newline()
@@ -36,6 +38,7 @@ func FromIRC(text string, opts FromOptions) (body, formatted string) {
 // An htmlWriter writes both forms.
 type htmlWriter struct {
 	mention   func(string, bool) (string, bool)
+	suffix    string
 	asked     int // words that were looked at
 	body      strings.Builder
 	html      strings.Builder
@@ -170,6 +173,10 @@ func (w *htmlWriter) words(text string) {
 		i = end
 		if w.asked++; w.asked > maxMentions {
 			break
+		}
+		if w.suffix != "" && strings.HasPrefix(text[end:], w.suffix) && nickLength(text[end+len(w.suffix):]) == 0 {
+			end += len(w.suffix)
+			i = end
 		}
 		if isLink(text, start, end) {
 			continue

@@ -38,7 +38,7 @@ func start(t testing.TB) (server *identd.Server, ask func(question string) strin
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		io.WriteString(conn, question)
 		answer, _ := io.ReadAll(conn)
 		return string(answer)

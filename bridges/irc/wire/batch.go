@@ -16,6 +16,7 @@ type Batch struct {
 
 const (
 	maxBatches        = 64    // open at the same time
+	maxBatchDepth     = 8     // of one in others, whether those are still open or not
 	maxMultilineBytes = 65536 // of one text; the rest is dropped
 )
 
@@ -28,6 +29,14 @@ type multiline struct {
 
 // batches are the open ones, by reference.
 type batches map[string]*Batch
+
+// depth is in how many batches something is that is in this one.
+func (b *Batch) depth() (n int) {
+	for ; b != nil; b = b.Parent {
+		n++
+	}
+	return n
+}
 
 // Replayed tells whether a message is part of a history, rather than happening now.
 func (m *Message) Replayed() bool {
@@ -68,7 +77,7 @@ func (b *batches) mark(m *Message) *Message {
 	switch {
 	case len(reference) < 2:
 		return nil
-	case reference[0] == '+' && len(*b) < maxBatches:
+	case reference[0] == '+' && len(*b) < maxBatches && m.Batch.depth() < maxBatchDepth:
 		batch := &Batch{Reference: reference[1:], Type: m.Param(1), Tags: m.Tags, Parent: m.Batch}
 		if len(m.Params) > 2 {
 			batch.Params = m.Params[2:]

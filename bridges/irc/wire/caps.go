@@ -15,6 +15,7 @@ const maxRequest = 400
 func (c *Conn) learnCap(m *Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.ownCaps()
 	for _, token := range strings.Fields(m.Last()) {
 		name, value, _ := strings.Cut(token, "=")
 		switch strings.ToUpper(m.Param(1)) {

@@ -37,6 +37,7 @@ type Conn struct {
 	channels map[string]bool // that we are in, folded
 	caps     map[string]string
 	offered  map[string]string
+	lent     bool // caps and offered are others', too
 	watchers []*watcher
 }
 
@@ -103,6 +104,9 @@ func connect(ctx context.Context, opts Options) (net.Conn, error) {
 
 // Support is what the server said about itself so far.
 func (c *Conn) Support() *Support { return c.support.Load() }
+
+// Addr is the server's address as it was asked for.
+func (c *Conn) Addr() string { return c.opts.Addr }
 
 // LocalAddr is our end of the connection, for identd.
 func (c *Conn) LocalAddr() net.Addr { return c.net.LocalAddr() }

@@ -39,12 +39,13 @@ func idleCost(t testing.TB, server *testkit.IRCServer, count int) (bytes, gorout
 	heap, running := inUse(), runtime.NumGoroutine()
 	conns := make([]*wire.Conn, count)
 	var all sync.WaitGroup
+	shared := new(wire.Shared)
 	gate := make(chan struct{}, 20)
 	for i := range conns {
 		all.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			c, err := wire.Dial(t.Context(), wire.Options{Addr: server.Addr, Nick: fmt.Sprintf("puppet%d", i)})
+			c, err := wire.Dial(t.Context(), wire.Options{Addr: server.Addr, Nick: fmt.Sprintf("puppet%d", i), Shared: shared})
 			if err == nil {
 				err = c.JoinChannel(t.Context(), fmt.Sprintf("#c%d", i%50), "")
 			}

@@ -5,7 +5,7 @@
 //
 // A connection has two goroutines. One reads, and calls the Handler; one
 // writes, when there is something to write or to wait for. An idle connection
-// costs about 17 KB, TLS aside.
+// costs about 15 KB, TLS aside, if it shares what the server says to all alike.
 //
 // Lines are taken apart by a parser of our own. The one of girc splits
 // parameters at Unicode white space, so that a channel with U+3000 in its name becomes

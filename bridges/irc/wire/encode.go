@@ -57,7 +57,7 @@ func freeText(command string) int {
 		return 0
 	case "PRIVMSG", "NOTICE", "TOPIC", "PART":
 		return 1
-	case "KICK":
+	case "KICK", "RELAYMSG":
 		return 2
 	case "USER":
 		return 3

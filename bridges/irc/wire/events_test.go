@@ -122,6 +122,24 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// A server that opens each batch in the one before, and closes that, does not make a chain that grows.
+func TestForgedBatches(t *testing.T) {
+	lines := []string{"BATCH +0 chathistory #c"}
+	for i := 1; i < 5000; i++ {
+		lines = append(lines, fmt.Sprintf("@batch=%d BATCH +%d netsplit", i-1, i), fmt.Sprintf("BATCH -%d", i-1))
+	}
+	_, seen := sees(t, "NETWORK=Fake", append(lines, "@batch=4999 :bob!b@h PRIVMSG #c :deep")...)
+	for _, m := range seen {
+		depth := 0
+		for b := m.Batch; b != nil; b = b.Parent {
+			depth++
+		}
+		if depth > 10 {
+			t.Fatalf("a batch in %d others", depth)
+		}
+	}
+}
+
 // What we know of ourselves follows the server, and replayed history does not count.
 func TestSelf(t *testing.T) {
 	c, seen := sees(t, "NETWORK=Fake",

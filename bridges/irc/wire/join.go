@@ -23,25 +23,34 @@ func (c *Conn) JoinChannel(ctx context.Context, channel, key string) error {
 		return &JoinError{Channel: channel, Reason: ErrNoSuchChannel, Text: "not a channel's name"}
 	case strings.ContainsAny(key, " ,\r\n\x00") || strings.HasPrefix(key, ":"):
 		return &JoinError{Channel: channel, Reason: ErrBadKey}
-	case c.In(channel): // there would be no answer
-		return nil
 	}
 	join := NewMessage("JOIN", channel)
 	if key != "" {
 		join.Params = append(join.Params, key)
 	}
 	var refused *JoinError
-	err := c.Request(ctx, join, func(m *Message) bool {
+	stop, done := c.watch(func(m *Message) bool {
 		if m.own && !m.Replayed() && m.Command == "JOIN" && c.Support().CaseMapping.Equal(m.Param(0), channel) {
 			return true
 		}
 		refused = c.joinRefusal(m, channel)
 		return refused != nil
 	})
-	if err == nil && refused != nil {
+	defer stop()
+	// There would be no answer. What is learnt from now on is watched: somebody may have asked already.
+	if c.In(channel) {
+		return nil
+	}
+	if err := c.Send(ctx, join); err != nil {
+		return err
+	}
+	if err := c.wait(ctx, done); err != nil {
+		return err
+	}
+	if refused != nil {
 		return refused
 	}
-	return err
+	return nil
 }
 
 // joinRefusal is what a message says against our joining a channel, if that is what it

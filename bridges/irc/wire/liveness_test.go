@@ -24,7 +24,7 @@ func TestAnswersPing(t *testing.T) {
 		}
 		defer mute.Close()
 		fmt.Fprint(mute, "NICK mute\r\nUSER mute 0 * :mute\r\n")
-		mute.SetReadDeadline(time.Now().Add(20 * time.Second))
+		mute.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		if _, err := io.Copy(io.Discard, mute); err != nil {
 			t.Fatal("the server does not ask")
 		}

@@ -18,6 +18,7 @@ type Paragraph struct {
 	Target string
 	Tags   map[string]string // the client's own ("+draft/reply"); left out where the server has none
 	Pieces []Piece
+	As     Guise // who says it, if not we; there is one piece then
 }
 
 // A Piece is one message of a paragraph.
@@ -32,7 +33,7 @@ type Place struct{ Line, Offset int }
 // Text is what the paragraph says, as others see it.
 func (p Paragraph) Text() string {
 	if len(p.Pieces) == 1 {
-		return p.Pieces[0].Text
+		return p.As.Before + p.Pieces[0].Text
 	}
 	var text strings.Builder
 	for i, piece := range p.Pieces {
@@ -125,6 +126,12 @@ func (c *Conn) Block(p Paragraph) (*Block, error) {
 	}
 	command := p.Kind.command()
 	b := &Block{command: command, cost: len(p.Pieces)}
+	if p.As != (Guise{}) {
+		p.Tags = tags
+		m := p.relayed()
+		b.command = m.Command
+		return b, c.add(b, m)
+	}
 	if len(p.Pieces) == 1 {
 		return b, c.add(b, &Message{Tags: tags, Command: command, Params: []string{p.Target, p.Kind.wrap(p.Pieces[0].Text)}})
 	}

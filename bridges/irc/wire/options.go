@@ -25,6 +25,7 @@ type Options struct {
 	SASL     SASL     // nil: none. If set, Dial fails rather than register without.
 	Caps     []string // capabilities wanted beside WantedCaps
 
+	Shared  *Shared // with the other connections to the network; nil: nothing is
 	Handler Handler
 	Logger  *slog.Logger // nil: none. Never sees secrets.
 

@@ -10,7 +10,7 @@ import (
 
 const (
 	maxTagsLength = 8191 // message-tags § Size limit
-	smallBuffer   = 1024 // of an idle connection
+	smallBuffer   = 512  // of an idle connection
 	busyBuffer    = 8192
 	readMargin    = 1024 // servers are not exact about 512
 )

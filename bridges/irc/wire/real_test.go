@@ -29,7 +29,7 @@ func (r *recorder) Closed(_ *wire.Conn, err error)        { r.closed <- err }
 // wait returns the next message with a command, and, if there are any, with these first parameters.
 func (r *recorder) wait(t *testing.T, command string, params ...string) *wire.Message {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case m := <-r.messages:
@@ -44,7 +44,7 @@ func (r *recorder) wait(t *testing.T, command string, params ...string) *wire.Me
 
 func withTimeout(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -83,6 +83,8 @@ func (r *registration) see(m *Message) {
 
 func (r *registration) succeed() {
 	r.conn.registering = nil
+	r.conn.opts.NextNick, r.conn.opts.SASL = nil, nil // secrets are not kept for longer than they are of use
+	r.conn.opts.Shared.settle(r.conn)
 	r.conn.registered <- nil
 }
 

@@ -177,6 +177,15 @@ func (s *Support) number(key string) *int {
 	return nil
 }
 
+// Targets is how many targets a command may have; 0: no limit is known. What servers say of it by MAXTARGETS counts
+// for commands of which TARGMAX says nothing.
+func (s *Support) Targets(command string) int {
+	if limit, said := s.MaxTargets[command]; said {
+		return limit
+	}
+	return count(s.Raw["MAXTARGETS"])
+}
+
 // setPrefixes reads "(ov)@+"; an empty value means that there are none.
 func (s *Support) setPrefixes(value string) {
 	modes, symbols, _ := strings.Cut(strings.TrimPrefix(value, "("), ")")

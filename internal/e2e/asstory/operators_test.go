@@ -128,7 +128,7 @@ func (o *operator) replay(number int64) {
 // replayAll goes on until there are no dead letters.
 func (o *operator) replayAll() {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
 	defer cancel()
 	for ctx.Err() == nil {
 		numbers, ok := o.letters()

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait: far more than anything takes on an idle machine.
-const patience = 45 * time.Second
+const patience = 2 * time.Minute
 
 // chromium is a browser without a window. It is driven by the DevTools
 // protocol through a pair of pipes: nothing listens, and no driver is needed.

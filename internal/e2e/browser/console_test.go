@@ -185,6 +185,15 @@ func TestConsole(t *testing.T) {
 		}
 		return false
 	})
+	tab.open(console+"/appservice?id=telegram", ".deeds")
+	tab.looks(1200, 1300, false)
+	tab.picture("deeds")
+	tab.press("All of it")
+	tab.says("Sent a dead letter again")
+	tab.says("it cannot read it")
+	tab.looks(390, 844, true)
+	tab.picture("deeds-phone")
+	tab.looks(1200, 700, false)
 	tab.press("Sign out")
 	tab.find("input[name=password]")
 }

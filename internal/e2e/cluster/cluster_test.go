@@ -24,7 +24,7 @@ const (
 	hsToken = "hs_token_of_the_service"
 	v3      = "/_matrix/client/v3"
 	// patience is how long anything may take on a busy machine.
-	patience = time.Minute
+	patience = 2 * time.Minute
 )
 
 // A process is one of the servers.
@@ -63,7 +63,7 @@ func newWorld(t *testing.T, count int) *world {
 	if err := os.MkdirAll(filepath.Join(w.data, "appservices"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	settings := "server_name: localhost\nopen_registration: true\n"
+	settings := "server_name: localhost\nopen_registration: true\nshutdown_timeout: 2m\n"
 	if err := os.WriteFile(filepath.Join(w.data, "trestle.yaml"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

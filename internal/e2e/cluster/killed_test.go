@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -108,9 +107,9 @@ func TestTheClusterServesWhoeverDies(t *testing.T) {
 	var heard []string
 	listening.Go(func() { heard = w.listen(ctx, bob, room, "the end") })
 	for range deaths(t) {
-		w.endure("kill -9", 10*time.Second, alice, (*testkit.Trestle).Kill)
+		w.endure("kill -9", time.Minute, alice, (*testkit.Trestle).Kill)
 	}
-	w.endure("SIGTERM", 10*time.Second, alice, (*testkit.Trestle).Stop)
+	w.endure("SIGTERM", time.Minute, alice, (*testkit.Trestle).Stop)
 	w.standStill(alice)
 	close(done)
 	talking.Wait()
@@ -218,15 +217,11 @@ func (w *world) standStill(token string) {
 	old := w.busy()
 	old.deaths.Add(1)
 	begun := time.Now()
-	if err := syscall.Kill(old.Pid(), syscall.SIGSTOP); err != nil {
-		w.t.Fatal(err)
-	}
+	old.Freeze()
 	next := w.leader(old)
 	w.writes(next, token)
 	w.t.Logf("SIGSTOP of process %d: process %d has written after %v", old.number, next.number, time.Since(begun).Round(time.Millisecond))
-	if err := syscall.Kill(old.Pid(), syscall.SIGCONT); err != nil {
-		w.t.Fatal(err)
-	}
+	old.Thaw()
 	if err := old.Ended(); err == nil || !strings.Contains(old.Log(), "the lock on the database is lost") {
 		w.t.Errorf("a leader that was replaced has ended with %v", err)
 	}

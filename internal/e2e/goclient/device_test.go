@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait: far more than anything takes on an idle machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 const password = "correct horse"
 

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait: far more than anything takes on an idle machine.
-const patience = 90 * time.Second
+const patience = 2 * time.Minute
 
 // onBoth runs a test on each IRC server with each database.
 func onBoth(t *testing.T, test func(t *testing.T, irc *testkit.IRCServer, trestle *testkit.Trestle)) {
@@ -26,6 +26,17 @@ func onBoth(t *testing.T, test func(t *testing.T, irc *testkit.IRCServer, trestl
 		testkit.Databases(t, func(t *testing.T, url string) {
 			test(t, irc, startTrestle(t, url, irc))
 		})
+	})
+}
+
+// inTurn runs a test on each IRC server, one with each database: for what has
+// nothing to do with which of them come together.
+func inTurn(t *testing.T, test func(t *testing.T, irc *testkit.IRCServer, trestle *testkit.Trestle)) {
+	turn := uint64(0)
+	testkit.IRCServers(t, testkit.IRCOptions{}, func(t *testing.T, irc *testkit.IRCServer) {
+		database := testkit.EitherDatabase(t, turn)
+		turn++
+		test(t, irc, startTrestle(t, database, irc))
 	})
 }
 
@@ -44,21 +55,23 @@ func startTrestle(t *testing.T, database string, irc *testkit.IRCServer) *testki
 // startWith runs one with what is said of the network.
 func startWith(t *testing.T, options testkit.TrestleOptions, network string) *testkit.Trestle {
 	t.Helper()
-	data := filepath.Join(t.TempDir(), "data")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	config := fmt.Sprintf(`server_name: localhost
-open_registration: true
-bridges:
-  irc:
-    networks:
+	return startNetworks(t, options, fmt.Sprintf(`
       local:
         enabled: true%s
         channels: ["#trestle"]
         flood_burst: 1000
         flood_interval: 1ms
-`, network)
+`, network))
+}
+
+// startNetworks runs one with what is said of networks.
+func startNetworks(t *testing.T, options testkit.TrestleOptions, networks string) *testkit.Trestle {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := "server_name: localhost\nopen_registration: true\nbridges:\n  irc:\n    networks:" + networks
 	if err := os.WriteFile(filepath.Join(data, "trestle.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +137,9 @@ func (p *person) sync(ctx context.Context) {
 				}
 			}
 			news[room] = append(news[room], joined.Timeline.Events...)
+		}
+		for room, left := range res.Rooms.Leave {
+			news[room] = append(news[room], left.Timeline.Events...)
 		}
 		if err != nil {
 			continue // the same again

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait: far more than anything takes on an idle machine.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 //go:embed *.mjs *.cjs
 var programs embed.FS

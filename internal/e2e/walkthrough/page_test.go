@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for what a page says is to be seen.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // A block is a fenced one of a page: what its first line says, and what is in it.
 type block struct {

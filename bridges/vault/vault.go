@@ -33,6 +33,12 @@ type key struct {
 	secret [chacha20poly1305.KeySize]byte
 }
 
+// Of makes a vault with one key, which comes from a secret that is kept elsewhere. The secret is not to be guessed.
+func Of(secret []byte) *Vault {
+	sum := sha256.Sum256(append([]byte("trestle vault\x00"), secret...))
+	return &Vault{keys: []key{newKey(sum[:])}}
+}
+
 func newKey(secret []byte) key {
 	var k key
 	copy(k.secret[:], secret)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"trestle/bridges/irc/vault"
+	"trestle/bridges/vault"
 )
 
 func open(t *testing.T, path string) *vault.Vault {

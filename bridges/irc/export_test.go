@@ -1,0 +1,66 @@
+package irc
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"trestle/internal/database"
+	"trestle/internal/matrix"
+	"trestle/migrations"
+)
+
+// Ports are our ends of the connections to a network, by nick.
+func (s *Service) Ports(id string) map[string]string {
+	ports := map[string]string{}
+	n := s.network(id)
+	n.ask(context.Background(), func() {
+		for _, l := range append(n.puppetLinks(), n.bot.link) {
+			if l.conn != nil && !l.closed {
+				ports[l.conn.Nick()] = l.conn.LocalAddr().String()
+			}
+		}
+	})
+	return ports
+}
+
+// Password is what is kept for a user, opened.
+func Password(ctx context.Context, url, keyFile, network string, user matrix.UserID) (string, error) {
+	db, err := database.Open(ctx, url, migrations.Bridges, database.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	a, err := loadAccounts(ctx, db, keyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	who := whose{network, user}
+	secret, err := a.open(who, "password", a.of(who).password)
+	return string(secret), err
+}
+
+// Source is the address that a user connects from.
+func Source(ctx context.Context, url string, prefix netip.Prefix, user matrix.UserID) (netip.Addr, error) {
+	db, err := database.Open(ctx, url, migrations.Bridges, database.Options{})
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer db.Close()
+	s, err := loadSources(ctx, db)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return s.of(ctx, prefix, user)
+}
+
+// LastUse is when a user's connection was of use to them.
+func (s *Service) LastUse(network string, user matrix.UserID) (at time.Time) {
+	n := s.network(network)
+	n.ask(s.ctx, func() { at = n.puppets[user].speech.lastUse(n.puppets[user].since) })
+	return at
+}
+
+// ExternalURL is externalURL.
+var ExternalURL = externalURL

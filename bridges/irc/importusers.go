@@ -1,0 +1,107 @@
+package irc
+
+import (
+	"net/netip"
+	"strings"
+
+	"trestle/bridges/irc/names"
+	"trestle/internal/matrix"
+)
+
+// ghosts finds the virtual users among those that the other bridge has met. Where it has made several
+// of one nick, in different letters, one goes on: with whom somebody speaks alone, or the one whose ID we
+// would make, or the first.
+func (m *move) ghosts() {
+	met := map[matrix.UserID]bool{}
+	for _, user := range m.Store.Ghosts {
+		met[user] = true
+	}
+	done := map[matrix.UserID]bool{}
+	for _, d := range m.Store.Directs {
+		m.ghost(d.Ghost, done, nil)
+	}
+	for _, user := range m.Store.Ghosts {
+		m.ghost(user, done, met)
+	}
+	for _, n := range m.Config.Networks {
+		m.kept = append(m.kept, keptGhost{network: n.ID}) // that there was another bridge
+	}
+}
+
+// ghost takes one over, if it is one. Its ID is kept unless the one that we would make is among others.
+func (m *move) ghost(user matrix.UserID, done, others map[matrix.UserID]bool) {
+	if done[user] {
+		return
+	}
+	done[user] = true
+	for _, n := range m.Config.Networks {
+		nick, ok := n.Nick(user, m.Config.ServerName)
+		if !ok {
+			continue
+		}
+		m.in.Ghosts = append(m.in.Ghosts, user)
+		t := m.names[n.ID]
+		folded := t.fold(nick)
+		ours := matrix.NewUserID(t.user.fill(names.EscapeNick(folded)), m.Config.ServerName)
+		if _, taken := t.kept.localpart(folded); !taken && ours != user && !others[ours] {
+			t.kept.add(nick, user.Localpart())
+			m.kept = append(m.kept, keptGhost{n.ID, user, nick})
+		}
+		return
+	}
+}
+
+// clients takes over what users have said about themselves, unless they have told us already.
+func (m *move) clients() error {
+	locked := 0
+	for _, client := range m.Store.Clients {
+		n := m.Config.Network(client.Domain)
+		if n == nil {
+			m.leave("client_config: %s: there is no network %q in the configuration", client.User, client.Domain)
+			continue
+		}
+		who := whose{n.ID, client.User}
+		if addr, err := netip.ParseAddr(client.IPv6); err == nil {
+			m.address(addr, client.User)
+		}
+		if !m.known.of(who).empty() {
+			continue
+		}
+		one := account{username: strings.TrimSpace(client.Username), nick: client.Nick}
+		switch {
+		case client.Sealed == "":
+		case m.Passkey == nil:
+			locked++
+		default:
+			password, err := m.Passkey.Open(client.Sealed)
+			if err != nil {
+				m.leave("client_config: the password of %s on %s: %s", client.User, n.ID, err)
+				break
+			}
+			if one.password, err = m.known.seal(who, "password", []byte(password)); err != nil {
+				return err
+			}
+		}
+		if !one.empty() {
+			m.accounts[who] = one
+		}
+	}
+	if locked > 0 {
+		m.leave("client_config: %d passwords, since there is no passkey", locked)
+	}
+	return nil
+}
+
+// address gives a user the address that was theirs.
+func (m *move) address(addr netip.Addr, user matrix.UserID) {
+	owner, taken := m.given.users[addr]
+	if !taken {
+		owner, taken = m.addresses[addr]
+	}
+	switch {
+	case !taken:
+		m.addresses[addr] = user
+	case owner != user:
+		m.leave("client_config: the address %s of %s is that of %s", addr, user, owner)
+	}
+}

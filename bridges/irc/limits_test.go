@@ -1,0 +1,124 @@
+package irc_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"trestle/bridges/irc"
+	"trestle/internal/testkit"
+	"trestle/internal/testkit/fakehomeserver"
+	"trestle/internal/testkit/ircv3"
+)
+
+// manyChannels are more than some servers take in one JOIN.
+func manyChannels() (names []string) {
+	for i := range 45 {
+		names = append(names, fmt.Sprintf("#c%d", i))
+	}
+	return names
+}
+
+// However many channels there are, the bot is in all of them.
+func TestManyChannelsAreJoined(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
+		c := config(h, server.Addr, t.TempDir())
+		c.Networks[0].Channels = manyChannels()
+		start(t, h, c)
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		for _, name := range c.Networks[0].Channels {
+			bob.Join(name)
+		}
+		inAll(bob, c.Networks[0].Channels)
+	})
+}
+
+// inAll waits until the bot is seen in all channels.
+func inAll(bob *testkit.IRCClient, names []string) {
+	missing := slices.Clone(names)
+	for len(missing) > 0 {
+		bob.Send("WHOIS trestle")
+		line := bob.ExpectFunc("the bot's channels", func(line string) bool {
+			return strings.Contains(line, " 319 ") || strings.Contains(line, " 318 ")
+		})
+		for _, word := range strings.Fields(line) {
+			missing = slices.DeleteFunc(missing, func(name string) bool { return strings.TrimLeft(word, ":@+~&%") == name })
+		}
+	}
+}
+
+// A server that takes no more than so many channels in one JOIN says so.
+func TestJoinsHaveNoMoreTargetsThanTheServerTakes(t *testing.T) {
+	t.Parallel()
+	for token, most := range map[string]int{"TARGMAX=PRIVMSG:4,JOIN:3": 3, "MAXTARGETS=7": 7, "TARGMAX=JOIN:": 100} {
+		h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{Support: []string{token}})
+		usual, all, seen := server.Command("JOIN"), make(chan int), map[string]bool{}
+		server.Handle("JOIN", func(s *ircv3.Server, c *ircv3.Client, m *ircv3.Message) {
+			targets := strings.Split(m.Param(0), ",")
+			if len(targets) > most {
+				t.Errorf("%s: JOIN %s", token, m.Param(0))
+			}
+			for _, name := range targets {
+				seen[name] = true
+			}
+			if usual(s, c, m); len(seen) == len(manyChannels()) {
+				close(all)
+				seen = map[string]bool{}
+			}
+		})
+		c := config(h, server.Addr, t.TempDir())
+		c.Networks[0].Channels = manyChannels()
+		_, stop := start(t, h, c)
+		<-all
+		stop()
+	}
+}
+
+// What is longer than a server takes is cut between characters, and not by the server amid one.
+func TestTopicsAndReasonsAreCutBetweenCharacters(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{Support: []string{"TOPICLEN=21", "KICKLEN=11"}})
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].History = irc.HistoryShared
+	start(t, h, c)
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	bob.Expect(":trestle!", "JOIN")
+	room := join(t, h, alice, "alice", bob)
+	bob.Send("MODE #trestle +o alice")
+	bob.Send("MODE #trestle -t")
+	empty := ""
+	h.Send(room, alice, "m.room.topic", &empty, fmt.Sprintf(`{"topic":%q}`, strings.Repeat("мост ", 20)))
+	if line := bob.Expect(":alice!", "TOPIC #trestle"); !strings.HasSuffix(line, ":мост мост…") {
+		t.Errorf("the topic is %q", line)
+	}
+	testkit.DialIRC(t, server.Addr, "eve").Join("#trestle")
+	h.WaitMembership(room, ghost("eve"), "join")
+	h.Member(room, alice, ghost("eve"), "leave", "за флуд и спам")
+	if line := bob.Expect(":alice!", "KICK #trestle eve"); !strings.HasSuffix(line, ":за ф…") {
+		t.Errorf("the kick is %q", line)
+	}
+}
+
+// One that does not say so, and is silent about the rest, is asked again.
+func TestChannelsThatTheServerHasForgotten(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{})
+	usual := server.Command("JOIN")
+	server.Handle("JOIN", func(s *ircv3.Server, c *ircv3.Client, m *ircv3.Message) {
+		first, _, _ := strings.Cut(m.Param(0), ",")
+		usual(s, c, ircv3.NewMessage("", "JOIN", first))
+	})
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].Channels = manyChannels()[:3]
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	for _, name := range c.Networks[0].Channels {
+		bob.Join(name)
+	}
+	start(t, h, c)
+	for range c.Networks[0].Channels {
+		bob.Expect(":trestle!", "JOIN")
+	}
+}

@@ -1,0 +1,145 @@
+package predecessor
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"trestle/internal/config"
+)
+
+const theirs = `
+homeserver:
+  url: http://localhost:8008
+  domain: example.org
+database: {engine: postgres, connectionString: "postgres://irc@db/irc"}
+ircService:
+  passwordEncryptionKeyPath: passkey.pem
+  ident: {enabled: true, port: 1113}
+  banLists: {rooms: ["#rules:example.org"]}
+  logging: {level: debug}
+  servers:
+    irc.harbour.example:
+      name: Harbour
+      networkId: harbour
+      port: 6697
+      ssl: true
+      sslselfsign: true
+      sasl: true
+      additionalAddresses: [irc2.harbour.example]
+      tlsOptions: {ca: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}
+      modePowerMap: {o: 60, v: 2}
+      botConfig: {nick: Pilot, password: "pa: ss", username: pilot}
+      privateMessages: {enabled: false}
+      dynamicChannels: {enabled: true, published: false, aliasTemplate: "#harbour_$CHANNEL", federate: true}
+      mappings:
+        "#quay": {roomIds: ["!quay:example.org", "!second:example.org"], key: "k"}
+        "#old": ["!old:example.org"]
+      excludedUsers: [{regex: "@.*:evil\\.example"}, {regex: "^@(a|b):x$"}]
+      membershipLists:
+        enabled: true
+        global: {ircToMatrix: {initial: true, incremental: true, requireMatrixJoined: true}, matrixToIrc: {initial: true, incremental: true}}
+      matrixClients: {userTemplate: "@harbour_$NICK", displayName: "$NICK (IRC)"}
+      ircClients:
+        nickTemplate: "$DISPLAY[m]"
+        maxClients: 500
+        idleTimeout: 3600
+        lineLimit: 5
+        reconnectIntervalMs: 250
+        ipv6: {prefix: "2001:db8:1:2::"}
+    irc.small.example:
+      dynamicChannels: {aliasTemplate: $CHANNEL}
+`
+
+func TestAConfigurationBecomesOurs(t *testing.T) {
+	c, err := Parse([]byte(theirs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := c.Files(nil)
+	text, err := c.YAML("appservice-irc")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	ours, err := config.Parse("ours", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours.ServerName != "example.org" || ours.Bridges.IRC.BotUser != "appservice-irc" || ours.Bridges.IRC.Identd != "0.0.0.0:1113" || len(ours.Bridges.IRC.Networks) != 2 {
+		t.Errorf("the whole is\n%s", text)
+	}
+	want := config.DefaultIRCNetwork()
+	want.Name, want.Address, want.Servers = "Harbour", "irc.harbour.example:6697", []string{"irc2.harbour.example:6697"}
+	want.TLS, want.TLSVerify, want.CAFile = true, false, "irc-ca-harbour.pem"
+	want.PowerLevels = config.IRCPower{Owner: 90, Admin: 75, Op: 60, HalfOp: 25, Voice: 2}
+	want.BotNick, want.SASL = "Pilot", config.SASL{Mechanism: "PLAIN", Username: "Pilot", Password: "pa: ss"}
+	want.DirectMessages, want.Alias, want.User, want.DisplayName, want.Nick = "none", "harbour_{channel}", "harbour_{nick}", "{nick} (IRC)", "{display}[m]"
+	want.Mappings = []config.IRCMapping{{Channel: "#old", Room: "!old:example.org"}, {Channel: "#quay", Room: "!quay:example.org", Key: "k"}}
+	want.MaxConnections, want.MaxLines, want.IPv6Prefix = 500, 5, "2001:db8:1:2::/64"
+	want.ConnectInterval, _ = config.ParseDuration("250ms")
+	want.PolicyRooms, want.BanFile = []string{"#rules:example.org"}, "irc-bans-harbour"
+	if different := config.Differences(want, ours.Bridges.IRC.Networks["harbour"]); len(different) > 0 {
+		t.Errorf("%v are not as expected in\n%s", different, text)
+	}
+	if small := ours.Bridges.IRC.Networks["irc.small.example"]; small.Address != "irc.small.example:6667" || small.Alias != want.Alias[:0]+"irc_{network}_{channel}" ||
+		small.User != "irc.small.example_{nick}" || small.Nick != "M-{display}" || small.IdleTimeout.String() != "2d" || small.MaxLines != 3 || small.Portals {
+		t.Errorf("what says nothing becomes %+v", small)
+	}
+	if got := string(files["irc-bans-harbour"]); !strings.Contains(got, "\nuser @*:evil.example*\n") || strings.Contains(got, "(") {
+		t.Errorf("the bans are %q", got)
+	}
+	if got := string(files["irc-ca-harbour.pem"]); !strings.HasPrefix(got, "-----BEGIN") {
+		t.Errorf("the authorities are %q", got)
+	}
+	about := make([]string, len(c.Notes))
+	for i, n := range c.Notes {
+		about[i] = n.About
+	}
+	for _, want := range []string{
+		"ircService.logging.level", "homeserver.url", "ircService.servers.irc.harbour.example.mappings.#quay", "ircService.servers.irc.harbour.example.excludedUsers",
+		"ircService.servers.irc.harbour.example.dynamicChannels.federate", "ircService.servers.irc.small.example.dynamicChannels.aliasTemplate",
+	} {
+		if !slices.Contains(about, want) {
+			t.Errorf("there is no note about %s among %v", want, about)
+		}
+	}
+	if slices.Contains(about, "ircService.servers.irc.harbour.example.ssl") {
+		t.Error("what is carried over is said not to be")
+	}
+}
+
+func TestWhatIsNoConfiguration(t *testing.T) {
+	for _, text := range []string{
+		"", "[]", "homeserver: {domain: example.org}", "homeserver: {domain: 'a b'}\nircService: {servers: {x: {}}}",
+		"homeserver: {domain: example.org}\nircService: {servers: []}", "a: &a [*a]",
+	} {
+		if c, err := Parse([]byte(text)); err == nil {
+			t.Errorf("%q is taken for %+v", text, c)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(theirs)
+	f.Add("homeserver: {domain: a}\nircService: {servers: {\"x\\n y\": {name: \"\\0\", port: -1, mappings: {'#a': [x]}, excludedUsers: [{regex: '.'}]}}}")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse([]byte(text))
+		if err != nil {
+			return
+		}
+		c.Files(nil)
+		ours, err := c.YAML(defaultBot)
+		if err != nil {
+			return // it says what is to be put right
+		}
+		again, err := config.Parse("ours", ours)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, ours)
+		}
+		for _, n := range c.Networks {
+			if different := config.Differences(n.Settings, again.Bridges.IRC.Networks[n.ID]); len(different) > 0 {
+				t.Errorf("%v of %q are written so that they are read as something else:\n%s", different, n.ID, ours)
+			}
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package predecessor
+
+import (
+	"crypto/rsa"
+	"crypto/sha1" // RSA-OAEP as Node.js has it by default
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"strings"
+)
+
+// maxSealed bounds a sealed password: what a key of 16384 bits makes.
+const maxSealed = 4096
+
+// A Passkey opens the passwords of the store.
+type Passkey struct{ key *rsa.PrivateKey }
+
+// ParsePasskey reads an RSA key, PEM, of either form that OpenSSL writes.
+func ParsePasskey(text []byte) (*Passkey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("it holds no key in PEM")
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return &Passkey{key}, nil
+	}
+	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := any.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("it holds a key that is not RSA")
+	}
+	return &Passkey{key}, nil
+}
+
+// Open is the password. Salt and a space stand before it; what stands behind another space was never used there.
+func (p *Passkey) Open(sealed string) (string, error) {
+	if len(sealed) > maxSealed {
+		return "", errors.New("it is too long")
+	}
+	raw, err := base64.StdEncoding.DecodeString(sealed)
+	if err != nil {
+		return "", errors.New("it is not base64")
+	}
+	plain, err := rsa.DecryptOAEP(sha1.New(), nil, p.key, raw, nil)
+	if err != nil {
+		return "", errors.New("the key does not open it")
+	}
+	_, password, ok := strings.Cut(string(plain), " ")
+	password, _, _ = strings.Cut(password, " ")
+	if !ok || password == "" || oneLine(password) != password {
+		return "", errors.New("what is in it is not a password")
+	}
+	return password, nil
+}

@@ -1,0 +1,147 @@
+package predecessor
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"trestle/internal/matrix"
+)
+
+// maxJSON bounds a column that holds JSON, in bytes.
+const maxJSON = 1 << 20
+
+func (s *Store) addRoom(row []string) error {
+	room, err := matrix.ParseRoomID(row[1])
+	if err != nil {
+		return err
+	}
+	if row[2] != "channel" {
+		return fmt.Errorf("its type is %.40q", row[2])
+	}
+	if !validChannel(row[4]) {
+		return fmt.Errorf("%.200q is not a channel", row[4])
+	}
+	s.Rooms = append(s.Rooms, Room{Origin: row[0], Room: room, Domain: row[3], Channel: row[4]})
+	return nil
+}
+
+func (s *Store) addAdmin(row []string) error {
+	room, err := matrix.ParseRoomID(row[0])
+	if err != nil {
+		return err
+	}
+	user, err := matrix.ParseUserID(row[1])
+	if err != nil {
+		return err
+	}
+	s.Admins = append(s.Admins, Admin{room, user})
+	return nil
+}
+
+func (s *Store) addDirect(row []string) error {
+	room, err := matrix.ParseRoomID(row[0])
+	if err != nil {
+		return err
+	}
+	user, err := matrix.ParseUserID(row[3])
+	if err != nil {
+		return err
+	}
+	ghost, err := matrix.ParseUserID(row[4])
+	if err != nil {
+		return err
+	}
+	nick := strings.ReplaceAll(row[2], "~", "^") // it was folded
+	if !validNick(nick) {
+		return fmt.Errorf("%.200q is not a nick", row[2])
+	}
+	s.Directs = append(s.Directs, Direct{Room: room, Domain: row[1], Nick: nick, User: user, Ghost: ghost})
+	return nil
+}
+
+func (s *Store) addGhost(row []string) error {
+	user, err := matrix.ParseUserID(row[0])
+	if err == nil {
+		s.Ghosts = append(s.Ghosts, user)
+	}
+	return err
+}
+
+func (s *Store) addBlocked(row []string) error {
+	user, err := matrix.ParseUserID(row[0])
+	if err == nil {
+		s.Blocked = append(s.Blocked, user)
+	}
+	return err
+}
+
+func (s *Store) addClient(row []string) error {
+	user, err := matrix.ParseUserID(row[0])
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Username string `json:"username"`
+		Nick     string `json:"nick"`
+		IPv6     string `json:"ipv6"`
+	}
+	if err := parse(row[2], &said); err != nil {
+		return err
+	}
+	if said.Nick != "" && !validNick(said.Nick) {
+		return fmt.Errorf("%.200q is not a nick", said.Nick)
+	}
+	if oneLine(said.Username) != said.Username {
+		return errors.New("its user name is more than a line")
+	}
+	if said.IPv6 != "" {
+		addr, err := netip.ParseAddr(said.IPv6)
+		if err != nil || !addr.Is6() || addr.Zone() != "" {
+			return fmt.Errorf("%.200q is not an address", said.IPv6)
+		}
+		said.IPv6 = addr.String()
+	}
+	if said.Username == "" && said.Nick == "" && said.IPv6 == "" && row[3] == "" {
+		return nil
+	}
+	s.Clients = append(s.Clients, Client{
+		User: user, Domain: row[1], Username: said.Username, Nick: said.Nick, IPv6: said.IPv6, Sealed: row[3],
+	})
+	return nil
+}
+
+func (s *Store) addFeatures(row []string) error {
+	user, err := matrix.ParseUserID(row[0])
+	if err != nil {
+		return err
+	}
+	type features struct {
+		Mentions *bool `json:"mentions"`
+	}
+	var said struct {
+		features
+		Before features `json:"features"` // what it was when it was changed last
+	}
+	if err := parse(row[1], &said); err != nil {
+		return err
+	}
+	if mentions := cmp.Or(said.Mentions, said.Before.Mentions); mentions != nil {
+		s.Mentions[user] = *mentions
+	}
+	return nil
+}
+
+// parse reads a column that holds JSON, or nothing.
+func parse(column string, into any) error {
+	if len(column) > maxJSON {
+		return errors.New("the column is too long")
+	}
+	if column == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(column), into)
+}

@@ -1,0 +1,127 @@
+package predecessor
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"strings"
+	"testing"
+
+	"trestle/internal/matrix"
+)
+
+func TestRows(t *testing.T) {
+	rows := []struct {
+		table string
+		row   []string
+		fine  bool
+	}{
+		{"rooms", []string{"alias", "!a:b", "channel", "irc.example.org", "#a"}, true},
+		{"rooms", []string{"alias", "!a:b", "pm", "irc.example.org", "bob"}, false},
+		{"rooms", []string{"alias", "!a:b", "channel", "irc.example.org", "#a\r\nQUIT"}, false},
+		{"rooms", []string{"alias", "a", "channel", "irc.example.org", "#a"}, false},
+		{"pm_rooms", []string{"!a:b", "irc.example.org", "bob~", "@a:b", "@irc_bob:b"}, true},
+		{"pm_rooms", []string{"!a:b", "irc.example.org", "b ob", "@a:b", "@irc_bob:b"}, false},
+		{"pm_rooms", []string{"!a:b", "irc.example.org", "bob", "", "@irc_bob:b"}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"al","ipv6":"2001:DB8::1"}`, ""}, true},
+		{"client_config", []string{"@a:b", "irc.example.org", "", "sealed"}, true},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":7}`, ""}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"a b"}`, ""}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"ipv6":"127.0.0.1"}`, ""}, false},
+		{"user_features", []string{"@a:b", `{"mentions":true}`}, true},
+		{"user_features", []string{"@a:b", `{"features":{"mentions":true}}`}, true},
+		{"user_features", []string{"@a:b", `{"features":{"mentions":false},"mentions":true}`}, true},
+		{"user_features", []string{"@a:b", `{"mentions":"yes"}`}, false},
+		{"admin_rooms", []string{"!a:b", "@a:b"}, true},
+		{"admin_rooms", []string{"!a:b", ""}, false},
+		{"matrix_users", []string{"@irc_Bob:b"}, true},
+		{"deactivated_users", []string{"x"}, false},
+	}
+	for _, one := range rows {
+		s := &Store{Mentions: map[matrix.UserID]bool{}}
+		for _, table := range tables {
+			if table.name != one.table {
+				continue
+			}
+			if err := table.row(s, one.row); (err == nil) != one.fine {
+				t.Errorf("%s %q: %v", one.table, one.row, err)
+			}
+		}
+		if one.table == "user_features" && s.Mentions["@a:b"] != one.fine {
+			t.Errorf("%q: mentions are %v", one.row, s.Mentions)
+		}
+		if len(s.Directs) == 1 && s.Directs[0].Nick != "bob^" {
+			t.Errorf("the nick is %q", s.Directs[0].Nick)
+		}
+		if len(s.Clients) == 1 && s.Clients[0].Sealed == "" && (s.Clients[0].IPv6 != "2001:db8::1" || s.Clients[0].Nick != "al") {
+			t.Errorf("the client is %+v", s.Clients[0])
+		}
+	}
+}
+
+func FuzzRows(f *testing.F) {
+	f.Add("alias", "!a:b", "channel", "irc.example.org", "#a")
+	f.Add("@a:b", "irc.example.org", `{"nick":"al","username":"x","ipv6":"::1"}`, "c2VjcmV0", "")
+	f.Fuzz(func(t *testing.T, a, b, c, d, e string) {
+		columns := []string{a, b, c, d, e}
+		s := &Store{Mentions: map[matrix.UserID]bool{}}
+		for _, table := range tables {
+			_ = table.row(s, columns[:strings.Count(table.columns, ",")+1])
+		}
+		for _, r := range s.Rooms {
+			if strings.ContainsAny(r.Channel, " ,\r\n\x00") {
+				t.Errorf("the channel %q", r.Channel)
+			}
+		}
+		for _, d := range s.Directs {
+			if strings.ContainsAny(d.Nick, " ,\r\n\x00") {
+				t.Errorf("the nick %q", d.Nick)
+			}
+		}
+		for _, c := range s.Clients {
+			if strings.ContainsAny(c.Nick, " ,\r\n\x00") || strings.ContainsAny(c.Username, "\r\n\x00") {
+				t.Errorf("the client %+v", c)
+			}
+		}
+	})
+}
+
+func TestPasswordsAreOpened(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	modern, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(text string) string {
+		sealed, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, &key.PublicKey, []byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.StdEncoding.EncodeToString(sealed)
+	}
+	for kind, der := range map[string][]byte{"PRIVATE KEY": modern, "RSA PRIVATE KEY": x509.MarshalPKCS1PrivateKey(key)} {
+		passkey, err := ParsePasskey(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if password, err := passkey.Open(seal("c2FsdA== correct horse")); err != nil || password != "correct" {
+			t.Errorf("it opens %q, %v", password, err)
+		}
+		for _, sealed := range []string{"", "!", "c2VjcmV0", seal("nosalt"), seal("salt "), seal("salt a\r\nQUIT"), strings.Repeat("A", 10_000)} {
+			if password, err := passkey.Open(sealed); err == nil {
+				t.Errorf("%.30q opens as %q", sealed, password)
+			}
+		}
+	}
+	for _, text := range []string{"", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		if _, err := ParsePasskey([]byte(text)); err == nil {
+			t.Errorf("%q is a key", text)
+		}
+	}
+}

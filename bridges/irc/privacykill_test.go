@@ -1,0 +1,173 @@
+package irc_test
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"trestle/bridges/irc"
+	"trestle/internal/testkit"
+	"trestle/internal/testkit/fakehomeserver"
+)
+
+// eyesight is how much later the observer may see what the bridge has seen already.
+const eyesight = 100 * time.Millisecond
+
+// An observer is a member of #trestle who writes down, in the server's order, who is there and what
+// bob says.
+type observer struct {
+	oracle
+	conn  net.Conn
+	nicks map[string]string // Matrix users by nick
+	ended sync.WaitGroup
+}
+
+func observe(t *testing.T, addr string) *observer {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &observer{conn: conn, nicks: map[string]string{}}
+	fmt.Fprintf(conn, "NICK eve\r\nUSER eve 0 * :eve\r\n")
+	o.ended.Go(func() {
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			o.take(lines.Text())
+		}
+	})
+	t.Cleanup(func() {
+		conn.Close()
+		o.ended.Wait()
+	})
+	return o
+}
+
+func (o *observer) take(line string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	words := strings.Fields(line)
+	if len(words) > 1 && words[0] == "PING" {
+		fmt.Fprintf(o.conn, "PONG %s\r\n", words[1])
+	}
+	if len(words) < 3 || words[0][0] != ':' {
+		if len(words) > 1 && (words[1] == "376" || words[1] == "422") {
+			fmt.Fprintf(o.conn, "JOIN #trestle\r\n")
+		}
+		return
+	}
+	nick, rest, _ := strings.Cut(words[0][1:], "!")
+	name, _, _ := strings.Cut(strings.TrimPrefix(rest, "~"), "@")
+	user := "@" + name + ":localhost"
+	switch words[1] {
+	case "376", "422":
+		fmt.Fprintf(o.conn, "JOIN #trestle\r\n")
+	case "JOIN":
+		o.nicks[nick] = user
+		o.truth = append(o.truth, fact{user: user, came: true, at: time.Now()})
+	case "NICK":
+		o.nicks[strings.TrimPrefix(words[2], ":")] = user
+	case "PART", "QUIT":
+		o.truth = append(o.truth, fact{user: user, at: time.Now()})
+	case "KICK":
+		o.truth = append(o.truth, fact{user: o.nicks[words[3]], at: time.Now()})
+	case "PRIVMSG":
+		_, text, _ := strings.Cut(line, " :")
+		o.truth = append(o.truth, fact{text: text, at: time.Now()})
+	}
+}
+
+// there tells whether a Matrix user is in the channel.
+func (o *observer) there(user string) (in bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, f := range o.truth {
+		if f.user == user {
+			in = f.came
+		}
+	}
+	return in
+}
+
+// What holds of a bridge that lives holds of one that is killed, while people come and go: nobody gets to
+// read what was said while they were not in the channel.
+func TestNobodyReadsMoreBecauseTheBridgeWasKilled(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
+		random := rand.New(rand.NewPCG(5, 9))
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		bob.Join("#trestle")
+		eve := observe(t, server.Addr)
+		bob.Expect(":eve!", "JOIN")
+		p := startProcess(t, h, server.Addr, func(args *childArgs) { args.History = irc.HistoryJoined })
+		bob.Expect(":trestle!", "JOIN")
+		people := []string{alice, carol, "@dave:localhost"}
+		const faithful = "@faithful:localhost"
+		for _, user := range append(people, faithful) {
+			h.Register(user, "")
+		}
+		room, refusal := h.Join(faithful, "#irc_local_#trestle:localhost")
+		if refusal != "" {
+			t.Fatal(refusal)
+		}
+		eventually(t, "faithful in the channel", func() bool { return eve.there(faithful) })
+		for i := range steps(t) / 2 {
+			user := people[random.IntN(len(people))]
+			switch random.IntN(8) {
+			case 0, 1:
+				if h.Membership(room, user) != "join" {
+					h.Member(room, user, user, "join", "")
+				}
+			case 2:
+				if h.Membership(room, user) == "join" {
+					h.Member(room, user, user, "leave", "")
+				}
+			case 3:
+				bob.Send("KICK #trestle " + user[1:strings.Index(user, ":")])
+			default:
+				bob.Say("#trestle", fmt.Sprint("m", i))
+			}
+			if i%25 == 24 {
+				p.kill()
+				for _, user := range people { // they come and go while nobody watches
+					if joined := h.Membership(room, user) == "join"; random.IntN(2) == 0 {
+						h.Member(room, user, user, map[bool]string{true: "leave", false: "join"}[joined], "")
+					}
+				}
+				bob.Say("#trestle", fmt.Sprint("m", i, " while it is dead"))
+				p.start()
+			}
+			time.Sleep(time.Duration(random.IntN(8)) * time.Millisecond) // the dice, not a wait for something
+		}
+		eventually(t, "the bot in the channel", func() bool { return eve.there("@trestle:localhost") })
+		bob.Say("#trestle", "the end")
+		h.WaitBody(room, ghost("bob"), "the end")
+		eve.judge(t, h, room, append(people, faithful))
+	})
+}
+
+func (o *observer) judge(t *testing.T, h *fakehomeserver.Homeserver, room string, people []string) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	shown := 0
+	for _, user := range people {
+		for _, e := range sightings(h, room, user) {
+			if e.Sender != ghost("bob") {
+				continue
+			}
+			shown++
+			if !o.mayKnow(user, e.Body(), e.Arrived.Add(eyesight)) {
+				t.Errorf("%s can read %q", user, e.Body())
+			}
+		}
+	}
+	t.Logf("read %d times by %d people", shown, len(people))
+	if shown == 0 {
+		t.Error("nobody has read anything")
+	}
+}

@@ -1,0 +1,215 @@
+package irc_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"trestle/bridges/irc"
+	"trestle/internal/testkit"
+	"trestle/internal/testkit/fakehomeserver"
+)
+
+// bodiesOf are the messages of a user in a room.
+func bodiesOf(h *fakehomeserver.Homeserver, room, user string) (list []string) {
+	for _, e := range h.Events(room, func(e fakehomeserver.Event) bool { return isMessage(e) && e.Sender == user }) {
+		list = append(list, e.Body())
+	}
+	return list
+}
+
+// A channel goes with its room, and so do those who are there; nothing that is said meanwhile is lost
+// or said twice, whether or not the bridge is restarted in between.
+func TestRoomsAreReplaced(t *testing.T) {
+	t.Parallel()
+	for _, restarts := range []bool{false, true} {
+		for _, history := range []irc.History{irc.HistoryShared, irc.HistoryJoined} {
+			t.Run(fmt.Sprint(history, " restarts ", restarts), func(t *testing.T) {
+				t.Parallel()
+				h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+				c := config(h, server.Addr, t.TempDir())
+				c.Networks[0].History, c.Networks[0].Published = history, true
+				replaceRoom(t, h, server, c, restarts)
+			})
+		}
+	}
+}
+
+func replaceRoom(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer, c irc.Config, restarts bool) {
+	bob := testkit.DialIRC(t, server.Addr, "Bob")
+	bob.Join("#trestle")
+	bob.Send("TOPIC #trestle :Bridges")
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	old := join(t, h, alice, "alice", bob)
+	join(t, h, carol, "carol", bob)
+	bob.Send("MODE #trestle +o carol")
+	waitLevels(t, h, old, "carol's power", func(l levels) bool { return l.Users[carol] == 50 })
+	bob.Say("#trestle", "in the old room")
+	h.WaitBody(old, ghost("bob"), "in the old room")
+
+	next := h.Successor(alice, old, false)
+	if restarts {
+		stop()
+		bob.Expect(":trestle!", "QUIT")
+	}
+	h.Tombstone(old, alice, next)
+	h.Say(next, alice, "before anybody came")
+	for i := range 20 {
+		bob.Say("#trestle", fmt.Sprint("n", i))
+	}
+	if restarts {
+		_, stop = start(t, h, c)
+		bob.Expect(":trestle!", "JOIN")
+	}
+	bob.Expect(":alice!", "PRIVMSG #trestle :before anybody came")
+	bob.Say("#trestle", "in the new room")
+	h.WaitBody(next, ghost("bob"), "in the new room")
+	if !restarts { // else the bot was not there
+		said := strings.Join(append(bodiesOf(h, old, ghost("bob")), bodiesOf(h, next, ghost("bob"))...), " ")
+		want := "in the old room"
+		for i := range 20 {
+			want += fmt.Sprint(" n", i)
+		}
+		if said != want+" in the new room" {
+			t.Errorf("bob said %q", said)
+		}
+	}
+	h.WaitMembership(next, ghost("bob"), "join")
+	h.WaitMembership(old, ghost("bob"), "leave")
+	eventually(t, "the alias of the new room", func() bool { return h.Resolve("#irc_local_#trestle:localhost") == next })
+	waitState(h, next, "m.bridge", "#trestle")
+	waitState(h, old, "m.bridge", "{}")
+	waitState(h, next, "m.room.topic", "Bridges")
+	waitState(h, next, "m.room.canonical_alias", "#irc_local_#trestle:localhost")
+	// Carol comes later, and is who she was.
+	h.Member(next, carol, carol, "join", "")
+	if !restarts {
+		waitLevels(t, h, next, "carol's power", func(l levels) bool { return l.Users[carol] == 50 })
+	}
+	h.Say(next, carol, "me too")
+	bob.Expect(":carol!", "PRIVMSG #trestle :me too")
+	h.Say(old, alice, "still here?")
+	h.Say(next, alice, "all here")
+	if line := bob.Expect(":alice!", "PRIVMSG #trestle"); !strings.HasSuffix(line, ":all here") {
+		t.Errorf("IRC hears what is said in the old room: %q", line)
+	}
+	// And the same after another restart.
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	bob.Say("#trestle", "again")
+	h.WaitBody(next, ghost("bob"), "again")
+	if room, refusal := h.Join(alice, "#irc_local_#trestle:localhost"); room != next {
+		t.Errorf("the alias leads to %q, %s", room, refusal)
+	}
+}
+
+// A room that does not say that it replaces another does not.
+func TestReplacementsThatAreNone(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	start(t, h, config(h, server.Addr, t.TempDir()))
+	bob.Expect(":trestle!", "JOIN")
+	room := join(t, h, alice, "alice", bob)
+	k := newTalk(t, h)
+
+	other, empty := h.Successor(alice, "!another:localhost", false), ""
+	content := fmt.Sprintf(`{"body":"moved","replacement_room":%q}`, other)
+	// None is in the room's state.
+	h.Send(room, alice, "m.room.tombstone", nil, content)
+	elsewhere := "elsewhere"
+	h.Send(room, alice, "m.room.tombstone", &elsewhere, content)
+	h.Say(room, alice, "one")
+	bob.Expect(":alice!", ":one")
+	if h.Membership(other, bot) != "leave" {
+		t.Error("the bridge is in a room that nobody may have it join")
+	}
+	// This one is, and the other room does not know of it.
+	h.Send(room, alice, "m.room.tombstone", &empty, content)
+	told(h, room, "does not say that it replaces this one")
+	h.WaitMembership(other, bot, "leave")
+	// Nor does it leave rooms in which it was for other reasons.
+	h.Send(room, alice, "m.room.tombstone", &empty, fmt.Sprintf(`{"body":"moved","replacement_room":%q}`, k.room))
+	h.WaitN(room, "the second refusal", 2, func(e fakehomeserver.Event) bool { return strings.Contains(e.Body(), "replaces this one") })
+	k.says("bridgeversion")
+	k.hears("bridge of trestle")
+	for _, content := range []string{`{}`, `{"replacement_room":5}`, `{"replacement_room":"!"}`, `{"replacement_room":"x"}`, fmt.Sprintf(`{"replacement_room":%q}`, room)} {
+		h.Send(room, alice, "m.room.tombstone", &empty, content)
+	}
+	h.Say(room, alice, "two")
+	bob.Expect(":alice!", ":two")
+	bob.Say("#trestle", "three")
+	h.WaitBody(room, ghost("bob"), "three")
+}
+
+// Where the bridge may not join the new room, everything waits until it is invited.
+func TestReplacementsForTheInvited(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	old := join(t, h, alice, "alice", bob)
+	next := h.Successor(alice, old, true)
+	h.Tombstone(old, alice, next)
+	told(h, old, "Invite "+bot)
+	bob.Say("#trestle", "is anybody here?")
+	stored(t, bob)
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	h.Say(next, alice, "yes")
+	h.Member(next, alice, bot, "invite", "")
+	bob.Expect(":alice!", "PRIVMSG #trestle :yes")
+	h.WaitBody(next, ghost("bob"), "is anybody here?")
+	if h.Membership(next, bot) != "join" {
+		t.Error("the bridge is not in the room")
+	}
+	if greeted := bodiesOf(h, next, bot); len(greeted) > 0 {
+		t.Errorf("the bridge says %q", greeted)
+	}
+}
+
+// A room of others is linked when it was replaced, too, and is no more the bridge's than before.
+func TestRoomsOfOthersAreReplaced(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	bob.Send("TOPIC #trestle :Bridges")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	room := garden(h)
+	linked(t, h, room, bob)
+	waitState(h, room, "m.bridge", "#trestle")
+	next := h.Successor(alice, room, false)
+	h.Tombstone(room, alice, next)
+	bob.Say("#trestle", "anybody?")
+	h.WaitBody(next, ghost("bob"), "anybody?")
+	waitState(h, room, "m.bridge", "{}")
+	h.Say(next, alice, "me")
+	bob.Expect(":alice!", "PRIVMSG #trestle :me")
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	bob.Say("#trestle", "again")
+	h.WaitBody(next, ghost("bob"), "again")
+	bob.Send("TOPIC #trestle :Thorns")
+	bob.Say("#trestle", "there")
+	h.WaitBody(next, ghost("bob"), "there")
+	if topic := h.State(next, "m.room.topic", ""); topic != "" {
+		t.Errorf("the topic of a room of others is %s", topic)
+	}
+	h.Say(next, alice, "!irc unlink")
+	waitState(h, next, "m.bridge", "{}")
+	h.WaitMembership(next, ghost("bob"), "leave")
+}
