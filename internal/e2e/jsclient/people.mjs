@@ -3,7 +3,6 @@
 
 import { webcrypto } from "node:crypto";
 import * as sdk from "matrix-js-sdk";
-import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
 
 // Debian 12 has Node 18, which keeps this for modules.
 globalThis.crypto ??= webcrypto;
@@ -49,59 +48,43 @@ export function proof(username) {
     return { type: "m.login.password", identifier: { type: "m.id.user", user: username }, password };
 }
 
-// online starts the sync loop and waits until it has caught up.
+// online starts the sync loop and waits until it has caught up. Much of what the
+// library has to send for encryption it sends after an answer to /sync, whenever
+// that comes: not later than a few seconds from now.
 export async function online(session, options = {}) {
     const person = client(session, options.cryptoCallbacks);
     if (options.encryption) {
         await person.initRustCrypto({ useIndexedDB: false });
     }
-    await person.startClient({ initialSyncLimit: options.limit ?? 20, lazyLoadMembers: true });
+    await person.startClient({ initialSyncLimit: options.limit ?? 20, lazyLoadMembers: true, pollTimeout: 3_000 });
     await until(person, () => person.isInitialSyncComplete(), "the first sync");
     return person;
 }
 
-// What people see changes at these moments.
-const moments = [
-    sdk.ClientEvent.Sync,
-    sdk.RoomEvent.Timeline,
-    sdk.RoomEvent.Redaction,
-    sdk.MatrixEventEvent.Replaced,
-    sdk.MatrixEventEvent.Decrypted,
-    CryptoEvent.VerificationRequestReceived,
-    CryptoEvent.KeyBackupSessionsRemaining,
-    CryptoEvent.KeyBackupStatus,
-    CryptoEvent.DevicesUpdated,
-    CryptoEvent.UserTrustStatusChanged,
-    CryptoEvent.KeysChanged,
-];
-
 // until waits for what a person shall see, and returns it. The condition may
-// have to ask, too.
-export function until(person, condition, what) {
-    return new Promise((resolve, reject) => {
-        const look = async () => {
-            try {
-                const found = await condition();
-                if (found) {
-                    stop();
-                    resolve(found);
-                }
-            } catch (error) {
-                stop();
-                reject(error);
-            }
-        };
-        const stop = () => {
-            clearTimeout(timer);
-            moments.forEach((moment) => person.off(moment, look));
-        };
-        const timer = setTimeout(() => {
-            stop();
-            reject(new Error(`${person.getUserId()} never sees ${what}`));
-        }, patience);
-        moments.forEach((moment) => person.on(moment, look));
-        look();
+// have to ask, too. It is looked at again and again: of some of what changes
+// the library says nothing, of some before it is stored.
+export async function until(person, condition, what) {
+    const end = Date.now() + patience;
+    for (;;) {
+        const found = await condition();
+        if (found) {
+            return found;
+        }
+        if (Date.now() > end) {
+            throw new Error(`${person.getUserId()} never sees ${what}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+}
+
+// soon is what a promise brings, or an error that says what it did not bring.
+export function soon(promise, what) {
+    let timer;
+    const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`${what}: nothing for too long`)), patience);
     });
+    return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 // membership waits until a person's own membership of a room is so.
