@@ -88,8 +88,8 @@ func removeStale(path string) error {
 }
 
 // accepting is the listener as it is served.
-func (a address) accepting(stall time.Duration) net.Listener {
-	slow := slowListener{a.Listener, stall}
+func (a address) accepting(clock *clock) net.Listener {
+	slow := slowListener{a.Listener, clock}
 	if a.secure == nil {
 		return slow
 	}
@@ -147,12 +147,14 @@ func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) e
 	server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), lotKey{}, lot) }
 	server.ConnContext = lot.connContext
 	all := []net.Listener{&lot.returned}
+	clock, stopped := newClock(opts.Stall), make(chan struct{})
 	for _, at := range g.open {
-		all = append(all, at.accepting(opts.Stall))
+		all = append(all, at.accepting(clock))
 	}
 	broken := make(chan error, len(all))
 	var serving sync.WaitGroup
 	serving.Go(lot.run)
+	serving.Go(func() { clock.run(stopped) })
 	for _, listener := range all {
 		serving.Go(func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -174,6 +176,7 @@ func (g *Group) Serve(ctx context.Context, handler http.Handler, opts Options) e
 	if stopErr := server.Shutdown(grace); stopErr != nil {
 		err = errors.Join(err, fmt.Errorf("requests did not end within %s: %w", opts.Grace, stopErr), server.Close())
 	}
+	close(stopped)
 	serving.Wait()
 	return err
 }
