@@ -208,6 +208,9 @@ func (p *Portal) sendOne(ctx context.Context, e entry) error {
 		if client.Is(err, "M_FORBIDDEN") && p.replaced(ctx, room) {
 			continue // to the other room
 		}
+		if ctx.Err() != nil { // while it was on the way there: it is sent after the restart
+			return ctx.Err()
+		}
 		p.sent(e, event, err)
 		p.kicked(ctx, e, leave.arrived, err)
 		return nil

@@ -177,6 +177,29 @@ func TestReplacementsForTheInvited(t *testing.T) {
 	}
 }
 
+// A room that was replaced may refuse what IRC says before the bridge has heard why. That is not lost, even if the
+// bridge ends while it waits to be let into the new one.
+func TestWhatIsRefusedBeforeTheTombstoneIsHeard(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	old := join(t, h, alice, "alice", bob)
+	h.SetService("") // the bridge hears of nothing
+	next := h.Successor(alice, old, true)
+	h.Tombstone(old, alice, next)
+	bob.Say("#trestle", "is anybody here?")
+	told(h, old, "Invite "+bot)
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	start(t, h, c)
+	h.Member(next, alice, bot, "invite", "")
+	h.WaitBody(next, ghost("bob"), "is anybody here?")
+}
+
 // A room of others is linked when it was replaced, too, and is no more the bridge's than before.
 func TestRoomsOfOthersAreReplaced(t *testing.T) {
 	t.Parallel()
