@@ -219,17 +219,40 @@ func (n *network) followNick(before, after string) {
 		if !ok || key.Network != n.config.ID || nick != n.fold(before) || n.fold(before) == n.fold(after) {
 			continue
 		}
-		if n.following[portal] { // the bot and the user's own connection both see it
+		if n.following[portal] != nil { // the bot and the user's own connection both see it
 			continue
 		}
-		n.following[portal] = true
+		followed := make(chan struct{})
+		n.following[portal] = followed
 		n.goRun(func() {
-			defer n.post(func() { delete(n.following, portal) })
+			defer n.post(func() {
+				delete(n.following, portal)
+				close(followed)
+			})
 			err := portal.Follow(n.ctx, n.directKey(after, user), after)
 			if err != nil && !errors.Is(err, context.Canceled) {
 				n.log.Info("a direct chat does not follow a new nick", "user", user, "err", err)
 				portal.Notice(fmt.Sprintf("%s is now known as %s.", decode(before), decode(after)))
 			}
 		})
+	}
+}
+
+// readdress has what a direct chat says go to the nick that the other has now. While that is changing, it waits.
+func (n *network) readdress(ctx context.Context, u *utterance) error {
+	var followed chan struct{}
+	for {
+		if !n.ask(ctx, func() { followed = n.following[u.portal] }) {
+			return context.Canceled
+		}
+		if followed == nil {
+			u.channel, u.target = u.portal.Key().Channel, u.portal.Name()
+			return nil
+		}
+		select {
+		case <-followed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

@@ -68,6 +68,29 @@ func TestDirectChatsGoBothWays(t *testing.T) {
 	})
 }
 
+// What is said while the room learns of somebody's new nick goes to that nick.
+func TestWordsFollowANewNick(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	service, _ := start(t, h, config(h, server.Addr, t.TempDir()))
+	bob.Expect(":trestle!", "JOIN")
+	h.Register(alice, "alice")
+	room := h.DirectWith(alice, ghost("bob"))
+	h.WaitMembership(room, ghost("bob"), "join")
+	h.Say(room, alice, "psst")
+	bob.Expect(":alice!", "PRIVMSG bob :psst")
+	release := h.Hold(ghost("robert"), "/join")
+	bob.Send("NICK robert")
+	h.WaitMembership(room, ghost("robert"), "join")
+	before := service.LastUse("local", alice)
+	h.Say(room, alice, "robert?")
+	eventually(t, "that the bridge has it", func() bool { return service.LastUse("local", alice).After(before) })
+	release()
+	bob.Expect(":alice!", "PRIVMSG robert :robert?")
+}
+
 func TestDirectChatsNeedConsent(t *testing.T) {
 	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
 		bob := testkit.DialIRC(t, server.Addr, "bob")

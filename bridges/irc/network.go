@@ -59,9 +59,9 @@ type network struct {
 	byNick    map[string]*puppet // by folded nick of their connections
 	former    map[string]former  // by folded nick that a connection had
 	unsettled []*unsettled
-	skew      time.Duration           // how far the server's clock is behind ours
-	following map[*bridge.Portal]bool // direct chats whose nicks change
-	missing   map[string]*missing     // by folded nick: taken by a netsplit
+	skew      time.Duration                    // how far the server's clock is behind ours
+	following map[*bridge.Portal]chan struct{} // direct chats whose nicks change; closed when they have
+	missing   map[string]*missing              // by folded nick: taken by a netsplit
 	policies  policies
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 	typing    typists
@@ -88,7 +88,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		channels: map[string]*channel{}, users: map[string]*user{},
 		puppets: map[matrix.UserID]*puppet{}, byNick: map[string]*puppet{}, former: map[string]former{},
 		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),
-		missing: map[string]*missing{}, following: map[*bridge.Portal]bool{},
+		missing: map[string]*missing{}, following: map[*bridge.Portal]chan struct{}{},
 	}
 	templates.kept, templates.fold = s.kept[config.ID], n.fold
 	n.live.Store(&settings{config, templates})

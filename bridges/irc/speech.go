@@ -176,6 +176,11 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 		if err != nil {
 			return err
 		}
+		if u.direct && u.portal != nil {
+			if err := s.net.readdress(ctx, u); err != nil {
+				return err
+			}
+		}
 		l := s.begin(u, conn)
 		if l == nil {
 			continue // the connection has just ended

@@ -77,6 +77,7 @@ type Homeserver struct {
 	frozen  []Event           // the transaction that is under way
 	txn     int
 	fails   int // requests to be answered with 502
+	held    *hold
 	files   map[string]File
 	openID  map[string]string // users by token
 

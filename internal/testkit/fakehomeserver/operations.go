@@ -51,6 +51,11 @@ type failure struct {
 func (f failure) Error() string { return f.text }
 
 func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
+	h.answer(w, r)
+	h.wait(r) // the answer goes when this returns
+}
+
+func (h *Homeserver) answer(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.down {
