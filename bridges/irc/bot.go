@@ -146,12 +146,16 @@ func (b *bot) join(channels []string) {
 }
 
 // rejoin asks again for one channel, later: much later where it is in as many as the server allows (CHANLIMIT).
+// However often a channel was refused, it is asked for once.
 func (b *bot) rejoin(ch *channel, refusal string) {
 	l, wait := b.link, rejoinAfter
 	if refusal == "405" {
 		wait = crowdedAfter
 	}
-	b.net.after(wait, func() {
+	if ch.again != nil {
+		ch.again.Stop()
+	}
+	ch.again = b.net.after(wait, func() {
 		if b.link == l && b.online && !ch.joined && ch.wanted() {
 			b.join([]string{ch.name})
 		}

@@ -21,6 +21,7 @@ type channel struct {
 
 	joined  bool
 	refused bool           // the server does not let the bot in, for now
+	again   *time.Timer    // the next attempt, after a refusal
 	synced  bool           // NAMES is complete
 	waiting []func()       // to be called when it is
 	names   []wire.Member  // so far

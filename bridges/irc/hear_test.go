@@ -66,7 +66,6 @@ func come(t testing.TB, n *network) *channel {
 // audience is a network that runs, with a bot that is called me.
 func audience(t testing.TB) (*network, *wire.Conn) {
 	t.Helper()
-	h := fakehomeserver.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -89,11 +88,17 @@ func audience(t testing.TB) (*network, *wire.Conn) {
 			}()
 		}
 	}()
+	return listen(t, fakehomeserver.New(t), listener.Addr().String())
+}
+
+// listen is a network that runs at a server's address, with a bot that is called me.
+func listen(t testing.TB, h *fakehomeserver.Homeserver, addr string) (*network, *wire.Conn) {
+	t.Helper()
 	folder := t.TempDir()
 	s, err := New(context.Background(), Config{
 		HomeserverURL: h.URL, ServerName: fakehomeserver.ServerName, ServiceID: "irc", ASToken: fakehomeserver.ASToken, HSToken: fakehomeserver.HSToken,
 		SenderLocal: fakehomeserver.Sender, Database: filepath.Join(folder, "irc.db"), Logger: slog.New(slog.DiscardHandler),
-		Networks: []Network{{ID: "local", Addr: listener.Addr().String(), BotNick: "me"}},
+		Networks: []Network{{ID: "local", Addr: addr, BotNick: "me", Direct: FromAll}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -39,9 +39,10 @@ type network struct {
 	shared   wire.Shared
 	servers  *servers
 	pace     pace
-	watched  sync.Map // folded names of the channels that the bot is in
-	shut     sync.Map // folded names of the channels whose rooms a rule bans
-	nicks    sync.Map // matrix.UserID → nick of its connection
+	watched  sync.Map                                // folded names of the channels that the bot is in
+	shut     sync.Map                                // folded names of the channels whose rooms a rule bans
+	nicks    sync.Map                                // matrix.UserID → nick of its connection
+	timer    func(time.Duration, func()) *time.Timer // time.AfterFunc
 	started  atomic.Bool
 	sending  atomic.Int64 // see sendLater
 	watching policyWatch
@@ -82,6 +83,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 	n := &network{
 		service: s, config: config, templates: templates, log: s.log.With("network", config.ID),
 		posts:    make(chan func(), mailbox),
+		timer:    time.AfterFunc,
 		dialing:  make(chan struct{}, dialsAtOnce),
 		servers:  newServers(config.addrs(), config.Reconnect),
 		pace:     pace{config: *config.Connects},
@@ -225,7 +227,7 @@ func (n *network) ask(ctx context.Context, fn func()) bool {
 
 // after has the loop call a function later.
 func (n *network) after(d time.Duration, fn func()) *time.Timer {
-	return time.AfterFunc(d, func() { n.post(fn) })
+	return n.timer(d, func() { n.post(fn) })
 }
 
 // goRun starts a goroutine that stop waits for. It must end with n.ctx.
