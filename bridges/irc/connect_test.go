@@ -96,7 +96,7 @@ func TestIdentTellsUsersApart(t *testing.T) {
 	for _, user := range []matrix.UserID{
 		"@alice:home", "@alice:away", "@al.ice:home", "@al_ice:home", "@alicealicealice:home", "@alicealicealicf:home", "@_:home", "@.:home",
 	} {
-		got := ident(user, "home")
+		got := ident(user, "home", identLength, 0)
 		if other, taken := seen[got]; taken || got == "" || len(got) > identLength || strings.Trim(got, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 			t.Errorf("%s is %q, as is %q", user, got, other)
 		}

@@ -25,11 +25,19 @@ type call struct {
 	identify func(context.Context, *wire.Conn) error   // logs in where there is no SASL; nil: not at all
 	writes   func(b []byte, done bool)                 // see tap
 	source   func(context.Context) (netip.Addr, error) // our address; nil: the system chooses
+	userName func(context.Context) (string, error)     // our user name; nil: that of the options
 	scout    bool                                      // goes first, and to servers that did not answer lately
 }
 
 // dial connects to the first of the network's servers that can be reached.
 func (n *network) dial(ctx context.Context, c *call) (*wire.Conn, error) {
+	if c.userName != nil {
+		user, err := c.userName(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.User = user
+	}
 	var tried []string
 	var last error
 	for {

@@ -1,40 +1,13 @@
 package irc
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
-	"strings"
 	"time"
-
-	"trestle/internal/matrix"
 )
 
 const (
-	identLength = 10          // that servers take
-	identHash   = 5           // of them where the name alone would not do
 	roomWait    = time.Second // for a connection that gives way to another
 	maxFailures = 20          // with which every backoff is at its longest
 )
-
-// ident is a user name that tells the Matrix user apart: the localpart of one of ours
-// if it fits, or else its beginning, "_", and a hash of the whole user ID.
-func ident(user matrix.UserID, home matrix.ServerName) string {
-	clean := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, user.Localpart())
-	if user.Server() == home && clean == user.Localpart() && len(clean) <= identLength && clean != "" {
-		return clean
-	}
-	sum := sha256.Sum256([]byte(user))
-	hash := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:identHash])
-	if clean == "" {
-		clean = "m"
-	}
-	return clean[:min(len(clean), identLength-identHash-1)] + "_" + hash
-}
 
 // makeRoom ends the connection that has been silent for longest, if that is long enough by the
 // network's policy.

@@ -102,6 +102,60 @@ func TestTopicsAndReasonsAreCutBetweenCharacters(t *testing.T) {
 	}
 }
 
+// User names that are longer than a server takes would be cut, and be those of others. Nobody is in a channel by such
+// a name, even if they connect before the bridge knows.
+func TestUserNamesAreAsShortAsTheServerTakes(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{Support: []string{"USERLEN=8"}})
+	c := config(h, server.Addr, t.TempDir())
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	users, names := map[string]string{"alice1": "away.example", "alice2": "away.example", "alicealic": "localhost"}, map[string]string{}
+	joins := func(nick string) string {
+		line := bob.Expect(":"+nick+"!", "JOIN")
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, ":"+nick+"!"), "@")
+		if len(name) > 7 {
+			t.Errorf("%s has the name %q", nick, name)
+		}
+		return name
+	}
+	for nick, homeserver := range users {
+		user := "@" + nick + ":" + homeserver
+		h.Register(user, nick)
+		if _, refusal := h.Join(user, "#irc_local_#trestle:localhost"); refusal != "" {
+			t.Fatal(refusal)
+		}
+		name := joins(nick)
+		if names[name] != "" {
+			t.Errorf("%s and %s have the name %q", nick, names[name], name)
+		}
+		names[name] = nick
+	}
+	stop()
+	// The bot comes last.
+	usual, last := server.Command("NICK"), func() {}
+	server.Handle("NICK", func(s *ircv3.Server, c *ircv3.Client, m *ircv3.Message) {
+		if m.Param(0) == "trestle" {
+			last = func() { usual(s, c, m) }
+			return
+		}
+		usual(s, c, m)
+	})
+	server.Handle("RELEASE", func(*ircv3.Server, *ircv3.Client, *ircv3.Message) { last() })
+	start(t, h, c)
+	for range users {
+		line := bob.ExpectFunc("somebody's JOIN", func(line string) bool { return strings.HasPrefix(line, ":alice") && strings.Contains(line, " JOIN ") })
+		nick, rest, _ := strings.Cut(line[1:], "!")
+		if name, _, _ := strings.Cut(rest, "@"); names[name] != nick {
+			t.Errorf("%s has the name %q now", nick, name)
+		}
+	}
+	bob.Send("RELEASE")
+	bob.Expect(":trestle!", "JOIN")
+}
+
 // One that does not say so, and is silent about the rest, is asked again.
 func TestChannelsThatTheServerHasForgotten(t *testing.T) {
 	t.Parallel()

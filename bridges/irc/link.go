@@ -13,8 +13,9 @@ type link struct {
 	owner  owner
 	conn   *wire.Conn // nil until it is registered
 	closed bool
-	err    error // why it is closed
-	unused bool  // the owner wants it no more
+	err    error  // why it is closed
+	unused bool   // the owner wants it no more
+	user   string // the name with which it was made
 
 	loggedIn bool // as whom its owner wants to be, once it is up
 }
@@ -48,14 +49,14 @@ func (n *network) connect(o owner) *link {
 		if err == nil {
 			conn, err = n.dial(n.ctx, c)
 		}
-		if !n.ask(n.ctx, func() { l.dialed(conn, err) }) && err == nil {
+		if !n.ask(n.ctx, func() { l.dialed(c, conn, err) }) && err == nil {
 			conn.Close()
 		}
 	})
 	return l
 }
 
-func (l *link) dialed(conn *wire.Conn, err error) {
+func (l *link) dialed(c *call, conn *wire.Conn, err error) {
 	switch {
 	case err != nil:
 		l.closed, l.err = true, err
@@ -66,8 +67,9 @@ func (l *link) dialed(conn *wire.Conn, err error) {
 		l.conn = conn
 		l.quit("")
 	default:
-		l.conn = conn
+		l.conn, l.user = conn, c.User
 		l.net.firstMapping(conn)
+		l.net.noteUserLen(conn.Support().UserLen)
 		l.owner.up(l)
 	}
 }

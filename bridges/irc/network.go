@@ -31,23 +31,24 @@ type network struct {
 	log       *slog.Logger
 	mapping   atomic.Uint32 // names.CaseMapping
 
-	ctx      context.Context
-	cancel   context.CancelFunc
-	posts    chan func()
-	work     sync.WaitGroup
-	dialing  chan struct{}
-	shared   wire.Shared
-	servers  *servers
-	pace     pace
-	watched  sync.Map                                // folded names of the channels that the bot is in
-	shut     sync.Map                                // folded names of the channels whose rooms a rule bans
-	nicks    sync.Map                                // matrix.UserID → nick of its connection
-	timer    func(time.Duration, func()) *time.Timer // time.AfterFunc
-	started  atomic.Bool
-	sending  atomic.Int64 // see sendLater
-	watching policyWatch
-	met      chan struct{} // closed when the bot has been connected: the mapping is the network's
-	meet     func()        // closes it
+	ctx       context.Context
+	cancel    context.CancelFunc
+	posts     chan func()
+	work      sync.WaitGroup
+	dialing   chan struct{}
+	shared    wire.Shared
+	servers   *servers
+	pace      pace
+	watched   sync.Map                                // folded names of the channels that the bot is in
+	shut      sync.Map                                // folded names of the channels whose rooms a rule bans
+	nicks     sync.Map                                // matrix.UserID → nick of its connection
+	timer     func(time.Duration, func()) *time.Timer // time.AfterFunc
+	started   atomic.Bool
+	identRoom atomic.Int64 // bytes that user names may have
+	sending   atomic.Int64 // see sendLater
+	watching  policyWatch
+	met       chan struct{} // closed when the bot has been connected: the mapping is the network's
+	meet      func()        // closes it
 
 	// Of the loop:
 	stopping  bool // nobody is to be connected any more
@@ -94,6 +95,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 	}
 	templates.kept, templates.fold = s.kept[config.ID], n.fold
 	n.live.Store(&settings{config, templates})
+	n.identRoom.Store(identLength)
 	n.questions, n.proving = map[string]*question{}, map[string]bool{}
 	n.asks, n.answers = newMeter(askPace), newMeter(answerLimit)
 	n.met = make(chan struct{})

@@ -121,9 +121,12 @@ func (p *puppet) call() (*call, error) {
 	n := p.net
 	nick := p.wantedNick()
 	c := &call{secure: n.now().TLS, writes: p.speech.writes, Options: wire.Options{
-		Nick: nick, User: ident(p.user, n.service.config.ServerName), RealName: n.now().templates.puppetRealname(p.user, p.display),
+		Nick: nick, RealName: n.now().templates.puppetRealname(p.user, p.display),
 		Password: n.now().Password, Logger: n.log.With("user", p.user), Flood: n.now().Flood,
 	}}
+	c.userName = func(ctx context.Context) (string, error) {
+		return n.service.names.of(ctx, n.config.ID, p.user, n.service.config.ServerName, int(n.identRoom.Load()))
+	}
 	if prefix := n.now().IPv6Prefix; prefix.IsValid() {
 		c.source = func(ctx context.Context) (netip.Addr, error) { return n.service.sources.of(ctx, prefix, p.user) }
 	}
@@ -146,6 +149,11 @@ func (n *network) nickLength() int {
 
 func (p *puppet) up(l *link) {
 	n := p.net
+	if l.cut() { // it could be somebody else's
+		p.again = true
+		l.quit("Coming back with a shorter user name")
+		return
+	}
 	p.since, p.told = time.Now(), false
 	n.calls(p, l.conn.Nick())
 	n.log.Info("puppet connected", "user", p.user, "nick", l.conn.Nick())
@@ -230,7 +238,7 @@ func (p *puppet) down(l *link, err error) {
 // no use.
 func permanent(err error) bool {
 	return errors.Is(err, wire.ErrBanned) || errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) ||
-		errors.Is(err, wire.ErrBadPassword) || errors.Is(err, wire.ErrNoNick) || errors.Is(err, errNoSource)
+		errors.Is(err, wire.ErrBadPassword) || errors.Is(err, wire.ErrNoNick) || errors.Is(err, errNoSource) || errors.Is(err, errNoUserName)
 }
 
 // later connects again after a wait.

@@ -42,6 +42,7 @@ type Service struct {
 	sessions *sessions     // of the provisioning API
 	foreign  chan struct{} // homeservers of others that are being asked who somebody is
 	sources  *sources
+	names    *userNames
 	powers   powers
 	choices  *choices
 	kept     map[string]*keptNames // by network
@@ -91,6 +92,9 @@ func (s *Service) assemble() error {
 		return err
 	}
 	if s.sources, err = loadSources(s.ctx, s.db); err != nil {
+		return err
+	}
+	if s.names, err = loadUserNames(s.ctx, s.db); err != nil {
 		return err
 	}
 	if s.plumbs, err = loadPlumbs(s.ctx, s.db); err != nil {
