@@ -128,8 +128,24 @@ func (n *network) applyPolicies() {
 			p.link.quit("Not bridged")
 		}
 	}
+	n.removeBarred()
 	for _, u := range n.users {
 		n.look(u, wire.Prefix{})
+	}
+}
+
+// removeBarred takes those out of the channels' rooms for whom the bot has spoken and may not any more.
+func (n *network) removeBarred() {
+	for _, p := range n.service.bridge.Portals() {
+		channel := p.Key().Channel
+		if p.Key().Network != n.config.ID || p.Direct() || p.Plumbed() || n.relayMode(channel) == RelayOff {
+			continue
+		}
+		for user := range p.People() {
+			if reason, barred := n.barred(user); barred && n.relays(channel, user) {
+				p.Remove(user, reason)
+			}
+		}
 	}
 }
 

@@ -209,6 +209,9 @@ func (r *relay) mine(c *wire.Conn, m *wire.Message) bool {
 // voiceFor chooses what says an utterance: the person's own connection, or the bot's. It is called on
 // the loop.
 func (n *network) voiceFor(user matrix.UserID, u *utterance) (*speech, error) {
+	if reason, barred := n.barred(user); barred {
+		return nil, errors.New(reason)
+	}
 	n.regainConnection(u.channel, user)
 	if u.direct || !n.relays(u.channel, user) {
 		p := n.puppet(user)

@@ -2,6 +2,8 @@ package irc_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -339,6 +341,59 @@ func TestTheBotSpeaksForNobodyWhomIRCRefuses(t *testing.T) {
 	told(m.Homeserver, m.room, "bob of IRC has banned "+carol)
 	m.Say(m.room, carol, "oh")
 	told(m.Homeserver, m.room, "IRC has banned carol (carol!*@*)")
+}
+
+// A rule of the operator's counts for those for whom the bot speaks, too.
+func TestTheBotSpeaksForNobodyWhomARuleNames(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c, bans := config(h, server.Addr, t.TempDir()), filepath.Join(t.TempDir(), "bans")
+	c.Networks[0].Relay, c.Networks[0].BanFile = irc.Relay{Mode: irc.RelayOnly}, bans
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	room := relayed(t, h, alice, "alice")
+	relayed(t, h, carol, "carol")
+	h.Say(room, alice, "buy this")
+	bob.Expect(":trestle!", "<alice> buy this")
+	if err := os.WriteFile(bans, []byte("user "+alice+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.WaitMembership(room, alice, "leave")
+	if h.Membership(room, carol) != "join" {
+		t.Error("carol is not in the room")
+	}
+}
+
+// Nor does it in rooms of others, out of which nobody is taken.
+func TestRulesCountInRoomsOfOthers(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c, bans := config(h, server.Addr, t.TempDir()), filepath.Join(t.TempDir(), "bans")
+	if err := os.WriteFile(bans, []byte("user "+carol+"\nuser @dave:localhost\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Networks[0].Relay, c.Networks[0].BanFile = irc.Relay{Mode: irc.RelayOnly}, bans
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	h.Register("@dave:localhost", "dave")
+	if other, refusal := h.Join("@dave:localhost", "#irc_local_#other:localhost"); refusal == "" {
+		h.WaitMembership(other, "@dave:localhost", "leave") // the rules have been read
+	}
+	room := garden(h)
+	linked(t, h, room, bob)
+	h.Say(room, carol, "buy this")
+	told(h, room, "A rule says that you are not bridged")
+	h.Say(room, alice, "not that")
+	if line := bob.Expect(":trestle!", "PRIVMSG #trestle"); !strings.HasSuffix(line, ":<alice> not that") {
+		t.Errorf("IRC hears %q", line)
+	}
+	if h.Membership(room, carol) != "join" {
+		t.Error("carol is not in the room of others any more")
+	}
 }
 
 // While IRC does not have the bot in the channel, nobody is told that they were heard.
