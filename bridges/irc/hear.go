@@ -102,6 +102,9 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 	n.found(ch, m.Prefix.Nick)
 	u := n.enter(ch, m.Prefix)
 	n.show(u, m.Prefix)
+	if u.puppet != nil && u.puppet.wanted[ch.key] != nil {
+		u.puppet.wanted[ch.key].kicked = ""
+	}
 	if u.visible() {
 		ch.portal.Join(n.ghost(u.nick))
 	}
@@ -140,7 +143,11 @@ func (n *network) hearKick(c *wire.Conn, m *wire.Message) {
 		n.bot.rejoin(ch, "")
 		return
 	}
-	n.gone(ch, n.users[n.fold(m.Param(1))], reason)
+	u := n.users[n.fold(m.Param(1))]
+	if u != nil && u.puppet != nil && ch.members[u] {
+		u.puppet.kickSeen(ch.key, m.Param(1), reason)
+	}
+	n.gone(ch, u, reason)
 }
 
 // gone takes a user out of a channel, and its ghost out of the room.

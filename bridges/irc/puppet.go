@@ -206,6 +206,7 @@ func (p *puppet) down(l *link, err error) {
 	p.speech.setState(nil, nil)
 	p.speech.lost(nick)
 	n.torn(&p.speech, l)
+	p.lostKicks()
 	if p.again {
 		p.again = false
 		if wait := p.asked.reserve(time.Now()); wait > 0 {

@@ -15,6 +15,7 @@ type wish struct {
 	name   string
 	portal *bridge.Portal
 	tries  int
+	kicked string // the bot has seen that, and why; the connection has not
 
 	leaving bool // the user has left the room
 	parting bool // a PART is on its way
@@ -140,6 +141,28 @@ func (p *puppet) joined(channel string, w *wish, err error) {
 func (p *puppet) expelled(channel, reason string) {
 	if w := p.forgets(channel); w != nil {
 		w.portal.Remove(p.user, reason)
+	}
+}
+
+// kickSeen is called when the bot sees that the user whose nick that is was kicked. The puppet's own connection does so too,
+// unless it is about to end: then it would come back without notice.
+func (p *puppet) kickSeen(channel, nick, reason string) {
+	w, n := p.wanted[channel], p.net
+	switch {
+	case w == nil:
+	case p.link == nil || p.link.conn == nil:
+		p.expelled(channel, reason)
+	case n.fold(p.link.conn.Nick()) == n.fold(nick):
+		w.kicked = reason
+	}
+}
+
+// lostKicks takes the user out of rooms of whose channels it was kicked while the connection did not hear of it.
+func (p *puppet) lostKicks() {
+	for channel, w := range p.wanted {
+		if w.kicked != "" {
+			p.expelled(channel, w.kicked)
+		}
 	}
 }
 
