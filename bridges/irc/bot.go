@@ -37,10 +37,11 @@ type bot struct {
 	listening   bool
 
 	questions, pings *meter // that are answered
+	invited          *meter // into channels
 }
 
 func newBot(n *network) *bot {
-	b := &bot{net: n, questions: newMeter(ctcpLimit), pings: newMeter(pingLimit)}
+	b := &bot{net: n, questions: newMeter(ctcpLimit), pings: newMeter(pingLimit), invited: newMeter(botLimit)}
 	b.link = &link{net: n, owner: b, closed: true}
 	return b
 }

@@ -240,6 +240,10 @@ func (n *network) hearInvite(m *wire.Message) {
 		n.log.Warn("not there: the bot listens in too many channels already", "channel", name, "by", m.Prefix.Nick)
 		return
 	}
+	if !n.bot.invited.take(time.Now()) {
+		n.log.Debug("invited too often", "channel", name, "by", m.Prefix.Nick)
+		return
+	}
 	n.log.Info("invited", "channel", name, "by", m.Prefix.Nick)
 	n.want(name)
 	if n.known(name) == nil {

@@ -98,7 +98,7 @@ func listen(t testing.TB, h *fakehomeserver.Homeserver, addr string) (*network, 
 	s, err := New(context.Background(), Config{
 		HomeserverURL: h.URL, ServerName: fakehomeserver.ServerName, ServiceID: "irc", ASToken: fakehomeserver.ASToken, HSToken: fakehomeserver.HSToken,
 		SenderLocal: fakehomeserver.Sender, Database: filepath.Join(folder, "irc.db"), Logger: slog.New(slog.DiscardHandler),
-		Networks: []Network{{ID: "local", Addr: addr, BotNick: "me", Direct: FromAll}},
+		Networks: []Network{{ID: "local", Addr: addr, BotNick: "me", Direct: FromAll, Flood: &wire.Flood{Burst: 1000}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +153,7 @@ func TestEndlessInvitationsAreBounded(t *testing.T) {
 		for i := range maxInvited + 10 {
 			m := wire.NewMessage("INVITE", "me", fmt.Sprint("#c", i))
 			m.Prefix.Nick = "mallory"
+			n.bot.invited.left = 1
 			n.hear(conn, m)
 		}
 		if len(n.channels) > maxInvited {

@@ -29,6 +29,7 @@ var reconnects = Pace{Burst: 10, Interval: 20 * time.Second}
 var (
 	openLimit   = wire.Flood{Burst: 20, Interval: 30 * time.Second}
 	inviteLimit = wire.Flood{Burst: 10, Interval: time.Minute}
+	botLimit    = wire.Flood{Burst: 30, Interval: 10 * time.Second} // of the bot, into channels
 )
 
 // A puppet is a Matrix user's connection to a network, or the wish for one.

@@ -89,6 +89,28 @@ func TestStrangersInviteIntoFewRooms(t *testing.T) {
 	}
 }
 
+// However often the bot is invited into a channel that it may not join, it does not ask that often.
+func TestEndlessInvitationsAreFewJoins(t *testing.T) {
+	server := ircv3.Start(t, ircv3.Options{})
+	joins := make(chan string, 1000)
+	server.Handle("JOIN", func(_ *ircv3.Server, c *ircv3.Client, m *ircv3.Message) { joins <- m.Param(0) })
+	n, conn := listen(t, fakehomeserver.New(t), server.Addr)
+	n.ask(t.Context(), func() {
+		for range 500 {
+			n.hear(conn, by("mallory", "INVITE", "me", "#full"))
+		}
+	})
+	for range botLimit.Burst {
+		<-joins
+	}
+	if err := conn.Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(joins) > 0 {
+		t.Errorf("%d times more", len(joins))
+	}
+}
+
 // Where the bot is in as many channels as the server allows, it asks for another ten minutes later, and
 // whoever invites it has it ask no more often after that.
 func TestChannelsBeyondTheServersLimit(t *testing.T) {
