@@ -55,7 +55,9 @@ func (s eventStream) Count(ctx context.Context, after, upTo int64) (int64, error
 // Changes is the events in a part of the stream, without history that came
 // later than its room: that is news to nobody.
 func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
-	page := func(after int64) ([]*storage.Event, error) { return s.store.Events.Stream(ctx, after, upTo, limit) }
+	page := func(after int64) ([]*storage.Event, bool, error) {
+		return s.store.Events.Page(ctx, after, upTo, limit, sender.PageBytes)
+	}
 	at := func(e *storage.Event) int64 { return e.Position }
 	return collect(after, limit, page, at, func(events []*storage.Event) ([]sender.Change, error) { return s.changes(ctx, events) })
 }

@@ -71,10 +71,10 @@ func (s messageSource) Changes(ctx context.Context, after, upTo int64, limit int
 		return nil, nil
 	}
 	set, last := s.registry.Load(), after
-	page := func(after int64) ([]storage.UserChange, error) {
+	page := counted(limit, func(after int64) ([]storage.UserChange, error) {
 		last = after
 		return s.table.Recipients(ctx, after, upTo, limit)
-	}
+	})
 	return collect(after, limit, page, userChangeAt, func(list []storage.UserChange) (changes []sender.Change, err error) {
 		var users []matrix.UserID
 		for _, c := range list {
@@ -126,7 +126,7 @@ func (s deviceListSource) Changes(ctx context.Context, after, upTo int64, limit 
 	if !s.devices.above(after) || !s.anyone(wantsDevices) {
 		return nil, nil
 	}
-	page := func(after int64) ([]storage.UserChange, error) { return s.table.Stream(ctx, after, upTo, limit) }
+	page := counted(limit, func(after int64) ([]storage.UserChange, error) { return s.table.Stream(ctx, after, upTo, limit) })
 	return collect(after, limit, page, userChangeAt, func(list []storage.UserChange) ([]sender.Change, error) {
 		changes := make([]sender.Change, len(list))
 		for i, c := range list {
@@ -165,9 +165,9 @@ func (s *keyCountSource) Changes(ctx context.Context, after, upTo int64, limit i
 	if !s.keys.above(after) || !s.anyone(wantsDevices) {
 		return nil, nil
 	}
-	page := func(after int64) ([]storage.UserChange, error) {
+	page := counted(limit, func(after int64) ([]storage.UserChange, error) {
 		return s.table.KeyChanges.Stream(ctx, after, upTo, limit)
-	}
+	})
 	return collect(after, limit, page, userChangeAt, func(list []storage.UserChange) (changes []sender.Change, err error) {
 		for _, c := range list {
 			if !s.Told(c.User) {

@@ -159,13 +159,13 @@ type text []byte
 func (t text) AppendJSON(dst []byte) []byte { return append(dst, t...) }
 
 // collect makes changes of the entries of pages until they are enough, or
-// there are no more entries. A page that is not full is the last one.
-func collect[E any](after int64, limit int, page func(after int64) ([]E, error), at func(E) int64,
+// there are no more entries, as each page says.
+func collect[E any](after int64, limit int, page func(after int64) (list []E, more bool, err error), at func(E) int64,
 	changes func([]E) ([]sender.Change, error),
 ) ([]sender.Change, error) {
 	var all []sender.Change
 	for {
-		entries, err := page(after)
+		entries, more, err := page(after)
 		if err != nil || len(entries) == 0 {
 			return all, err
 		}
@@ -174,10 +174,18 @@ func collect[E any](after int64, limit int, page func(after int64) ([]E, error),
 			return nil, err
 		}
 		all = append(all, made...)
-		if len(entries) < limit || len(all) >= limit {
+		if !more || sender.Full(all, limit) {
 			return all, nil
 		}
 		after = at(entries[len(entries)-1])
+	}
+}
+
+// counted makes pages of some that are the last ones if they have fewer entries.
+func counted[E any](limit int, page func(after int64) ([]E, error)) func(after int64) ([]E, bool, error) {
+	return func(after int64) ([]E, bool, error) {
+		list, err := page(after)
+		return list, len(list) >= limit, err
 	}
 }
 
@@ -192,7 +200,7 @@ func (s receiptSource) Changes(ctx context.Context, after, upTo int64, limit int
 	if !s.receipts.above(after) || !s.anyone((*registration.Registration).WantsEphemeral) {
 		return nil, nil
 	}
-	page := func(after int64) ([]storage.Receipt, error) { return s.table.Stream(ctx, after, upTo, limit) }
+	page := counted(limit, func(after int64) ([]storage.Receipt, error) { return s.table.Stream(ctx, after, upTo, limit) })
 	at := func(r storage.Receipt) int64 { return r.Position }
 	return collect(after, limit, page, at, func(list []storage.Receipt) (changes []sender.Change, err error) {
 		for _, r := range list {

@@ -44,12 +44,8 @@ func (q *queue) startPage(ctx context.Context, after, upTo int64, limit int) *st
 
 // pageSize is how many changes to read after some.
 func (q *queue) pageSize(changes []Change) int {
-	bytes := 0
-	for i := range changes {
-		bytes += changes[i].Size
-	}
-	if bytes == 0 {
+	if len(changes) == 0 {
 		return firstPage
 	}
-	return min(max(len(changes)*pageBytes/bytes, smallPage), largePage)
+	return pageAfter(changes, pageBytes, largePage)
 }

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -9,7 +10,8 @@ import (
 )
 
 const (
-	// dispatchPage is how many changes the dispatcher reads at once.
+	// dispatchPage is how many changes the dispatcher reads at once, if they are
+	// not large.
 	dispatchPage = 500
 	// lookAnyway is how often the stream's end is asked for even though nobody
 	// has told of a new one.
@@ -26,6 +28,7 @@ type dispatcher struct {
 	offered  signal
 	offers   offers
 	timeline timeline
+	limit    int // of the next page; 0: dispatchPage
 
 	through atomic.Int64 // handed out up to here; written under mu
 	saved   int64        // where cursors were last stored for its sake
@@ -76,10 +79,11 @@ func (d *dispatcher) sleep(ctx context.Context) {
 // page hands out the next changes to those who are interested.
 func (d *dispatcher) page(ctx context.Context, head int64) error {
 	after := d.through.Load()
-	changes, through, err := d.service.feed.read(ctx, after, head, dispatchPage)
+	changes, through, err := d.service.feed.read(ctx, after, head, cmp.Or(d.limit, dispatchPage))
 	if err != nil {
 		return fmt.Errorf("read the stream behind %d: %w", after, err)
 	}
+	d.limit = pageAfter(changes, PageBytes, dispatchPage)
 	d.timeline.mark(changes, time.Now().UnixMilli())
 	d.interest.use(d.service.opts.Registry.Load())
 	shares := map[string][]Change{}

@@ -87,10 +87,39 @@ type Body interface {
 // A Source is one kind of change in the stream.
 type Source interface {
 	// Changes returns the first changes at positions after < p <= upTo, in
-	// order of position: about limit of them, more only so as not to end in the
-	// middle of a position, fewer only when there are no more. Everything up to
-	// upTo has been committed.
+	// order of position, none of a position or all: at least so many that they are
+	// [Full], unless there are no more, and not many more. Everything up to upTo
+	// has been committed.
 	Changes(ctx context.Context, after, upTo int64, limit int) ([]Change, error)
+}
+
+// PageBytes is how large changes are together, by Size, that are enough at once,
+// however few.
+const PageBytes = 4 << 20
+
+// Full reports whether changes are enough for a page.
+func Full(changes []Change, limit int) bool {
+	if len(changes) >= limit {
+		return true
+	}
+	bytes := 0
+	for i := range changes {
+		bytes += changes[i].Size
+	}
+	return bytes >= PageBytes
+}
+
+// pageAfter is how many changes to read after some, so that they make so many bytes:
+// most of them at most.
+func pageAfter(changes []Change, bytes, most int) int {
+	size := 0
+	for i := range changes {
+		size += changes[i].Size
+	}
+	if size == 0 {
+		return most
+	}
+	return min(max(len(changes)*bytes/size, smallPage), most)
 }
 
 // A Stream is the source of room events, which knows the stream's end as well.
@@ -124,7 +153,7 @@ type feed []Source
 const sidePage = 100
 
 // read returns changes in order, and the position through which they are all
-// there are: upTo, or less if there are more than limit.
+// there are: upTo, or less if there are more than make a page.
 func (f feed) read(ctx context.Context, after, upTo int64, limit int) ([]Change, int64, error) {
 	through := upTo
 	var all []Change
@@ -137,7 +166,7 @@ func (f feed) read(ctx context.Context, after, upTo int64, limit int) ([]Change,
 		if err != nil {
 			return nil, 0, err
 		}
-		if len(changes) >= limit {
+		if len(changes) > 0 && Full(changes, limit) {
 			through = min(through, changes[len(changes)-1].Position)
 		}
 		all = append(all, changes...)

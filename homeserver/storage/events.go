@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -303,6 +304,23 @@ func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*E
 	return s.query(ctx, selectStream, after, upTo, limit)
 }
 
+// Page is a part of Stream that ends where its events are so many bytes as well, with
+// the one that reaches that. It says whether there may be more up to upTo.
+func (s *Events) Page(ctx context.Context, after, upTo int64, limit, bytes int) (events []*Event, more bool, err error) {
+	events, ok := s.recent.stream(after, upTo, limit)
+	if !ok {
+		events, more, err = s.queryUpTo(ctx, bytes, selectStream, after, upTo, limit)
+		return events, more || len(events) >= limit, err
+	}
+	size := 0
+	for i, e := range events {
+		if size += len(e.JSON()); size >= bytes {
+			return events[:i+1], true, nil
+		}
+	}
+	return events, len(events) >= limit, nil
+}
+
 // CountStream is how many events there are in a part of the stream.
 func (s *Events) CountStream(ctx context.Context, after, upTo int64) (n int64, err error) {
 	err = s.db.Read().QueryRow(ctx, countStream, after, upTo).Scan(&n)
@@ -348,14 +366,21 @@ type eventRow struct {
 }
 
 func (s *Events) query(ctx context.Context, stmt *database.Statement, args ...any) ([]*Event, error) {
-	list, err := s.fetch(ctx, stmt, args)
+	events, _, err := s.queryUpTo(ctx, math.MaxInt, stmt, args...)
+	return events, err
+}
+
+// queryUpTo reads no further than to the event with which they are so many bytes,
+// and says whether there was one.
+func (s *Events) queryUpTo(ctx context.Context, bytes int, stmt *database.Statement, args ...any) (events []*Event, full bool, err error) {
+	list, full, err := s.fetch(ctx, bytes, stmt, args)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := s.learn(ctx, list); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	events := make([]*Event, len(list))
+	events = make([]*Event, len(list))
 	for i := range list {
 		row := &list[i]
 		if e, ok := s.byNID.Get(row.NID); ok && (e.RedactedBy == row.RedactedBy || row.RedactedBy == 0) {
@@ -364,15 +389,15 @@ func (s *Events) query(ctx context.Context, stmt *database.Statement, args ...an
 		}
 		info, err := s.rooms.InfoOf(ctx, row.RoomNID)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		e := row.Event
 		if e.Event, err = matrix.LoadEvent(info.Version, matrix.EventID(row.id), row.raw); err != nil {
-			return nil, fmt.Errorf("stored event %s: %w", row.id, err)
+			return nil, false, fmt.Errorf("stored event %s: %w", row.id, err)
 		}
 		events[i] = s.keep(&e)
 	}
-	return events, nil
+	return events, full, nil
 }
 
 // learn asks for all rooms of events at once.
@@ -388,20 +413,21 @@ func (s *Events) learn(ctx context.Context, list []eventRow) error {
 	return s.rooms.Learn(ctx, slices.Compact(nids))
 }
 
-func (s *Events) fetch(ctx context.Context, stmt *database.Statement, args []any) ([]eventRow, error) {
+func (s *Events) fetch(ctx context.Context, bytes int, stmt *database.Statement, args []any) (list []eventRow, full bool, err error) {
 	rows, err := s.db.Read().Query(ctx, stmt, args...)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer rows.Close()
-	var list []eventRow
-	for rows.Next() {
+	size := 0
+	for size < bytes && rows.Next() {
 		var row eventRow
 		if err := rows.Scan(&row.NID, &row.id, &row.RoomNID, &row.Position, &row.Ordering, &row.Root,
 			&row.ReplacesNID, &row.RedactedBy, &row.TxnKey, &row.raw); err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		size += len(row.raw)
 		list = append(list, row)
 	}
-	return list, rows.Err()
+	return list, size >= bytes, rows.Err()
 }

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 
@@ -161,6 +162,48 @@ func TestTheEndOfTheStreamInMemoryIsTheStoredOne(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A page of the stream ends where its events are large enough; page by page come all
+// of them, from memory and from the database, redacted ones in the cache or not.
+func TestPagesOfTheStreamAreBounded(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		warm := open(t, url)
+		events := fill(t, warm, 60)
+		for _, e := range events {
+			warm.Events.Cache(e)
+		}
+		redacted, ctx := *events[3], t.Context()
+		var err error
+		if redacted.Event, err = redacted.Redact(); err != nil {
+			t.Fatal(err)
+		}
+		redacted.RedactedBy = 1
+		half := storage.New(warm.DB) // of which the cache knows what the table does not yet
+		half.Events.Cache(&redacted)
+		size := len(events[0].JSON())
+		for name, s := range map[string]*storage.Store{"memory": warm, "database": storage.New(warm.DB), "both": half} {
+			for _, c := range []struct{ limit, bytes, want int }{{100, 10 * size, 11}, {7, 10 * size, 7}, {60, 1 << 30, 60}, {61, 1 << 30, 60}, {100, 1, 1}} {
+				var got []int64
+				more, pages := true, 0
+				for after := events[0].Position - 1; more; pages++ {
+					var page []*storage.Event
+					if page, more, err = s.Events.Page(ctx, after, events[59].Position, c.limit, c.bytes); err != nil {
+						t.Fatal(err)
+					}
+					if len(page) > c.want {
+						t.Errorf("%s: a page of %d, %d bytes has %d events", name, c.limit, c.bytes, len(page))
+					}
+					for _, e := range page {
+						got, after = append(got, e.Position), e.Position
+					}
+				}
+				if len(got) != 60 || !slices.IsSorted(got) || got[0] != events[0].Position || pages > 60/max(1, c.want-1)+2 {
+					t.Errorf("%s: in pages of %d, %d bytes came %d events, in %d pages", name, c.limit, c.bytes, len(got), pages)
+				}
+			}
+		}
+	})
 }
 
 // However long the stream grows, memory holds no more than its end.
