@@ -31,3 +31,12 @@ type DeadLetter struct {
 
 	Body []byte // exactly as it was sent; nil in lists
 }
+
+// A Skipped is what an operator has taken out of a queue when all of it was skipped.
+type Skipped struct {
+	Transactions, Frozen int // that are dead letters now, and the events in them
+	Passed               int // other events, which are not sent
+	// AtMost says that Passed may be too large: some of it has waited since before
+	// the server started, and nobody has looked whether it is of interest.
+	AtMost bool
+}

@@ -12,15 +12,28 @@ type Cursor struct {
 	// Position is the place in the stream up to which everything that the
 	// service should see has been frozen into transactions.
 	Position int64
-	// Number counts the transactions frozen so far.
+	// Number is that of the newest transaction frozen so far; some are left out.
 	Number int64
+	// Skipped is the place up to which no events are sent, by an operator's word.
+	Skipped int64
+}
+
+// A Place is what the homeserver keeps of the delivery to one service.
+type Place struct {
+	Service  string
+	Position int64 // of its cursor
+	Frozen   int   // transactions that it has not accepted
+	Events   int   // how many room events are in them
+	Oldest   int64 // when the oldest change in them came about, ms since 1970, or 0
+	Letters  int   // dead ones
+	Paused   bool
 }
 
 // A Frozen is a transaction whose ID and body no longer change. It stays in
 // storage until the service has answered 200.
 type Frozen struct {
 	Service string
-	Number  int64  // 1, 2, 3 … for each service
+	Number  int64  // 1, 2, 3 … for each service, with gaps
 	ID      string // in the path
 	Body    []byte // exactly as it is sent, at every attempt
 

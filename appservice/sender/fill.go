@@ -38,11 +38,13 @@ func (q *queue) fill(ctx context.Context) {
 			pause.reset()
 		}
 		for err != nil && ctx.Err() == nil {
-			q.log.Error("application service queue stopped; it starts over", "error", err)
-			q.mu.Lock()
-			q.stats.lastError, q.stats.lastErrorAt = err.Error(), time.Now()
-			q.mu.Unlock()
-			wait(ctx, pause.next(), nil)
+			if !q.wasChanged() {
+				q.log.Error("application service queue stopped; it starts over", "error", err)
+				q.mu.Lock()
+				q.stats.lastError, q.stats.lastErrorAt = err.Error(), time.Now()
+				q.mu.Unlock()
+				wait(ctx, pause.next(), nil)
+			}
 			err = q.restart(ctx)
 		}
 		if ctx.Err() != nil {
@@ -84,6 +86,7 @@ func (q *queue) restart(ctx context.Context) error {
 	q.epoch, q.number, q.saved = newEpoch(), cursor.Number, cursor.Position
 	q.pending, q.cutting, q.bytes = nil, 0, 0
 	q.live, q.scanned, q.interest = false, cursor.Position, nil
+	q.skipped, q.rest.unknown = cursor.Skipped, true
 	q.frozen.send()
 	return nil
 }
@@ -156,7 +159,7 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 			return err
 		}
 		changes[i].Rooms = nil
-		if len(watchers) > 0 {
+		if len(watchers) > 0 && !q.passes(&changes[i]) {
 			mine = append(mine, changes[i])
 		}
 	}

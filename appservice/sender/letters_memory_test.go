@@ -3,6 +3,7 @@ package sender_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"trestle/appservice"
@@ -98,4 +99,58 @@ func (m *memory) RemoveLetter(_ context.Context, number int64) (bool, error) {
 		m.letters = slices.Delete(m.letters, i, i+1)
 	}
 	return i >= 0, nil
+}
+
+func (m *memory) BuryAll(ctx context.Context, acked, upTo int64, l appservice.DeadLetter) (transactions, events int, err error) {
+	waiting, _ := m.Waiting(ctx, l.Service, acked)
+	for _, f := range waiting {
+		if _, err := m.Bury(ctx, f.Number, l); err != nil {
+			return 0, 0, err
+		}
+		l.Attempts, l.LastError, l.FailedAt = 0, "", 0
+		events += f.Events
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.cursors[l.Service]
+	c.Number, c.Skipped = c.Number+1, max(c.Skipped, upTo)
+	m.cursors[l.Service] = c
+	return len(waiting), events, nil
+}
+
+func (m *memory) place(service string) appservice.Place {
+	p := appservice.Place{Service: service, Position: m.cursors[service].Position, Frozen: len(m.frozen[service])}
+	for _, f := range m.frozen[service] {
+		p.Events += f.Events
+	}
+	for _, l := range m.letters {
+		if l.Service == service {
+			p.Letters++
+		}
+	}
+	_, p.Paused = m.pauses[service]
+	return p
+}
+
+func (m *memory) Places(context.Context) (list []appservice.Place, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, service := range slices.Sorted(maps.Keys(m.cursors)) {
+		list = append(list, m.place(service))
+	}
+	return list, nil
+}
+
+func (m *memory) Forget(_ context.Context, service string) (*appservice.Place, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.place(service)
+	if _, ok := m.cursors[service]; !ok {
+		return nil, nil
+	}
+	delete(m.cursors, service)
+	delete(m.frozen, service)
+	delete(m.pauses, service)
+	m.letters = slices.DeleteFunc(m.letters, func(l appservice.DeadLetter) bool { return l.Service == service })
+	return &p, nil
 }

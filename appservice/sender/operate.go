@@ -150,11 +150,17 @@ func (q *queue) wantAway(transactionID string) bool {
 	if len(q.outbox) == 0 || q.outbox[0].ID != transactionID {
 		return false
 	}
+	q.holdBack()
+	return true
+}
+
+// holdBack keeps everything from being sent until wanted, and breaks off what is.
+// It is called with the lock held.
+func (q *queue) holdBack() {
 	q.skipping++
 	if q.breakOff != nil {
 		q.breakOff()
 	}
-	return true
 }
 
 // wanted lets delivery go on.
@@ -174,13 +180,7 @@ func (q *queue) skip(ctx context.Context, transactionID, reason, by string) erro
 		q.mu.Unlock()
 		return notFirst(transactionID)
 	}
-	number := q.outbox[0].Number
-	letter := appservice.DeadLetter{
-		Service: q.id, Reason: reason, By: by, SkippedAt: time.Now().UnixMilli(), Attempts: q.stats.attempts,
-	}
-	if letter.Attempts > 0 {
-		letter.LastError, letter.FailedAt = problem(q.stats.lastError), q.stats.lastErrorAt.UnixMilli()
-	}
+	number, letter := q.outbox[0].Number, q.letter(reason, by)
 	q.mu.Unlock()
 	var err error
 	if letter.Number, err = q.service.opts.Store.Bury(ctx, number, letter); err != nil {
@@ -196,6 +196,18 @@ func (q *queue) skip(ctx context.Context, transactionID, reason, by string) erro
 	q.log.Warn("transaction skipped by an operator", "transaction", transactionID, "letter", letter.Number, "by", by, "reason", reason)
 	q.recount(ctx)
 	return nil
+}
+
+// letter is what is kept with the first transaction when it becomes a dead
+// letter. It is called with the lock held.
+func (q *queue) letter(reason, by string) appservice.DeadLetter {
+	l := appservice.DeadLetter{
+		Service: q.id, Reason: reason, By: by, SkippedAt: time.Now().UnixMilli(), Attempts: q.stats.attempts,
+	}
+	if l.Attempts > 0 {
+		l.LastError, l.FailedAt = problem(q.stats.lastError), q.stats.lastErrorAt.UnixMilli()
+	}
+	return l
 }
 
 // doubt makes the queue start over from storage before anything is sent.

@@ -58,6 +58,7 @@ type queue struct {
 	saved    int64 // the position in storage
 	acked    int64 // the newest delivered transaction
 	removed  int64 // the newest transaction gone from storage
+	skipped  int64 // no events are sent up to this position; written by fill under mu
 	stats    stats
 
 	paused   *appservice.Pause  // nil: it is not
@@ -65,6 +66,7 @@ type queue struct {
 	breakOff context.CancelFunc // ends the attempt under way
 	doubts   int                // how often storage may know more of the queue than this
 	settled  int                // how many of the doubts have been cleared
+	changed  bool               // storage does know more, and an operator wanted that
 	letters  int                // dead ones in storage
 }
 
@@ -100,6 +102,9 @@ func (t turn) leave() { <-t }
 func (q *queue) take(changes []Change, before int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if changes = q.wantedOf(changes); len(changes) == 0 {
+		return
+	}
 	if !q.live {
 		q.rest.add(changes, q.scanned)
 		return

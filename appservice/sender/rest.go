@@ -17,6 +17,8 @@ type rest struct {
 	counted int64 // how far the dispatcher has counted
 	most    int64 // events, of interest or not, behind what has been read, up to before
 	before  int64
+	skipped int64 // none up to here is counted
+	unknown bool  // most is not known yet, or cannot be
 }
 
 // add counts changes of interest for a queue that has read up to a position.
@@ -37,7 +39,7 @@ func (r *rest) take(changes, mine []Change, through int64) {
 		}
 	}
 	for i := range changes {
-		if c := &changes[i]; c.Kind == Event && c.Position <= r.before {
+		if c := &changes[i]; c.Kind == Event && c.Position <= r.before && c.Position > r.skipped {
 			r.most = max(0, r.most-1)
 		}
 	}
@@ -62,7 +64,7 @@ func (q *queue) countOlder(ctx context.Context) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.rest.most = n
+	q.rest.most, q.rest.unknown = n, false
 }
 
 // countFrom lets the dispatcher count for a queue from where it is, and returns the
@@ -76,6 +78,7 @@ func (d *dispatcher) countFrom(q *queue) (after, upTo int64) {
 		return 0, 0
 	}
 	through := d.through.Load()
-	q.rest = rest{counted: through, before: through}
-	return q.scanned, through
+	after = max(q.scanned, q.skipped)
+	q.rest = rest{counted: through, before: through, skipped: q.skipped, unknown: after < through}
+	return after, through
 }

@@ -6,7 +6,8 @@
 // stream, for the stream is its queue: a cursor for each service says how far
 // it has been frozen into transactions, and a transaction that has been frozen
 // is sent, with the same ID and the same bytes, until the service accepts it, or
-// until an operator makes a dead letter of it. Nothing else ends it.
+// until an operator makes a dead letter of it. Nothing else ends it, but that an
+// operator skips all that waits, or forgets a service that is gone.
 package sender
 
 import (
@@ -24,6 +25,7 @@ import (
 type Store interface {
 	Pauses
 	Letters
+	Places
 
 	// Begin returns the cursor of a service. If there is none, it stores the
 	// given one and returns that.
@@ -57,6 +59,12 @@ type Letters interface {
 	// transaction of the database. It returns the letter's own number. It
 	// fails, and changes nothing, if there is no such transaction.
 	Bury(ctx context.Context, number int64, l appservice.DeadLetter) (int64, error)
+	// BuryAll makes dead letters of all transactions of a service with numbers
+	// above acked, and stores in its cursor that no events up to a position are
+	// sent, all in one transaction of the database. It moves the cursor's number,
+	// so that nothing is frozen that was on its way. It returns how many
+	// transactions that are, and how many events are in them.
+	BuryAll(ctx context.Context, acked, upTo int64, l appservice.DeadLetter) (transactions, events int, err error)
 	// Letters returns letters of a service, or of all if none is named, with
 	// numbers above after, in order, without their bodies.
 	Letters(ctx context.Context, service string, after int64, limit int) ([]appservice.DeadLetter, error)
@@ -68,6 +76,15 @@ type Letters interface {
 	LetterFailed(ctx context.Context, number int64, problem string, at int64) error
 	// RemoveLetter removes a letter and says whether it was there.
 	RemoveLetter(ctx context.Context, number int64) (bool, error)
+}
+
+// Places keeps how far the delivery to services has come, those that are gone too.
+type Places interface {
+	// Places is what is kept of each service.
+	Places(ctx context.Context) ([]appservice.Place, error)
+	// Forget removes all that is kept of a service and returns what that was, or
+	// nil if there was nothing.
+	Forget(ctx context.Context, service string) (*appservice.Place, error)
 }
 
 // Options is what a Service needs, and how it behaves where the defaults do

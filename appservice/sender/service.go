@@ -195,7 +195,7 @@ func (s *Service) Reload(ctx context.Context) error {
 	set := s.opts.Registry.Load()
 	for _, q := range s.dispatch.all() {
 		if r := set.ByID(q.id); r == nil || r.URL == "" {
-			s.drop(q)
+			s.drop(ctx, q)
 		}
 	}
 	var problems []error
@@ -250,7 +250,9 @@ func (s *Service) launch(q *queue) {
 	q.done.Go(func() { q.deliver(working, aborted) })
 }
 
-func (s *Service) drop(q *queue) {
+// drop ends the delivery to one service. What it has taken is not sent again if it
+// comes back.
+func (s *Service) drop(ctx context.Context, q *queue) {
 	s.dispatch.mu.Lock()
 	delete(s.dispatch.queues, q.id)
 	s.dispatch.mu.Unlock()
@@ -260,6 +262,9 @@ func (s *Service) drop(q *queue) {
 	}
 	_, link := q.to()
 	link.close()
+	if err := q.acknowledge(context.WithoutCancel(ctx)); err != nil {
+		q.log.Error("what an application service has taken will be sent again if it comes back", "error", err)
+	}
 }
 
 // saveCursors stores now and then how far idle services have come, so that a

@@ -22,6 +22,7 @@ type deed struct {
 	Reason      string `json:"reason"`
 	Outcome     string `json:"outcome"`
 	Error       string `json:"error"`
+	Result      string `json:"result"`
 }
 
 // row is a deed as a table has it.
@@ -40,8 +41,8 @@ func (d deed) row() []string {
 		about = append(about, d.Reason)
 	}
 	outcome := d.Outcome
-	if d.Error != "" {
-		outcome += ": " + d.Error
+	if detail := d.Error + d.Result; detail != "" {
+		outcome += ": " + detail
 	}
 	return []string{day(d.At), d.By, service, d.Action, strings.Join(about, ", "), outcome}
 }

@@ -19,7 +19,7 @@ func (c commands) appservice() *cobra.Command {
 	cmd := &cobra.Command{Use: "appservice", Short: "Manage application services and their registrations"}
 	cmd.AddCommand(
 		c.appserviceList(), c.appserviceShow(), c.appserviceCheck(), c.appserviceGenerate(), c.appserviceAdd(), c.appserviceRemove(), c.appserviceRotate(),
-		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceLetter(), c.appserviceReplay(), c.appserviceDiscard(), c.appserviceLog(),
+		c.appserviceReload(), c.appservicePause(), c.appserviceSkip(), c.appserviceLetters(), c.appserviceLetter(), c.appserviceReplay(), c.appserviceDiscard(), c.appserviceForget(), c.appserviceLog(),
 		c.appservicePost("resume ID", "Go on with the delivery to a service that was paused", "/resume", "%s is delivered to again."),
 		c.appservicePost("retry ID", "Try at once what waits for the next attempt", "/retry", "%s is tried at once."),
 		c.appservicePing(), c.appserviceDev(),
@@ -95,6 +95,7 @@ func (c commands) appserviceList() *cobra.Command {
 		}
 		var list struct {
 			Services []deliveryStatus `json:"appservices"`
+			Gone     []keptPlace      `json:"gone"`
 		}
 		if err := s.Do(ctx, "GET", adminOwn+"/appservices", nil, &list); err != nil {
 			return err
@@ -107,7 +108,49 @@ func (c commands) appserviceList() *cobra.Command {
 			}
 			rows = append(rows, []string{d.ID, d.state(), d.waiting(), oldest, strconv.Itoa(d.DeadLetters), d.URL})
 		}
+		for _, p := range list.Gone {
+			rows = append(rows, p.row())
+		}
 		return c.table(rows)
+	})
+}
+
+// A keptPlace is what is kept of a service that is not registered any more.
+type keptPlace struct {
+	ID          string `json:"id"`
+	Frozen      int    `json:"frozen_transactions"`
+	Events      int    `json:"frozen_events"`
+	Oldest      int64  `json:"oldest_ts"`
+	DeadLetters int    `json:"dead_letters"`
+}
+
+// row is a place as the list has it: of the backlog what is frozen is known.
+func (p keptPlace) row() []string {
+	oldest := ""
+	if p.Oldest > 0 {
+		oldest = day(p.Oldest)
+	}
+	return []string{p.ID, "gone", fmt.Sprintf("at least %d", p.Events), oldest, strconv.Itoa(p.DeadLetters), ""}
+}
+
+func (c commands) appserviceForget() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "forget ID --reason …",
+		Short: "Delete the place in the queue of a service that is not registered, and its dead letters",
+		Args:  cobra.ExactArgs(1),
+	}
+	reason := needsReason(cmd, "is kept in the log")
+	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		var p keptPlace
+		if err := s.Do(ctx, "POST", appservicePath(args[0], "/forget"), map[string]string{"reason": *reason}, &p); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.std.out, "%s is forgotten, with %d %s of %d %s and %d dead %s. If it is registered again, it hears what happens from then on.\n",
+			args[0], p.Frozen, plural(p.Frozen, "transaction"), p.Events, plural(p.Events, "event"), p.DeadLetters, plural(p.DeadLetters, "letter"))
+		return err
 	})
 }
 

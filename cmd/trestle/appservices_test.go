@@ -54,7 +54,7 @@ const busy = `{"id": "tea/pot", "url": "http://x", "sender": "@tea_bot:hs", "bac
 
 const pasts = `{"number": 2, "ts": 86400000, "by": "@root:hs", "appservice": "tea", "action": "replay", "transaction_id": "t1", "dead_letter": 4,
 	"reason": "it chokes", "outcome": "failed", "error": "no \u001b[31mway"},
-	{"number": 1, "ts": 86400000, "by": "@root:hs", "appservice": null, "action": "reload", "outcome": "done"}`
+	{"number": 1, "ts": 86400000, "by": "@root:hs", "appservice": null, "action": "reload", "outcome": "done", "result": "all of it"}`
 
 func TestDeliveryCommands(t *testing.T) {
 	data, _ := prepare(t)
@@ -73,6 +73,10 @@ func TestDeliveryCommands(t *testing.T) {
 		{"ping tea", "POST /appservices/tea/ping {}", `{"duration_ms": 12}`, "within 12 ms"},
 		{"skip tea --reason no", "GET /appservices/tea/transaction\n" + `POST /appservices/tea/skip {"reason":"no","transaction_id":"t1"}`, `{"transaction_id": "t1", "events": 3}`, "t1 is a dead letter"},
 		{"skip tea t0 --reason no", `POST /appservices/tea/skip {"reason":"no","transaction_id":"t0"}`, "", "t0 is a dead letter"},
+		{"skip tea --all --reason flood", `POST /appservices/tea/skip_all {"reason":"flood"}`, `{"dead_letters": 1, "dead_letter_events": 2, "passed_events": 30, "passed_at_most": true}`,
+			"1 transaction of 2 events: dead letters now, which trestle appservice letters tea lists. At most 30 events more: not sent any more."},
+		{"forget tea --reason old", `POST /appservices/tea/forget {"reason":"old"}`, `{"frozen_transactions": 1, "frozen_events": 2, "dead_letters": 1}`, "with 1 transaction of 2 events and 1 dead letter."},
+		{"list", "GET /appservices", `{"appservices": [], "gone": [{"id": "pot", "frozen_events": 2, "oldest_ts": 86400000, "dead_letters": 1}]}`, "pot  gone   at least 2  1970-01-02 00:00  1"},
 		{"letters tea", "GET /appservices/tea/dead_letters?from=0&limit=500", `{"dead_letters": [{"number": 4, "transaction_id": "t1", "events": 1, "skipped_by": "@root:hs", "skipped_ts": 86400000, "reason": null}]}`,
 			"4  t1  1 event  1970-01-02 00:00  @root:hs"},
 		{"letter 4", "GET /dead_letters/4", `{"body": "{\"events\":[\u001b]}"}`, `{"events":[]}`},
@@ -80,7 +84,7 @@ func TestDeliveryCommands(t *testing.T) {
 		{"replay 4", "POST /dead_letters/4/replay {}", "", "has taken it"},
 		{"discard 4 --reason old+age", "DELETE /dead_letters/4?reason=old%2Bage", "", "deleted"},
 		{"log tea --limit 3", "GET /appservices/tea/log?from=0&limit=3", `{"log": [` + pasts + `]}`,
-			"1970-01-02 00:00  @root:hs  tea      replay  t1, dead letter 4, it chokes  failed: no [31mway\n1970-01-02 00:00  @root:hs  all      reload                                done\n"},
+			"1970-01-02 00:00  @root:hs  tea      replay  t1, dead letter 4, it chokes  failed: no [31mway\n1970-01-02 00:00  @root:hs  all      reload                                done: all of it\n"},
 		{"log", "GET /log?from=0&limit=50", `{"log": []}`, "No operator has done anything"},
 		{"reload", "POST /appservices/reload {}", `{"changes": [{"id": "tea", "change": "changed", "keys": ["url", "hs_token"]}]}`, "tea changed (url, hs_token)"},
 	} {
@@ -97,7 +101,7 @@ func TestDeliveryCommands(t *testing.T) {
 // What only a running server does is refused where none runs.
 func TestDeliveryCommandsWithoutTheServer(t *testing.T) {
 	data, _ := prepare(t)
-	for _, command := range []string{"show tea", "pause tea", "resume tea", "retry tea", "ping tea", "skip tea --reason no", "replay 1", "reload", "dev --id x"} {
+	for _, command := range []string{"show tea", "pause tea", "resume tea", "retry tea", "ping tea", "skip tea --reason no", "skip tea --all --reason no", "forget tea --reason no", "replay 1", "reload", "dev --id x"} {
 		s := &script{alone: true}
 		r := trestle(t, s, "", append(strings.Fields("appservice "+command), "--data", data)...)
 		if r.code != 1 || !strings.Contains(r.err, "the server does not run") || len(s.asked) > 0 {
@@ -173,5 +177,12 @@ func TestSteeringTheDelivery(t *testing.T) {
 		}
 	}
 	until("show tea", "@_server:hs.example")
+	until("skip tea x --all --reason flood", "either")
+	until("skip tea --all --reason flood", "0 transactions of 0 events")
+	until("forget tea --reason over", "is registered")
+	until("remove tea --reason over", "no service of this server")
+	until("list", "tea  gone ")
+	until("forget tea --reason over", "is forgotten, with 0 transactions")
+	until("forget tea --reason over", "Nothing is kept")
 	until("show coffee", "no application service")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -11,14 +12,18 @@ import (
 
 func (c commands) appserviceSkip() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "skip ID [TRANSACTION] --reason …",
+		Use:   "skip ID [TRANSACTION] [--all] --reason …",
 		Short: "Put the transaction that a service cannot take to the dead letters, and go on with the next",
 		Args:  cobra.RangeArgs(1, 2),
 	}
 	reason := needsReason(cmd, "is kept with it")
+	all := cmd.Flags().Bool("all", false, "everything that waits: transactions become dead letters, events behind them are not sent")
 	return c.operate(cmd, func(ctx context.Context, s session, args []string) error {
 		if err := s.running(); err != nil {
 			return err
+		}
+		if *all {
+			return c.skipAll(ctx, s, args, *reason)
 		}
 		// With a name it is that one or none: another may be the first by now.
 		id := ""
@@ -38,6 +43,30 @@ func (c commands) appserviceSkip() *cobra.Command {
 		fmt.Fprintf(c.std.out, "Transaction %s is a dead letter now. trestle appservice letters %s lists them.\n", id, args[0])
 		return nil
 	})
+}
+
+// skipAll skips all that waits for a service.
+func (c commands) skipAll(ctx context.Context, s session, args []string, reason string) error {
+	if len(args) > 1 {
+		return errors.New("either a transaction or --all")
+	}
+	var skipped struct {
+		Letters int  `json:"dead_letters"`
+		Events  int  `json:"dead_letter_events"`
+		Passed  int  `json:"passed_events"`
+		AtMost  bool `json:"passed_at_most"`
+	}
+	if err := s.Do(ctx, "POST", appservicePath(args[0], "/skip_all"), map[string]string{"reason": reason}, &skipped); err != nil {
+		return err
+	}
+	most := ""
+	if skipped.AtMost {
+		most = "At most "
+	}
+	_, err := fmt.Fprintf(c.std.out, "%d %s of %d %s: dead letters now, which trestle appservice letters %s lists. %s%d %s more: not sent any more.\n",
+		skipped.Letters, plural(skipped.Letters, "transaction"), skipped.Events, plural(skipped.Events, "event"), args[0],
+		most, skipped.Passed, plural(skipped.Passed, "event"))
+	return err
 }
 
 // needsReason adds the reason without which nothing is taken away.

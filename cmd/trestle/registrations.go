@@ -219,7 +219,8 @@ func (c commands) appserviceRemove() *cobra.Command {
 		}
 		fmt.Fprintf(c.std.out, "%s is no service of this server any more; its file is %s.\n", args[0], removed.Kept)
 		fmt.Fprintln(c.std.out, "Its users, rooms and aliases stay, and so does its place in the queue: if the file comes back,\n"+
-			"it is sent what has happened since. Anybody may take names now that were its alone.")
+			"it is sent what has happened since, unless trestle appservice forget says otherwise. Anybody may take names\n"+
+			"now that were its alone.")
 		return nil
 	})
 }

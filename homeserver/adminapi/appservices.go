@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"trestle/appservice"
 	"trestle/appservice/sender"
 	"trestle/homeserver/api"
 	"trestle/homeserver/ledger"
@@ -33,6 +34,8 @@ func (a *appservicesAPI) routes() []api.Route {
 		api.Endpoint("POST", one+"/retry", api.Admin, a.retry),
 		api.Endpoint("POST", one+"/ping", api.Admin, a.ping),
 		api.Endpoint("POST", one+"/skip", api.Admin, a.skip),
+		api.Endpoint("POST", one+"/skip_all", api.Admin, a.skipAll),
+		api.Endpoint("POST", one+"/forget", api.Admin, a.forget),
 		api.Endpoint("GET", one+"/dead_letters", api.Admin, a.letters),
 		api.Endpoint("GET", own+"/dead_letters", api.Admin, a.allLetters),
 		api.Endpoint("GET", own+"/dead_letters/{number}", api.Admin, a.letter),
@@ -113,12 +116,36 @@ func (a *appservicesAPI) all() []shownService {
 	return list
 }
 
-type listServicesResponse struct {
-	AppServices []shownService `json:"appservices"`
+// A shownPlace is what is kept of a service that is gone.
+type shownPlace struct {
+	ID           string `json:"id"`
+	Position     int64  `json:"position"`
+	Frozen       int    `json:"frozen_transactions"`
+	FrozenEvents int    `json:"frozen_events"`
+	Oldest       *int64 `json:"oldest_ts"`
+	DeadLetters  int    `json:"dead_letters"`
+	Paused       bool   `json:"paused"`
 }
 
-func (a *appservicesAPI) list(context.Context, api.Caller, *struct{}) (*listServicesResponse, error) {
-	return &listServicesResponse{a.all()}, nil
+func newShownPlace(p appservice.Place) shownPlace {
+	return shownPlace{p.Service, p.Position, p.Frozen, p.Events, optionalNumber(p.Oldest), p.Letters, p.Paused}
+}
+
+type listServicesResponse struct {
+	AppServices []shownService `json:"appservices"`
+	Gone        []shownPlace   `json:"gone"`
+}
+
+func (a *appservicesAPI) list(ctx context.Context, _ api.Caller, _ *struct{}) (*listServicesResponse, error) {
+	gone, err := a.sender.Gone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := &listServicesResponse{a.all(), []shownPlace{}}
+	for _, p := range gone {
+		res.Gone = append(res.Gone, newShownPlace(p))
+	}
+	return res, nil
 }
 
 type serviceRequest struct {
@@ -194,4 +221,34 @@ type skipRequest struct {
 
 func (a *appservicesAPI) skip(ctx context.Context, who api.Caller, req *skipRequest) (*struct{}, error) {
 	return nil, a.ledger.Skip(ctx, who.UserID, req.ID, req.Transaction, req.Reason)
+}
+
+// A reasonRequest takes something away from a service.
+type reasonRequest struct {
+	serviceRequest
+	Reason string `json:"reason"`
+}
+
+type skipAllResponse struct {
+	Letters      int  `json:"dead_letters"`
+	LetterEvents int  `json:"dead_letter_events"`
+	Passed       int  `json:"passed_events"`
+	AtMost       bool `json:"passed_at_most"`
+}
+
+func (a *appservicesAPI) skipAll(ctx context.Context, who api.Caller, req *reasonRequest) (*skipAllResponse, error) {
+	s, err := a.ledger.SkipAll(ctx, who.UserID, req.ID, req.Reason)
+	if err != nil {
+		return nil, err
+	}
+	return &skipAllResponse{s.Transactions, s.Frozen, s.Passed, s.AtMost}, nil
+}
+
+func (a *appservicesAPI) forget(ctx context.Context, who api.Caller, req *reasonRequest) (*shownPlace, error) {
+	place, err := a.ledger.Forget(ctx, who.UserID, req.ID, req.Reason)
+	if err != nil {
+		return nil, err
+	}
+	shown := newShownPlace(place)
+	return &shown, nil
 }

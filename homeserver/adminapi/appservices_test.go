@@ -112,6 +112,62 @@ func TestAppServices(t *testing.T) {
 	})
 }
 
+// What waits can be given up at once, and so can what is left of a service that is gone.
+func TestSkipAllAndForget(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s, as := withService(t, url)
+		as.Answer = func(testkit.Attempt) int { return http.StatusTeapot }
+		root, alice := s.admin(), s.person("alice")
+		const irc, silent = own + "/appservices/irc", own + "/appservices/silent"
+		alice.invites(3)
+		root.until(irc, func(r reply) bool { return r.at("backlog") == 3.0 && r.at("attempts") != 0.0 })
+		frozen := root.must("GET", irc, nil).at("frozen_transactions").(float64)
+		why := map[string]string{"reason": "a flood"}
+		alice.refused("POST", irc+"/skip_all", why, 403, "M_FORBIDDEN")
+		root.refused("POST", irc+"/skip_all", map[string]string{}, 400, "M_MISSING_PARAM")
+		root.refused("POST", silent+"/skip_all", why, 400, "M_URL_NOT_SET")
+		root.refused("POST", own+"/appservices/nobody/skip_all", why, 404, "M_NOT_FOUND")
+		r := root.must("POST", irc+"/skip_all", why)
+		sum, _ := r.at("dead_letter_events").(float64)
+		passed, _ := r.at("passed_events").(float64)
+		if letters := r.at("dead_letters").(float64); sum+passed != 3 || letters < frozen || r.at("passed_at_most") != false {
+			t.Error(r.body)
+		}
+		root.until(irc, func(now reply) bool {
+			return now.at("backlog") == 0.0 && now.at("dead_letters") == r.at("dead_letters")
+		})
+		if r := root.must("GET", irc+"/log?limit=1", nil); !strings.Contains(r.body, `"action":"skip_all"`) || !strings.Contains(r.body, "now dead letters") || !strings.Contains(r.body, "a flood") {
+			t.Error(r.body)
+		}
+
+		why["reason"] = "it moved"
+		root.refused("POST", irc+"/forget", why, 409, "M_UNKNOWN")
+		root.refused("POST", silent+"/forget", why, 409, "M_UNKNOWN")
+		if r := root.must("GET", own+"/appservices", nil); !strings.Contains(r.body, `"gone":[]`) {
+			t.Error(r.body)
+		}
+		root.must("DELETE", irc+"?reason=moved", nil)
+		list, _ := root.must("GET", own+"/appservices", nil).at("gone").([]any)
+		if len(list) != 1 || list[0].(map[string]any)["id"] != "irc" || list[0].(map[string]any)["dead_letters"] != r.at("dead_letters") {
+			t.Errorf("gone are %v", list)
+		}
+		root.refused("POST", irc+"/forget", map[string]string{}, 400, "M_MISSING_PARAM")
+		alice.refused("POST", irc+"/forget", why, 403, "M_FORBIDDEN")
+		if kept := root.must("POST", irc+"/forget", why); kept.text("id") != "irc" || kept.at("dead_letters") != r.at("dead_letters") {
+			t.Error(kept.body)
+		}
+		root.refused("POST", irc+"/forget", why, 404, "M_NOT_FOUND")
+		for _, path := range []string{own + "/appservices", own + "/dead_letters"} {
+			if r := root.must("GET", path, nil); strings.Contains(r.body, `"irc"`) {
+				t.Error(r.body)
+			}
+		}
+		if r := root.must("GET", own+"/log?limit=1", nil); !strings.Contains(r.body, `"action":"forget"`) || !strings.Contains(r.body, "it moved") {
+			t.Error(r.body)
+		}
+	})
+}
+
 // onRecord looks at what the administrator has done to the service irc.
 func onRecord(t *testing.T, root *person, transaction string) {
 	t.Helper()
@@ -166,7 +222,7 @@ func TestAppServicesAreForAdministrators(t *testing.T) {
 			"POST /appservices/%s/resume": "M_NOT_FOUND", "POST /appservices/%s/retry": "M_NOT_FOUND", "POST /appservices/%s/ping": "M_NOT_FOUND",
 			"POST /appservices/%s/skip": "M_NOT_FOUND", "GET /appservices/%s/dead_letters": "", "GET /dead_letters": "", "GET /dead_letters/1": "M_NOT_FOUND",
 			"POST /dead_letters/1/replay": "M_NOT_FOUND", "DELETE /dead_letters/1?reason=old": "M_NOT_FOUND", "DELETE /dead_letters/1": "M_MISSING_PARAM", "GET /dead_letters/x": "M_INVALID_PARAM",
-			"GET /log": "", "GET /appservices/%s/log": "",
+			"GET /log": "", "GET /appservices/%s/log": "", "POST /appservices/%s/skip_all": "M_NOT_FOUND", "POST /appservices/%s/forget": "M_NOT_FOUND",
 		} {
 			method, path, _ := strings.Cut(operation, " ")
 			path = own + strings.ReplaceAll(path, "%s", "none")

@@ -21,6 +21,7 @@ type shownDeed struct {
 	Reason      *string       `json:"reason"`
 	Outcome     string        `json:"outcome"`
 	Error       *string       `json:"error"`
+	Result      *string       `json:"result"`
 }
 
 var outcomes = map[ledger.Outcome]string{ledger.Unknown: "unknown", ledger.Done: "done", ledger.Failed: "failed"}
@@ -60,7 +61,7 @@ func (a *appservicesAPI) logOf(ctx context.Context, service string, p page) (*lo
 		res.Log = append(res.Log, shownDeed{
 			Number: d.Number, At: d.At.UnixMilli(), By: d.By, Service: optionalText(d.Service), Action: d.Action,
 			Transaction: optionalText(d.Transaction), Letter: optionalNumber(d.Letter), Reason: optionalText(d.Reason),
-			Outcome: outcomes[d.Outcome], Error: optionalText(d.Error),
+			Outcome: outcomes[d.Outcome], Error: optionalText(d.Error), Result: optionalText(d.Result),
 		})
 	}
 	if n := len(deeds); n > 0 && int64(n) == limit {

@@ -31,6 +31,7 @@ const (
 	transactionPath = Root + "/transaction"
 	lettersPath     = Root + "/letters"
 	letterPath      = Root + "/letter"
+	forgetPath      = Root + "/forget"
 	logPath         = Root + "/log"
 	livePath        = Root + "/live"
 	stylePath       = Root + "/console.css"
@@ -40,6 +41,8 @@ const (
 // Deliveries are what the sender to application services knows.
 type Deliveries interface {
 	Status() []sender.Status
+	// Gone is what is kept of services that are not registered any more.
+	Gone(ctx context.Context) ([]appservice.Place, error)
 	// Frozen is the transaction that is sent or waits to be.
 	Frozen(ctx context.Context, id string) (appservice.Frozen, error)
 	DeadLetters(ctx context.Context, id string, from int64, limit int) ([]appservice.DeadLetter, error)
@@ -99,6 +102,7 @@ func Routes(options Options) []api.Route {
 		api.Raw("GET", lettersPath, api.None, a.private(a.showLetters)),
 		api.Raw("GET", letterPath, api.None, a.private(a.showLetter)),
 		api.Raw("POST", letterPath, api.None, a.private(a.changeLetter), body),
+		api.Raw("POST", forgetPath, api.None, a.private(a.forget), body),
 		api.Raw("GET", logPath, api.None, a.private(a.showLog)),
 		api.Raw("GET", livePath, api.None, a.private(a.follow)),
 	}

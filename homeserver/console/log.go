@@ -29,7 +29,7 @@ type deed struct {
 // deedWords are the actions in the past tense.
 var deedWords = map[ledger.Action]string{
 	ledger.Pause: "Paused", ledger.Resume: "Resumed", ledger.Retry: "Retried at once", ledger.Ping: "Pinged",
-	ledger.Skip: "Skipped a transaction", ledger.Replay: "Sent a dead letter again", ledger.Discard: "Discarded a dead letter",
+	ledger.Skip: "Skipped a transaction", ledger.SkipAll: "Skipped all that waited", ledger.Forget: "Forgot", ledger.Replay: "Sent a dead letter again", ledger.Discard: "Discarded a dead letter",
 	ledger.Rotate: "Changed tokens", ledger.Add: "Registered", ledger.Remove: "Removed", ledger.Reload: "Read registrations again",
 }
 

@@ -76,6 +76,7 @@ func (a *consoleAPI) card(r *registration.Registration, s sender.Status, deliver
 type overview struct {
 	Cards                             []card
 	Failing, Waiting, Paused, Letters int
+	Gone                              []gone // on the page, and not in what follows it
 }
 
 func (a *consoleAPI) overview(ctx context.Context) (overview, error) {
@@ -107,9 +108,16 @@ func (a *consoleAPI) sumUp(draw func(*card) error) (overview, error) {
 }
 
 func (a *consoleAPI) showOverview(ctx context.Context, v *visit) error {
+	return a.showOverviewWith(ctx, v, http.StatusOK, done(v.form), "")
+}
+
+func (a *consoleAPI) showOverviewWith(ctx context.Context, v *visit, status int, done, problem string) error {
 	o, err := a.overview(ctx)
 	if err != nil {
 		return err
 	}
-	return a.show(v, http.StatusOK, "overview", &view{Title: "Application services", Live: livePath, Data: o})
+	if o.Gone, err = a.gone(ctx); err != nil {
+		return err
+	}
+	return a.show(v, status, "overview", &view{Title: "Application services", Done: done, Error: problem, Live: livePath, Data: o})
 }

@@ -99,6 +99,33 @@ func (w *world) onRecord(b *browser, transaction string) {
 	b.open(html.UnescapeString(found[1])).says(200, "Skipped a transaction")
 }
 
+// An operator gives up what waits, and then what is left of a service that is gone.
+func TestSkipAllAndForget(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		w := newWorld(t, database, func(testkit.Attempt) int { return http.StatusTeapot })
+		w.talk("hello")
+		w.as.UntilAttempt(t, 1)
+		b := w.operator()
+		b.until(page, "Failing").says(200, "Skip all")
+		b.send(root+"/appservice", "id", service, "action", "skip_all", "reason", "a flood").says(400, "Tick")
+		b.open(page).send(root+"/appservice", "id", service, "action", "skip_all", "sure", "yes", "reason", " ").says(400, "Say why")
+		b.open(page).send(root+"/appservice", "id", service, "action", "skip_all", "sure", "yes", "reason", "a <u>flood</u>").says(200, "All that waited is skipped", "Skipped all that waited", "a &lt;u&gt;flood", "dead letters; ")
+		b.until(page, "Up to date")
+		if b.open(root); strings.Contains(b.body, "Not registered any more") {
+			t.Errorf("nobody is gone: %s", b.body)
+		}
+		w.call(w.login("root"), "DELETE", "/_trestle/admin/v1/appservices/"+url.PathEscape(service)+"?reason=moved", nil)
+		b.open(root).says(200, "Not registered any more", "irc &lt;u&gt;", "dead letter", "Forget it")
+		b.send(root+"/forget", "id", service, "reason", "it is gone").says(400, "Tick", "Forget it")
+		b.open(root).send(root+"/forget", "id", "nobody", "reason", "it is gone", "sure", "yes").says(404, "Nothing is kept")
+		b.open(root).send(root+"/forget", "id", service, "reason", "it is gone", "sure", "yes").says(200, "The service is forgotten.")
+		if strings.Contains(b.body, "Not registered any more") {
+			t.Errorf("it is still there: %s", b.body)
+		}
+		b.open(root+"/log").says(200, "Forgot", "it is gone", "position ", " dead letter")
+	})
+}
+
 func TestPing(t *testing.T) {
 	var well atomic.Bool
 	w := newWorld(t, "", nil)

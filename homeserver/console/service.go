@@ -74,10 +74,11 @@ type action struct {
 }
 
 var actions = map[string]action{
-	"pause":  {do: (*consoleAPI).pause, done: "The delivery is paused. What happens from now on waits."},
-	"resume": {do: (*consoleAPI).resume, done: "The delivery goes on."},
-	"retry":  {do: (*consoleAPI).retry, done: "The next attempt begins now."},
-	"ping":   {do: (*consoleAPI).ping, done: "The service has answered a ping"},
+	"pause":    {do: (*consoleAPI).pause, done: "The delivery is paused. What happens from now on waits."},
+	"resume":   {do: (*consoleAPI).resume, done: "The delivery goes on."},
+	"retry":    {do: (*consoleAPI).retry, done: "The next attempt begins now."},
+	"skip_all": {do: (*consoleAPI).skipAll, done: "All that waited is skipped. What happens from now on is sent."},
+	"ping":     {do: (*consoleAPI).ping, done: "The service has answered a ping"},
 }
 
 // done says what has been done, from the query of the page.
@@ -87,6 +88,8 @@ func done(query url.Values) string {
 	switch name {
 	case "skip":
 		return "The transaction is a dead letter now. The next one is sent."
+	case "forget":
+		return "The service is forgotten."
 	case "replay":
 		return "The service has taken the dead letter."
 	case "discard":
@@ -137,6 +140,27 @@ func (a *consoleAPI) pause(ctx context.Context, v *visit, id string, _ url.Value
 
 func (a *consoleAPI) resume(ctx context.Context, v *visit, id string, _ url.Values) error {
 	return a.Ledger.Resume(ctx, v.session.User, id)
+}
+
+// skipAll skips all that waits.
+func (a *consoleAPI) skipAll(ctx context.Context, v *visit, id string, _ url.Values) error {
+	reason, err := graveReason(v)
+	if err == nil {
+		_, err = a.Ledger.SkipAll(ctx, v.session.User, id, reason)
+	}
+	return err
+}
+
+// graveReason is why something is taken away by somebody who is sure of it.
+func graveReason(v *visit) (string, error) {
+	reason := strings.TrimSpace(v.form.Get("reason"))
+	switch {
+	case v.form.Get("sure") != "yes":
+		return "", matrix.InvalidParam("Tick that what waits may be lost.")
+	case reason == "":
+		return "", matrix.InvalidParam("Say why, for whoever looks for it.")
+	}
+	return reason, nil
 }
 
 func noService(id string) error {

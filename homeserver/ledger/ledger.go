@@ -37,6 +37,8 @@ const (
 	Retry   Action = "retry"
 	Ping    Action = "ping"
 	Skip    Action = "skip"
+	SkipAll Action = "skip_all"
+	Forget  Action = "forget"
 	Replay  Action = "replay"
 	Discard Action = "discard"
 	Rotate  Action = "rotate_token"
@@ -68,6 +70,7 @@ type Deed struct {
 	Reason      string // what the operator said, or what else there is to say
 	Outcome     Outcome
 	Error       string // of what failed
+	Result      string // what came of it, if that is more than the outcome
 }
 
 // Options are what a [Service] works with. All but Now are needed.
@@ -93,6 +96,11 @@ func New(options Options) *Service {
 // note does something and keeps a record of it. What was asked for in a wrong
 // way, or of nobody, was never begun, and leaves none.
 func (s *Service) note(ctx context.Context, d Deed, do func() error) error {
+	return s.noteResult(ctx, d, func() (string, error) { return "", do() })
+}
+
+// noteResult is note for what has a result to keep.
+func (s *Service) noteResult(ctx context.Context, d Deed, do func() (result string, err error)) error {
 	number, err := s.options.Store.Add(ctx, storage.AppServiceDeed{
 		At: s.options.Now().UnixMilli(), By: d.By, Service: text(d.Service), Action: string(d.Action),
 		Transaction: text(d.Transaction), Letter: d.Letter, Reason: text(d.Reason),
@@ -100,25 +108,25 @@ func (s *Service) note(ctx context.Context, d Deed, do func() error) error {
 	if err != nil {
 		return fmt.Errorf("write down what an operator does: %w", err)
 	}
-	err = do()
+	result, err := do()
 	ctx = context.WithoutCancel(ctx) // it has happened
-	if unwritten := s.finish(ctx, number, err); unwritten != nil {
+	if unwritten := s.finish(ctx, number, result, err); unwritten != nil {
 		s.options.Log.ErrorContext(ctx, "how an operator's deed ended is not on record", "action", d.Action, "appservice", d.Service, "err", unwritten)
 	}
 	return err
 }
 
-func (s *Service) finish(ctx context.Context, number int64, err error) error {
+func (s *Service) finish(ctx context.Context, number int64, result string, err error) error {
 	var known *matrix.Error
 	switch {
 	case err == nil:
-		return s.options.Store.Finish(ctx, number, int64(Done), "")
+		return s.options.Store.Finish(ctx, number, int64(Done), "", text(result))
 	case errors.As(err, &known) && (known.Status == http.StatusBadRequest || known.Status == http.StatusNotFound):
 		return s.options.Store.Remove(ctx, number)
 	case known != nil:
-		return s.options.Store.Finish(ctx, number, int64(Failed), text(known.Message))
+		return s.options.Store.Finish(ctx, number, int64(Failed), text(known.Message), "")
 	}
-	return s.options.Store.Finish(ctx, number, int64(Failed), text(err.Error()))
+	return s.options.Store.Finish(ctx, number, int64(Failed), text(err.Error()), "")
 }
 
 // text is one that can be stored, and is not too long.
@@ -141,7 +149,7 @@ func (s *Service) Deeds(ctx context.Context, service string, below int64, limit 
 	for i, d := range stored {
 		list[i] = Deed{
 			Number: d.Number, At: time.UnixMilli(d.At), By: d.By, Service: d.Service, Action: Action(d.Action),
-			Transaction: d.Transaction, Letter: d.Letter, Reason: d.Reason, Outcome: Outcome(d.Outcome), Error: d.Error,
+			Transaction: d.Transaction, Letter: d.Letter, Reason: d.Reason, Outcome: Outcome(d.Outcome), Error: d.Error, Result: d.Result,
 		}
 	}
 	return list, nil

@@ -19,6 +19,8 @@ type Deliveries interface {
 	Pause(ctx context.Context, id, reason string) error
 	Resume(ctx context.Context, id string) error
 	Skip(ctx context.Context, id, transactionID, reason, by string) error
+	SkipAll(ctx context.Context, id, reason, by string) (appservice.Skipped, error)
+	Forget(ctx context.Context, id string) (appservice.Place, error)
 	DeadLetter(ctx context.Context, number int64) (appservice.DeadLetter, error)
 	Replay(ctx context.Context, number int64) error
 	Discard(ctx context.Context, number int64) error
@@ -81,6 +83,50 @@ func (s *Service) Skip(ctx context.Context, by matrix.UserID, id, transactionID,
 	return s.note(ctx, Deed{By: by, Service: id, Action: Skip, Transaction: transactionID, Reason: reason}, func() error {
 		return s.options.Deliveries.Skip(ctx, id, transactionID, reason, string(by))
 	})
+}
+
+// SkipAll skips all that waits for a service. It needs a reason; the record counts
+// what was skipped.
+func (s *Service) SkipAll(ctx context.Context, by matrix.UserID, id, reason string) (skipped appservice.Skipped, err error) {
+	if err := needsReason(reason); err != nil {
+		return skipped, err
+	}
+	err = s.noteResult(ctx, Deed{By: by, Service: id, Action: SkipAll, Reason: reason}, func() (string, error) {
+		skipped, err = s.options.Deliveries.SkipAll(ctx, id, reason, string(by))
+		return skippedText(skipped), err
+	})
+	return skipped, err
+}
+
+func skippedText(s appservice.Skipped) string {
+	most := ""
+	if s.AtMost {
+		most = "at most "
+	}
+	return fmt.Sprintf("%s with %s, now dead letters; %s%s not sent",
+		counted(s.Transactions, "transaction"), counted(s.Frozen, "event"), most, counted(s.Passed, "event"))
+}
+
+// counted is so many of something.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Forget removes what is kept of a service that is not registered. It needs a
+// reason; the record counts what that was.
+func (s *Service) Forget(ctx context.Context, by matrix.UserID, id, reason string) (place appservice.Place, err error) {
+	if err := needsReason(reason); err != nil {
+		return place, err
+	}
+	err = s.noteResult(ctx, Deed{By: by, Service: id, Action: Forget, Reason: reason}, func() (string, error) {
+		place, err = s.options.Deliveries.Forget(ctx, id)
+		return fmt.Sprintf("position %d, %s with %s, %s", place.Position,
+			counted(place.Frozen, "transaction"), counted(place.Events, "event"), counted(place.Letters, "dead letter")), err
+	})
+	return place, err
 }
 
 // Replay sends a dead letter once.

@@ -94,15 +94,23 @@ func (s *AppServices) Bury(ctx context.Context, number int64, l appservice.DeadL
 		return 0, err
 	}
 	return letter, s.db.Update(ctx, func(tx *database.Tx) error {
-		moved, err := tx.Exec(ctx, insertLetter, letter, l.Service, number, l.Reason, l.By, l.SkippedAt, l.Attempts, l.LastError, l.FailedAt)
-		if err != nil {
+		if err := bury(ctx, tx, letter, number, l); err != nil {
 			return err
-		}
-		if moved == 0 {
-			return fmt.Errorf("%w: transaction %d of %s", ErrNotWaiting, number, l.Service)
 		}
 		return acknowledge(ctx, tx, l.Service, number)
 	})
+}
+
+// bury writes the letter of a transaction.
+func bury(ctx context.Context, tx *database.Tx, letter, number int64, l appservice.DeadLetter) error {
+	moved, err := tx.Exec(ctx, insertLetter, letter, l.Service, number, l.Reason, l.By, l.SkippedAt, l.Attempts, l.LastError, l.FailedAt)
+	if err != nil {
+		return err
+	}
+	if moved == 0 {
+		return fmt.Errorf("%w: transaction %d of %s", ErrNotWaiting, number, l.Service)
+	}
+	return nil
 }
 
 // Letters returns dead letters of a service, or of all if none is named, with

@@ -112,3 +112,77 @@ func TestPauses(t *testing.T) {
 		}
 	})
 }
+
+func TestBuryAll(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		db, err := database.Open(ctx, url, migrations.Homeserver, database.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		s := storage.NewAppServices(db)
+		for _, service := range []string{"irc", "mail"} {
+			if _, err := s.Begin(ctx, appservice.Cursor{Service: service, Epoch: "e"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		frozen := func(service string, number int64) error {
+			f := appservice.Frozen{
+				Service: service, Number: number, ID: "e-" + string('0'+rune(number)), Body: []byte("{}"), Position: 10 * number, Events: int(number), Oldest: 1000 * number,
+				Messages: []appservice.Message{{User: "@irc_x:hs.example", Device: "D", Position: number}},
+			}
+			return s.Freeze(ctx, []appservice.Frozen{f}, 0)
+		}
+		if err := errors.Join(frozen("irc", 1), frozen("irc", 2), frozen("irc", 3), frozen("mail", 1)); err != nil {
+			t.Fatal(err)
+		}
+		given := appservice.DeadLetter{Service: "irc", Reason: "why", By: "@root:hs.example", SkippedAt: 5, Attempts: 7, LastError: "no", FailedAt: 4}
+		transactions, events, err := s.BuryAll(ctx, 1, 99, given)
+		if err != nil || transactions != 2 || events != 5 {
+			t.Errorf("buried are %d with %d events, %v", transactions, events, err)
+		}
+		if waiting, err := s.Waiting(ctx, "irc", 0); err != nil || len(waiting) > 0 {
+			t.Errorf("left are %+v, %v", waiting, err)
+		}
+		letters, err := s.Letters(ctx, "irc", 0, 10)
+		if err != nil || len(letters) != 2 || letters[0].Transaction != "e-2" || letters[0].Attempts != 7 || letters[0].FailedAt != 4 ||
+			letters[1].Transaction != "e-3" || letters[1].Attempts != 0 || letters[1].LastError != "" || letters[1].Reason != "why" {
+			t.Errorf("%+v, %v", letters, err)
+		}
+		// What was to be frozen just now is not.
+		if err := frozen("irc", 4); !errors.Is(err, storage.ErrCursorMoved) {
+			t.Errorf("freezing what was skipped: %v", err)
+		}
+		want := appservice.Cursor{Service: "irc", Epoch: "e", Position: 30, Number: 4, Skipped: 99}
+		if c, err := s.Begin(ctx, appservice.Cursor{Service: "irc"}); err != nil || c != want {
+			t.Errorf("the cursor is %+v, %v; want %+v", c, err, want)
+		}
+		if transactions, events, err := s.BuryAll(ctx, 3, 50, given); err != nil || transactions+events != 0 {
+			t.Errorf("of nothing: %d, %d, %v", transactions, events, err)
+		}
+		if c, err := s.Begin(ctx, appservice.Cursor{Service: "irc"}); err != nil || c.Skipped != 99 || frozen("irc", 6) != nil {
+			t.Errorf("the cursor is %+v, %v", c, err)
+		}
+		if err := s.Pause(ctx, appservice.Pause{Service: "pot"}); err != nil {
+			t.Fatal(err)
+		}
+		irc := appservice.Place{Service: "irc", Position: 60, Frozen: 1, Events: 6, Oldest: 6000, Letters: 2}
+		mail := appservice.Place{Service: "mail", Position: 10, Frozen: 1, Events: 1, Oldest: 1000}
+		pot := appservice.Place{Service: "pot", Paused: true}
+		if list, err := s.Places(ctx); err != nil || !reflect.DeepEqual(list, []appservice.Place{irc, mail, pot}) {
+			t.Errorf("places are %+v, %v", list, err)
+		}
+		for _, p := range []appservice.Place{irc, pot} {
+			if forgotten, err := s.Forget(ctx, p.Service); err != nil || *forgotten != p {
+				t.Errorf("forgotten is %+v, %v; want %+v", forgotten, err, p)
+			}
+			if forgotten, err := s.Forget(ctx, p.Service); err != nil || forgotten != nil {
+				t.Errorf("forgotten twice: %+v, %v", forgotten, err)
+			}
+		}
+		if list, err := s.Places(ctx); err != nil || !reflect.DeepEqual(list, []appservice.Place{mail}) {
+			t.Errorf("left are %+v, %v", list, err)
+		}
+	})
+}

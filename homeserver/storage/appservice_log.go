@@ -31,14 +31,15 @@ type AppServiceDeed struct {
 	Reason      string // or what else there is to say of it
 	Outcome     int64  // 0 not known, 1 done, 2 not done
 	Error       string
+	Result      string // what came of it
 }
 
-const deedColumns = `number, at, done_by, service, action, txn_id, letter, reason, outcome, error`
+const deedColumns = `number, at, done_by, service, action, txn_id, letter, reason, outcome, error, result`
 
 var (
 	insertDeed = database.SQL(`
 		INSERT INTO appservice_log (` + deedColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`)
 	trimDeeds = database.SQL(`
 		DELETE FROM appservice_log
 		WHERE number <= (
@@ -48,7 +49,7 @@ var (
 			LIMIT 1 OFFSET $1)`)
 	updateDeed = database.SQL(`
 		UPDATE appservice_log
-		SET outcome = $2, error = $3
+		SET outcome = $2, error = $3, result = $4
 		WHERE number = $1`)
 	deleteDeed = database.SQL(`
 		DELETE FROM appservice_log
@@ -78,7 +79,7 @@ func (s *AppServiceLog) Add(ctx context.Context, d AppServiceDeed, most int) (in
 		return 0, err
 	}
 	return number, s.db.Update(ctx, func(tx *database.Tx) error {
-		_, err := tx.Exec(ctx, insertDeed, number, d.At, d.By, d.Service, d.Action, d.Transaction, d.Letter, d.Reason, d.Outcome, d.Error)
+		_, err := tx.Exec(ctx, insertDeed, number, d.At, d.By, d.Service, d.Action, d.Transaction, d.Letter, d.Reason, d.Outcome, d.Error, d.Result)
 		if err != nil {
 			return err
 		}
@@ -87,9 +88,9 @@ func (s *AppServiceLog) Add(ctx context.Context, d AppServiceDeed, most int) (in
 	})
 }
 
-// Finish says how a deed ended.
-func (s *AppServiceLog) Finish(ctx context.Context, number, outcome int64, problem string) error {
-	return s.db.Update(ctx, func(tx *database.Tx) error { return tx.Queue(ctx, updateDeed, number, outcome, problem) })
+// Finish says how a deed ended, and what came of it.
+func (s *AppServiceLog) Finish(ctx context.Context, number, outcome int64, problem, result string) error {
+	return s.db.Update(ctx, func(tx *database.Tx) error { return tx.Queue(ctx, updateDeed, number, outcome, problem, result) })
 }
 
 // Remove deletes a deed.
@@ -120,7 +121,7 @@ func (s *AppServiceLog) List(ctx context.Context, service string, below int64, l
 	var list []AppServiceDeed
 	for rows.Next() {
 		var d AppServiceDeed
-		if err := rows.Scan(&d.Number, &d.At, &d.By, &d.Service, &d.Action, &d.Transaction, &d.Letter, &d.Reason, &d.Outcome, &d.Error); err != nil {
+		if err := rows.Scan(&d.Number, &d.At, &d.By, &d.Service, &d.Action, &d.Transaction, &d.Letter, &d.Reason, &d.Outcome, &d.Error, &d.Result); err != nil {
 			return nil, err
 		}
 		list = append(list, d)

@@ -26,7 +26,7 @@ var (
 		VALUES ($1, $2, $3, $4)
 		ON CONFLICT DO NOTHING`)
 	selectCursor = database.SQL(`
-		SELECT service, epoch, position, number
+		SELECT service, epoch, position, number, skipped
 		FROM appservice_cursors
 		WHERE service = $1`)
 	moveCursor = database.SQL(`
@@ -87,7 +87,7 @@ func (s *AppServices) Begin(ctx context.Context, c appservice.Cursor) (appservic
 }
 
 func readCursor(ctx context.Context, from database.Querier, service string) (c appservice.Cursor, err error) {
-	err = from.QueryRow(ctx, selectCursor, service).Scan(&c.Service, &c.Epoch, &c.Position, &c.Number)
+	err = from.QueryRow(ctx, selectCursor, service).Scan(&c.Service, &c.Epoch, &c.Position, &c.Number, &c.Skipped)
 	return c, err
 }
 
