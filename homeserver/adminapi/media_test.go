@@ -60,6 +60,9 @@ func TestMedia(t *testing.T) {
 		}
 		alice.must("GET", download+one, nil)
 		alice.refused("GET", download+two, nil, 404, "M_NOT_FOUND")
+		if r := alice.do("POST", "/_matrix/media/v3/upload", []byte("two"), "Content-Type: text/plain"); r.status != 403 || r.text("errcode") != "M_FORBIDDEN" {
+			t.Errorf("the same once more: %d %s", r.status, r.body)
+		}
 		root.must("POST", v1+"/media/unprotect/"+one, nil)
 		for _, id := range []string{two, same} {
 			root.must("POST", v1+"/media/unquarantine/hs.example/"+id, nil)

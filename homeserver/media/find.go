@@ -159,7 +159,13 @@ func (s *Service) fetch(uri URI) func(context.Context) (struct{}, error) {
 		defer named()
 		entry.Origin, entry.ID = uri.Server, uri.ID
 		return none, s.options.DB.Update(ctx, func(tx *database.Tx) error {
-			_, err := s.options.Store.Insert(ctx, tx, *entry)
+			if _, err := s.options.Store.Insert(ctx, tx, *entry); err != nil {
+				return err
+			}
+			by, err := s.options.Store.QuarantinedBy(ctx, tx, entry.Hash)
+			if err == nil && by != "" {
+				_, err = s.options.Store.Quarantine(ctx, tx, mediaID(uri), by)
+			}
 			return err
 		})
 	}

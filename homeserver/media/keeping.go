@@ -43,7 +43,9 @@ func (s *Service) Entry(ctx context.Context, uri URI) (*Entry, error) {
 }
 
 // Quarantine hides media from everybody, and says how many it did: those that
-// are not here or protected it does not.
+// are not here or protected it does not. The same bytes under other IDs are
+// hidden with them, and refused to those who upload them later (M_FORBIDDEN),
+// unless they are protected under one of their IDs.
 func (s *Service) Quarantine(ctx context.Context, by matrix.UserID, uris ...URI) (count int64, err error) {
 	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		count = 0
@@ -61,12 +63,13 @@ func (s *Service) Quarantine(ctx context.Context, by matrix.UserID, uris ...URI)
 	return count, err
 }
 
-// Release shows hidden media again.
+// Release shows hidden media again, and allows their content. This goes by the ID
+// of media that were deleted, too, if their content was hidden by it.
 func (s *Service) Release(ctx context.Context, uri URI) error {
 	return s.change(ctx, func(tx *database.Tx) (bool, error) { return s.options.Store.Release(ctx, tx, mediaID(uri)) })
 }
 
-// QuarantineOfUser hides all that a user has uploaded.
+// QuarantineOfUser does so with all that a user has uploaded.
 func (s *Service) QuarantineOfUser(ctx context.Context, by, user matrix.UserID) (count int64, err error) {
 	err = s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		count, err = s.options.Store.QuarantineOfUser(ctx, tx, user, by)

@@ -53,16 +53,22 @@ func (s *Service) Upload(ctx context.Context, u Upload) (URI, error) {
 	})
 }
 
-// describe stores what an upload is, and removes it again if it is one too many.
+// describe stores what an upload is, and removes it again if it is one too many
+// or hidden.
 func (s *Service) describe(ctx context.Context, u Upload, entry *storage.MediaEntry, named func(), store func(*database.Tx) error) error {
 	err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
 		if err := s.checkQuota(ctx, tx, u, entry.Size); err != nil {
 			return err
 		}
+		if by, err := s.options.Store.QuarantinedBy(ctx, tx, entry.Hash); err != nil {
+			return err
+		} else if by != "" {
+			return errQuarantined
+		}
 		return store(tx)
 	})
 	named()
-	if errors.Is(err, errQuota) {
+	if errors.Is(err, errQuota) || errors.Is(err, errQuarantined) {
 		return errors.Join(err, s.removeFile(ctx, Hash(entry.Hash)))
 	}
 	return err
@@ -70,6 +76,9 @@ func (s *Service) describe(ctx context.Context, u Upload, entry *storage.MediaEn
 
 // errQuota is what the security considerations of Client-Server API § Content repository have.
 var errQuota = matrix.Forbidden("You have uploaded as much as you may have here.")
+
+// errQuarantined is for content that an operator has hidden.
+var errQuarantined = matrix.Forbidden("The administrators of this server do not allow this file.")
 
 // checkQuota is errQuota for so many bytes more than a user may have here.
 func (s *Service) checkQuota(ctx context.Context, q database.Querier, u Upload, size int64) error {

@@ -7,7 +7,7 @@ import (
 	"trestle/internal/matrix"
 )
 
-// What becomes of media after their upload: quarantine, protection, deletion.
+// What becomes of media after their upload: protection, deletion.
 
 // MediaID names media.
 type MediaID struct {
@@ -31,19 +31,6 @@ var (
 		UPDATE media
 		SET used_at = $3
 		WHERE origin = $1 AND media_id = $2`)
-	// Protected media stay as they are.
-	quarantineMedia = database.SQL(`
-		UPDATE media
-		SET quarantined_by = $3
-		WHERE origin = $1 AND media_id = $2 AND NOT protected`)
-	releaseMedia = database.SQL(`
-		UPDATE media
-		SET quarantined_by = NULL
-		WHERE origin = $1 AND media_id = $2`)
-	quarantineMediaOfUser = database.SQL(`
-		UPDATE media
-		SET quarantined_by = $2
-		WHERE user_id = $1 AND quarantined_by IS NULL AND NOT protected`)
 	protectMedia = database.SQL(`
 		UPDATE media
 		SET protected = $3
@@ -95,24 +82,6 @@ var (
 func (s *Media) Touch(ctx context.Context, tx *database.Tx, id MediaID, now int64) error {
 	_, err := tx.Exec(ctx, touchMedia, id.Origin, id.ID, now)
 	return err
-}
-
-// Quarantine hides media, and says whether it did: not where they are
-// protected, or unknown.
-func (s *Media) Quarantine(ctx context.Context, tx *database.Tx, id MediaID, by matrix.UserID) (bool, error) {
-	n, err := tx.Exec(ctx, quarantineMedia, id.Origin, id.ID, by)
-	return n > 0, err
-}
-
-// Release shows media again that were hidden.
-func (s *Media) Release(ctx context.Context, tx *database.Tx, id MediaID) (bool, error) {
-	n, err := tx.Exec(ctx, releaseMedia, id.Origin, id.ID)
-	return n > 0, err
-}
-
-// QuarantineOfUser hides all that a user has uploaded, and says how many.
-func (s *Media) QuarantineOfUser(ctx context.Context, tx *database.Tx, user, by matrix.UserID) (int64, error) {
-	return tx.Exec(ctx, quarantineMediaOfUser, user, by)
 }
 
 // Protect keeps media from being hidden, or no longer.
