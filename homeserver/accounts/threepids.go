@@ -115,11 +115,7 @@ func (e emailStage) Check(ctx context.Context, a Attempt) (string, error) {
 	if auth.Creds == nil {
 		return "", matrix.MissingParam("auth.threepid_creds is missing.")
 	}
-	purpose := ForRegistration
-	if a.Operation.Name == resetOperation {
-		purpose = ForPassword
-	}
-	session, err := e.accounts.verified(ctx, e.accounts.options.DB.Read(), auth.Creds.SID, auth.Creds.ClientSecret, purpose)
+	session, err := e.accounts.verified(ctx, e.accounts.options.DB.Read(), auth.Creds.SID, auth.Creds.ClientSecret, a.Operation.mailPurpose())
 	if code := matrix.Code(err); code != "" {
 		return "", retry(code, "The address has not been verified yet.")
 	}
@@ -127,4 +123,12 @@ func (e emailStage) Check(ctx context.Context, a Attempt) (string, error) {
 		return "", err
 	}
 	return session.SID, nil
+}
+
+// mailPurpose is what an operation wants an address for.
+func (op Operation) mailPurpose() string {
+	if op.Name == resetOperation {
+		return ForPassword
+	}
+	return ForRegistration
 }

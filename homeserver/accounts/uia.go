@@ -132,6 +132,9 @@ func (s *Service) Prove(ctx context.Context, op Operation, auth json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
+	if state.mailed, err = s.mailed(ctx, op, session, state); err != nil {
+		return nil, err
+	}
 	failed := state.takePages(op)
 	if data.Type != "" && !slices.Contains(state.Completed, data.Type) {
 		proof, err := s.stage(ctx, op, state, Attempt{Operation: op, Session: session, Auth: auth, RemoteAddr: remoteAddr})

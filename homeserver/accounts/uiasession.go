@@ -23,7 +23,10 @@ type sessionState struct {
 	// client has not come back for: with the user who did it, if the stage
 	// tells.
 	Pages map[string]matrix.UserID `json:"pages,omitempty"`
+	// Mail is the ID of the session of the mail that the page of [StageEmail] has sent.
+	Mail string `json:"mail,omitempty"`
 
+	mailed bool   // the address of that mail is verified
 	before string // as it is stored
 }
 
@@ -56,6 +59,10 @@ func (st *sessionState) takePages(op Operation) *matrix.Error {
 			delete(st.Pages, stage)
 			break
 		}
+		if st.mailed && op.next(st.Completed, StageEmail) {
+			st.complete(StageEmail, st.Mail)
+			again = true
+		}
 	}
 	return failed
 }
@@ -64,19 +71,30 @@ func (st *sessionState) takePages(op Operation) *matrix.Error {
 // The user is who has proved to be who they are there, empty for stages that
 // do not tell. The client goes on with the session as if it had done it.
 func (s *Service) CompleteStage(ctx context.Context, session, stage string, user matrix.UserID) error {
+	return s.change(ctx, session, func(state *sessionState) bool {
+		if slices.Contains(state.Completed, stage) {
+			return false
+		}
+		if state.Pages == nil {
+			state.Pages = map[string]matrix.UserID{}
+		}
+		state.Pages[stage] = user
+		return true
+	})
+}
+
+// change notes something about a session, unless note reports that there is
+// nothing to note.
+func (s *Service) change(ctx context.Context, session string, note func(*sessionState) bool) error {
 	started, _, ok := s.openSession(session)
 	if !ok {
 		return noSuchSession()
 	}
 	for range maxTries {
 		state, err := s.loadState(ctx, session, started)
-		if err != nil || slices.Contains(state.Completed, stage) {
+		if err != nil || !note(state) {
 			return err
 		}
-		if state.Pages == nil {
-			state.Pages = map[string]matrix.UserID{}
-		}
-		state.Pages[stage] = user
 		if saved, err := s.saveSession(ctx, session, state); err != nil || saved {
 			return err
 		}
@@ -201,7 +219,7 @@ func (s *Service) saveSession(ctx context.Context, session string, state *sessio
 	if err != nil {
 		return false, err
 	}
-	empty := len(state.Completed)+len(state.Pages) == 0
+	empty := len(state.Completed)+len(state.Pages) == 0 && state.Mail == ""
 	if string(raw) == state.before || empty && state.before == "" {
 		return true, nil
 	}

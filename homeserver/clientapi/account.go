@@ -52,7 +52,7 @@ func (a *accountAPI) routes() []api.Route {
 	for _, module := range [][]api.Route{
 		a.serverRoutes(), a.registerRoutes(), a.loginRoutes(), a.managementRoutes(), a.deviceRoutes(),
 		a.profileRoutes(), a.accountDataRoutes(), a.filterRoutes(), a.pushRuleRoutes(), a.moderationRoutes(), a.openIDRoutes(),
-		a.threePIDRoutes(), a.pageRoutes(), loginPageRoutes(),
+		a.threePIDRoutes(), a.pageRoutes(), a.mailStageRoutes(), loginPageRoutes(),
 	} {
 		all = append(all, module...)
 	}

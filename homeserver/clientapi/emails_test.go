@@ -3,6 +3,7 @@ package clientapi_test
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -305,4 +306,153 @@ func FuzzCanonicalEmail(f *testing.F) {
 			t.Errorf("%q is not stable: %q, %v", canonical, again, err)
 		}
 	})
+}
+
+// mailPage is the page of the stage for a session.
+func mailPage(session string) string {
+	return v3 + "/auth/m.login.email.identity/fallback/web?session=" + session
+}
+
+// An address is given on a page, as clients have it that do not know the stage.
+func TestEmailInBrowser(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		box, mailed := withMail(t)
+		s := newAccountServer(t, databaseURL, mailed, func(o *accounts.Options) { o.EmailAtStart, o.Terms = accounts.EmailRequired, terms })
+		register := func(name, session string) reply {
+			return s.do("POST", v3+"/register", "", `{"username":"`+name+`","password":"`+password+`","auth":{"session":"`+session+`"}}`)
+		}
+		session := register("alice", "").field("session")
+		page := mailPage(session)
+		if r, _ := s.browse(page, nil); r.status != 200 || !strings.Contains(r.body, `autocomplete="email"`) || strings.Contains(r.body, "onAuthDone") {
+			t.Fatalf("the page: %d %s", r.status, r.body)
+		}
+		if r, _ := s.browse(page, url.Values{"email": {"nonsense"}}); r.status != 400 || !strings.Contains(r.body, "not a mail address") || !strings.Contains(r.body, "<form") {
+			t.Errorf("no address: %d %s", r.status, r.body)
+		}
+		send := func(address string) string {
+			t.Helper()
+			if r, header := s.browse(page, url.Values{"email": {address}}); r.status != 303 || header.Get("Location") != page {
+				t.Fatalf("asking for a mail: %d %v %s", r.status, header, r.body)
+			}
+			return box.next(t, address)
+		}
+		wrong := send("typo@example.org")
+		if strings.Contains(wrong, session) {
+			t.Error("who gets the mail learns the session")
+		}
+		waits, _ := s.browse(page, nil)
+		if waits.status != 200 || !strings.Contains(waits.body, "typo@example.org") || !strings.Contains(waits.body, `<meta http-equiv="refresh" content="5">`) || strings.Contains(waits.body, "<form") {
+			t.Errorf("waiting: %d %s", waits.status, waits.body)
+		}
+		if r, _ := s.browse(page+"&again=yes", nil); !strings.Contains(r.body, `value="typo@example.org"`) {
+			t.Errorf("another address: %d %s", r.status, r.body)
+		}
+		s.wait(time.Minute)
+		link := send("alice@example.org")
+		s.click(wrong) // whoever has it proves nothing any more
+		if r, _ := s.browse(page, nil); strings.Contains(r.body, "onAuthDone") || !strings.Contains(r.body, "alice@example.org") {
+			t.Errorf("by an address that was given up: %d %s", r.status, r.body)
+		}
+		s.wait(10 * time.Minute)
+		if r, _ := s.browse(page, nil); !strings.Contains(r.body, `content="60"`) {
+			t.Errorf("after ten minutes: %d %s", r.status, r.body)
+		}
+		newest := send("alice@example.org") // as often as somebody asks
+		if r, _ := s.browse(link, nil); r.status != 400 {
+			t.Errorf("the link of the mail before: %d %s", r.status, r.body)
+		}
+		s.click(newest)
+		if r, _ := s.browse(page, nil); r.status != 200 || !strings.Contains(r.body, "window.onAuthDone();") || strings.Contains(r.body, "refresh") {
+			t.Errorf("after the click: %d %s", r.status, r.body)
+		}
+		// What is done is done, and sends no more mails.
+		if r, _ := s.browse(page, url.Values{"email": {"mallory@example.org"}}); r.status != 303 {
+			t.Errorf("once more: %d %s", r.status, r.body)
+		}
+		box.empty(t)
+		if r := register("alice", session); r.status != 401 || r.field("completed") != "" {
+			t.Errorf("with the second stage only: %d %s", r.status, r.body)
+		}
+		s.browse(v3+"/auth/m.login.terms/fallback/web?session="+session, url.Values{"agree": {"yes"}})
+		token := register("alice", session).field("access_token")
+		if r := s.must("GET", v3+"/account/3pid", token, ""); !strings.Contains(r.body, `"address":"alice@example.org"`) || strings.Contains(r.body, "typo") {
+			t.Errorf("addresses: %s", r.body)
+		}
+		if r := register("bob", session); r.status != 401 {
+			t.Errorf("a second account: %d %s", r.status, r.body)
+		}
+		// Another's address is refused, as where clients ask for the mail.
+		other := mailPage(register("bob", "").field("session"))
+		if r, _ := s.browse(other, url.Values{"email": {"ALICE@example.org"}}); r.status != 400 || !strings.Contains(r.body, "has this address already") {
+			t.Errorf("somebody's address: %d %s", r.status, r.body)
+		}
+		s.wait(25 * time.Hour)
+		if r, _ := s.browse(other, nil); r.status != 400 || strings.Contains(r.body, "<form") {
+			t.Errorf("a session of yesterday: %d %s", r.status, r.body)
+		}
+	})
+}
+
+func TestResetPasswordInBrowser(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		box, mailed := withMail(t)
+		s := newAccountServer(t, databaseURL, mailed, func(o *accounts.Options) { o.HideAddresses = true })
+		alice := s.register("alice")
+		sid := s.verify(box, "/account/3pid", "alice@example.org", "add")
+		s.must("POST", v3+"/account/3pid/add", alice, `{"sid":"`+sid+`","client_secret":"add","auth":`+passwordAuth("alice", password)+`}`)
+		reset := func(session string) reply {
+			return s.do("POST", v3+"/account/password", "", `{"new_password":"battery staple","auth":{"session":"`+session+`"}}`)
+		}
+		session := reset("").field("session")
+		page := mailPage(session)
+		// Who is unknown is told so in the mail alone.
+		unknown, _ := s.browse(page, url.Values{"email": {"unknown@example.org"}})
+		if l := <-box.letters; !strings.Contains(l.text, "There is none") || link.MatchString(l.text) {
+			t.Errorf("the letter: %s", l.text)
+		}
+		stranger, _ := s.browse(page, nil)
+		known, _ := s.browse(page, url.Values{"email": {"alice@example.org"}})
+		owner, _ := s.browse(page, nil)
+		nonce := regexp.MustCompile(`nonce="[^"]*"`)
+		plain := func(body string) string { return nonce.ReplaceAllString(body, "") }
+		if unknown != known || plain(strings.ReplaceAll(stranger.body, "unknown@", "alice@")) != plain(owner.body) {
+			t.Errorf("the pages differ: %v and %v, %s and %s", unknown, known, stranger.body, owner.body)
+		}
+		if r := reset(session); r.status != 401 {
+			t.Errorf("before the click: %d %s", r.status, r.body)
+		}
+		s.click(box.next(t, "alice@example.org"))
+		if r, _ := s.browse(page, nil); !strings.Contains(r.body, "window.onAuthDone();") {
+			t.Errorf("after the click: %d %s", r.status, r.body)
+		}
+		if r := reset(session); r.status != 200 {
+			t.Fatalf("after the click: %d %s", r.status, r.body)
+		}
+		s.must("POST", v3+"/login", "", `{"type":"m.login.password","user":"alice","password":"battery staple"}`)
+		if r := reset(session); r.status != 401 {
+			t.Errorf("a second time: %d %s", r.status, r.body)
+		}
+	})
+}
+
+func TestEmailPageRefuses(t *testing.T) {
+	box, mailed := withMail(t)
+	s := newAccountServer(t, t.TempDir()+"/test.db", mailed)
+	alice := s.register("alice")
+	s.logIn("alice", "OTHER")
+	registers := s.do("POST", v3+"/register", "", `{"username":"bob","password":"`+password+`"}`).field("session")
+	removes := s.do("DELETE", v3+"/devices/OTHER", alice, `{}`).field("session")
+	// Neither removing a device nor registering here wants an address.
+	for _, session := range []string{registers, removes, "guess", ""} {
+		for _, form := range []url.Values{nil, {"email": {"alice@example.org"}}} {
+			if r, _ := s.browse(mailPage(session), form); r.status != 400 || strings.Contains(r.body, "<form") {
+				t.Errorf("session %q: %d %s", session, r.status, r.body)
+			}
+		}
+	}
+	box.empty(t)
+	silent := newAccountServer(t, t.TempDir()+"/test.db")
+	if r, _ := silent.browse(mailPage("guess"), nil); r.status != 404 {
+		t.Errorf("without a relay: %d %s", r.status, r.body)
+	}
 }

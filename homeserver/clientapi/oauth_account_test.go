@@ -128,3 +128,32 @@ func TestCrossSigningReset(t *testing.T) {
 		}
 	})
 }
+
+// The same by the page of the stage, which tells the application that it is done.
+func TestCrossSigningResetByFallback(t *testing.T) {
+	s := newWholeServer(t, t.TempDir()+"/test.db")
+	alice, _ := s.person("alice"), s.person("bob")
+	a, b := newApp(t, s.url, s.http, "PHONE"), newBrowser(t, s.url)
+	phone := &device{wholeServer: s, user: alice.user, token: a.redeem(a.code(b)).AccessToken}
+	phone.signingKeys(1)
+	upload := func(n byte, session string) reply {
+		public, _ := newKey(n)
+		return phone.do("POST", signingPath, object{"master_key": phone.crossSigningKey("master", public), "auth": object{"session": session}})
+	}
+	for i, stage := range []string{"m.oauth", "org.matrix.cross_signing_reset"} {
+		key := byte(10 + i)
+		session := upload(key, "").field("session")
+		page := v3 + "/auth/" + stage + "/fallback/web?session="
+		newBrowser(t, s.url).open(page + "guess").says(400)
+		// Somebody else can allow nothing here.
+		newBrowser(t, s.url).open(page+session).signIn("bob").says(200, "Reset your cryptographic identity?").send().says(403, "does not ask for this account")
+		if r := upload(key, session); r.status != 401 {
+			t.Errorf("%s, by somebody else: %d %s", stage, r.status, r.body)
+		}
+		newBrowser(t, s.url).open(page+session).signIn("alice").says(200, "Reset your cryptographic identity?").send().
+			says(200, "Go back to your application", "window.onAuthDone();", `window.opener.postMessage("authDone", "*");`)
+		if r := upload(key, session); r.status != 200 {
+			t.Errorf("%s: %d %s", stage, r.status, r.body)
+		}
+	}
+}

@@ -19,6 +19,10 @@ const (
 	actionSignOut  = "sign_out"
 )
 
+// stageSession is the session of user-interactive authentication for which a page
+// was opened; empty for those who have come otherwise.
+const stageSession = "session"
+
 // An accountAction is a page of account management (Client-Server API §
 // Account management): what it shows, and what its form does.
 type accountAction struct {
@@ -75,6 +79,9 @@ func (a *oauthAPI) accountAction(v *visit) (accountAction, string, bool, error) 
 		if service := v.form.Get("appservice"); service != "" {
 			next = serviceURL(name, service)
 		}
+		if session := v.form.Get(stageSession); session != "" {
+			next += "&" + url.Values{stageSession: {session}}.Encode()
+		}
 		return action, name, false, v.goTo(withNext(oauth.LoginPath, next, "user", v.User.Localpart()))
 	}
 	return action, name, true, nil
@@ -97,7 +104,7 @@ func dress(p *page, v *visit, action accountAction, name string) *page {
 	p.Facts = append([]fact{{"Your account", string(v.User)}}, p.Facts...)
 	if action.do != nil || action.give != nil {
 		p.Action, p.Hidden = oauth.AccountPath, map[string]string{"action": name}
-		for _, subject := range []string{"device_id", "appservice"} {
+		for _, subject := range []string{"device_id", "appservice", stageSession} {
 			if value := v.form.Get(subject); value != "" {
 				p.Hidden[subject] = value
 			}
@@ -126,6 +133,7 @@ func (a *oauthAPI) changeAccount(ctx context.Context, v *visit) error {
 		return a.explain(v, dress(p, v, action, name), err)
 	}
 	done.After = append(done.After, exit{"Your account", template.URL(oauth.AccountPath)})
+	done.Done = name == oauth.ActionReset && v.form.Get(stageSession) != ""
 	return a.show(v, done, http.StatusOK)
 }
 
@@ -219,7 +227,12 @@ func (a *oauthAPI) resetPage(context.Context, *visit) (*page, error) {
 	}}, nil
 }
 
+// allowReset lets the user's application go on. Whoever signs in as somebody else
+// than the application's user would wait for nothing.
 func (a *oauthAPI) allowReset(ctx context.Context, v *visit) error {
+	if session := v.form.Get(stageSession); session != "" && !a.accounts.SessionOf(session, v.User) {
+		return matrix.Forbidden("Your application does not ask for this account, or has asked too long ago.")
+	}
 	return a.oauth.AllowReset(ctx, v.User)
 }
 

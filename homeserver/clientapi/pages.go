@@ -51,6 +51,7 @@ type page struct {
 	// Referrer tells this server's own pages where a request comes from.
 	Referrer bool
 	Done     bool // tells the window that opened this one
+	Refresh  int  // the page looks again after so many seconds; 0: it does not
 	Nonce    string
 	Script   template.URL
 }
@@ -95,7 +96,8 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>{{.Title}}</title>
+{{with .Refresh}}<meta http-equiv="refresh" content="{{.}}">
+{{end}}<title>{{.Title}}</title>
 <style nonce="{{.Nonce}}">
 ` + pageStyle + `</style>
 </head>

@@ -99,3 +99,25 @@ func TestConfiguredMail(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// Mails are as scarce on the page as where clients ask for them, and by another
+// spelling of its path.
+func TestMailPageLimited(t *testing.T) {
+	_, address := newPostbox(t)
+	s := newWholeServer(t, t.TempDir()+"/test.db", func(c *config.Config) {
+		c.PublicBaseURL, c.Registration.Email = "https://matrix.hs.example", "required"
+		c.Mail = config.Mail{Relay: address, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(10 * time.Second)}
+		c.NoRateLimits = false
+		c.RateLimits["mail"] = config.RateLimit{PerSecond: 0.001, Burst: 3}
+	})
+	nobody := &device{wholeServer: s}
+	page := mailPage(nobody.do("POST", v3+"/register", map[string]string{"username": "bob", "password": password}).field("session"))
+	nobody.must("POST", v3+"/register/email/requestToken", requestBody("a@example.org", "s", 1))
+	b := newBrowser(t, s.url)
+	b.accept = "text/html"
+	b.open(page).send("email", "b@example.org").says(303)
+	b.open(page+"&again=yes").send("email", "c@example.org").says(303)
+	b.open(page+"&again=yes").send("email", "d@example.org").says(429, "Too many requests")
+	nobody.refused("POST", v3+"/register/email/requestToken", requestBody("e@example.org", "s", 1), 429, "M_LIMIT_EXCEEDED")
+	b.open(strings.Replace(page, "email.identity", "email%2Eidentity", 1)).says(404)
+}

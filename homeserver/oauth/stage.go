@@ -18,7 +18,8 @@ const (
 	stageUnstable = ActionReset
 )
 
-// A stage is completed on the page where the user allows the reset.
+// A stage is completed on the page where the user allows the reset. Its fallback
+// page is the same one, told of the session.
 type stage struct {
 	oauth *Service
 	name  string
@@ -29,6 +30,8 @@ func (s *Service) Stages() []accounts.Stage {
 	return []accounts.Stage{stage{s, StageOAuth}, stage{s, stageUnstable}}
 }
 
+var _ accounts.PageStage = stage{}
+
 func (st stage) Name() string { return st.name }
 
 func (st stage) Params(accounts.Operation, string) any {
@@ -37,6 +40,15 @@ func (st stage) Params(accounts.Operation, string) any {
 
 func (st stage) Check(context.Context, accounts.Attempt) (string, error) {
 	return "", matrix.NewError(http.StatusUnauthorized, "M_FORBIDDEN", "Allow it on the page first.")
+}
+
+func (st stage) Page(session string) accounts.Page {
+	query := url.Values{"action": {ActionReset}, "session": {session}}
+	return accounts.Page{Redirect: st.oauth.URL(AccountPath) + "?" + query.Encode()}
+}
+
+func (stage) Submit(context.Context, url.Values, string) (matrix.UserID, error) {
+	return "", matrix.MethodNotAllowed()
 }
 
 // ConfirmReset is how a device that came by OAuth may replace cross-signing
