@@ -56,7 +56,7 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 			return s.assert(ctx, set, service, c)
 		}
 		var err error
-		if found, err = s.loadSession(ctx, hash, epoch); err != nil {
+		if found, err = s.lookUp(ctx, c, hash, epoch); err != nil {
 			return Caller{}, err
 		}
 	}
@@ -70,11 +70,38 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 	return who, nil
 }
 
-// loadSession reads a token that is not cached.
+// lookUp is a token that is not cached. Guesses are counted by address before
+// the database is asked (M_LIMIT_EXCEEDED), tokens that were made here are not:
+// somebody who guesses at the same address keeps nobody out. What was refused a
+// moment ago is refused again without either.
+func (s *Service) lookUp(ctx context.Context, c Credentials, hash tokenHash, epoch uint64) (*session, error) {
+	if _, _, refused := s.refused.get(hash); refused {
+		return nil, matrix.UnknownToken(false)
+	}
+	limiter := s.options.Limiter
+	if limiter == nil || s.madeHere(c.Token) {
+		return s.loadSession(ctx, hash, epoch)
+	}
+	network := limiter.Network(c.RemoteAddr)
+	if err := limiter.AllowKey("token", network); err != nil {
+		return nil, err
+	}
+	found, err := s.loadSession(ctx, hash, epoch)
+	if err == nil {
+		limiter.GiveBack("token", network)
+	}
+	return found, err
+}
+
+// loadSession reads a token from the database.
 func (s *Service) loadSession(ctx context.Context, hash tokenHash, epoch uint64) (*session, error) {
+	_, asked, _ := s.refused.get(hash)
 	token, err := s.options.Store.Tokens.Find(ctx, hash[:])
 	if err != nil {
 		return nil, err
+	}
+	if token == nil {
+		s.refused.put(hash, "", struct{}{}, asked)
 	}
 	if token == nil || token.Deactivated {
 		return nil, matrix.UnknownToken(false)

@@ -75,6 +75,14 @@ func (c *cache[K, V]) forget(user matrix.UserID) {
 	delete(c.byUser, user)
 }
 
+// drop forgets one key.
+func (c *cache[K, V]) drop(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	delete(c.byKey, key)
+}
+
 // tokenHash is how a token is stored and looked up.
 type tokenHash = [sha256.Size]byte
 
@@ -90,6 +98,9 @@ type tokenCache = cache[tokenHash, *session]
 func newTokenCache(limit int, age time.Duration) *tokenCache {
 	return newCache[tokenHash, *session](limit, age)
 }
+
+// refusedCache knows tokens that the database does not. They are nobody's.
+type refusedCache = cache[tokenHash, struct{}]
 
 // accountKey is a user, or one of their devices.
 type accountKey struct {

@@ -67,10 +67,11 @@ type Notifier interface {
 }
 
 // A Limiter counts attempts against a bucket; M_LIMIT_EXCEEDED is its error.
-// GiveBack uncounts one.
+// GiveBack uncounts one. Network is the key of those who come from an address.
 type Limiter interface {
 	AllowKey(bucket, key string) error
 	GiveBack(bucket, key string)
+	Network(address string) string
 }
 
 // Observers learn of changes to accounts. All are optional.
@@ -131,6 +132,7 @@ type Service struct {
 	tokenIDs  *database.IDs
 	tokens    *tokenCache
 	grants    *tokenCache // what people let application services do
+	refused   *refusedCache
 	known     *accountCache
 	rules     *rulesCache
 
@@ -180,6 +182,7 @@ func New(options Options) *Service {
 	}
 	s.tokens = newTokenCache(100_000, age)
 	s.grants = newTokenCache(10_000, age)
+	s.refused = newCache[tokenHash, struct{}](10_000, time.Minute)
 	s.known = newAccountCache(100_000, age)
 	s.rules = newRulesCache(10_000, age)
 	s.addStages()

@@ -2,9 +2,11 @@ package accounts
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base32"
 	"strings"
 
 	"trestle/homeserver/storage"
@@ -73,7 +75,7 @@ func (s *Service) prepareTokens(ctx context.Context, user matrix.UserID, device 
 	if plan.access.ID, err = s.tokenIDs.Next(ctx); err != nil {
 		return nil, nil, err
 	}
-	login.AccessToken, plan.accessHash = newToken(accessPrefix)
+	login.AccessToken, plan.accessHash = s.newAccessToken()
 	if refresh {
 		login.ExpiresInMS = s.options.TokenLifetime.Milliseconds()
 		plan.access.ExpiresAt = now + login.ExpiresInMS
@@ -90,6 +92,30 @@ func (s *Service) prepareTokens(ctx context.Context, user matrix.UserID, device 
 func newToken(prefix string) (string, tokenHash) {
 	token := prefix + strings.ToLower(rand.Text()+rand.Text())
 	return token, sha256.Sum256([]byte(token))
+}
+
+// An access token is its prefix, chance, and a MAC of both, of the same length.
+// What is valid is in the database; the MAC only tells guesses from what may
+// have been valid once.
+const tokenPart = 26
+
+func (s *Service) newAccessToken() (string, tokenHash) {
+	token := accessPrefix + strings.ToLower(rand.Text())
+	token += s.tokenMAC(token)
+	return token, sha256.Sum256([]byte(token))
+}
+
+func (s *Service) tokenMAC(token string) string {
+	mac := hmac.New(sha256.New, s.options.Secret)
+	mac.Write([]byte("access token\x00" + token))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(mac.Sum(nil)))[:tokenPart]
+}
+
+// madeHere reports whether an access token was made with this server's secret.
+// Those of before that was noted, and of a secret before, were not.
+func (s *Service) madeHere(token string) bool {
+	at := len(token) - tokenPart
+	return at > 0 && strings.HasPrefix(token, accessPrefix) && hmac.Equal([]byte(s.tokenMAC(token[:at])), []byte(token[at:]))
 }
 
 // writeLogin makes the device, or ends the tokens that it had, and stores the
@@ -134,6 +160,7 @@ func (s *Service) writeTokens(ctx context.Context, tx *database.Tx, p *loginPlan
 	if err := s.options.Store.Tokens.Insert(ctx, tx, p.accessHash[:], p.access); err != nil {
 		return err
 	}
+	tx.OnCommit(func() { s.refused.drop(p.accessHash) })
 	if p.refresh == nil {
 		return nil
 	}

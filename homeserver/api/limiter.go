@@ -65,7 +65,7 @@ func (l *RateLimiter) Allow(bucket string, who Caller) error {
 	}
 	key := string(who.UserID)
 	if key == "" {
-		key = addressKey(who.RemoteAddr)
+		key = l.Network(who.RemoteAddr)
 	}
 	return l.AllowKey(bucket, key)
 }
@@ -122,7 +122,8 @@ func (s *limiterShard) dropFull(now int64) {
 	s.sweep = max(1024, 2*len(s.full))
 }
 
-func addressKey(address string) string {
+// Network is the key of an address: IPv6 addresses count by their /64.
+func (*RateLimiter) Network(address string) string {
 	addr, err := netip.ParseAddr(address)
 	if err != nil || !addr.Is6() || addr.Is4In6() {
 		return address

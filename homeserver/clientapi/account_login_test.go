@@ -2,6 +2,7 @@ package clientapi_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -263,6 +264,8 @@ func (a attempts) AllowKey(bucket, key string) error {
 	return nil
 }
 
+func (a attempts) Network(address string) string { return address }
+
 func (a attempts) GiveBack(bucket, key string) { a[bucket+" "+key]-- }
 
 func TestPasswordGuessingIsLimited(t *testing.T) {
@@ -324,4 +327,37 @@ func TestStagesInOrder(t *testing.T) {
 	if c, _ := confirm(op, `{"type":"m.login.dummy",`+session+`}`); c == nil || len(c.Completed) != 0 {
 		t.Errorf("a session of yesterday: %+v", c)
 	}
+}
+
+// Tokens that nobody has cost a stranger a lookup each, and not many. They keep
+// nobody else out, and each is looked up once.
+func TestGuessedTokensAreLimited(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		const whoami = v3 + "/account/whoami"
+		s := newAccountServer(t, databaseURL, func(o *accounts.Options) { o.Limiter, o.Secret = attempts{}, []byte("one") })
+		alice, ended := s.register("alice"), s.logIn("alice", "ENDED")
+		s.must("POST", v3+"/logout", ended, "")
+		for i := range 3 {
+			for range 5 {
+				s.refused("GET", whoami, fmt.Sprint("guess", i), "", 401, "M_UNKNOWN_TOKEN")
+			}
+		}
+		forged := alice[:len(alice)-1] + "_"
+		for _, guess := range []string{"guess3", "trestle_at_", strings.Repeat("a", 63), forged} {
+			s.refused("GET", whoami, guess, "", 429, "M_LIMIT_EXCEEDED")
+		}
+		s.refused("GET", whoami, "guess0", "", 401, "M_UNKNOWN_TOKEN")
+		s.refused("GET", whoami, ended, "", 401, "M_UNKNOWN_TOKEN")
+		s.must("GET", whoami, alice, "")
+		s.accounts.Forget(aliceID)
+		s.must("GET", whoami, alice, "")
+		s.must("GET", whoami, s.logIn("alice", "NEW"), "") // at once
+
+		// Tokens of another secret are looked up as guesses are, and do not count.
+		other := newAccountServer(t, databaseURL, func(o *accounts.Options) { o.Limiter, o.Secret = attempts{}, []byte("two") })
+		for range 5 {
+			other.accounts.Forget(aliceID)
+			other.must("GET", whoami, alice, "")
+		}
+	})
 }

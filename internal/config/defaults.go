@@ -77,6 +77,7 @@ func Default() *Config {
 			"register": {0.2, 10},
 			"login":    {0.2, 10},
 			"mail":     {0.02, 5},
+			"token":    {1, 50},
 			"create":   {0.2, 20},
 			"join":     {1, 30},
 			"invite":   {1, 30},
