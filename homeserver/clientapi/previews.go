@@ -10,7 +10,7 @@ import (
 
 // Previews say what pages are about.
 type Previews interface {
-	Preview(ctx context.Context, url string) (json.RawMessage, error)
+	Preview(ctx context.Context, user matrix.UserID, url string) (json.RawMessage, error)
 }
 
 // previewsAPI is the part of the content repository that looks at pages.
@@ -34,10 +34,10 @@ type previewRequest struct {
 	TS *int64 `query:"ts"`
 }
 
-func (a *previewsAPI) preview(ctx context.Context, _ api.Caller, req *previewRequest) (*json.RawMessage, error) {
+func (a *previewsAPI) preview(ctx context.Context, who api.Caller, req *previewRequest) (*json.RawMessage, error) {
 	if a.previews == nil {
 		return nil, matrix.Unrecognized("This server makes no previews of pages.")
 	}
-	answer, err := a.previews.Preview(ctx, req.URL)
+	answer, err := a.previews.Preview(ctx, who.UserID, req.URL)
 	return &answer, err
 }

@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -159,6 +160,37 @@ func TestOnePreviewAtATime(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 	})
+}
+
+// Whoever asks for many pages that do not answer leaves room for others.
+func TestPreviewsAreShared(t *testing.T) {
+	patient := func(cfg *config.Config) {
+		withPreviews(cfg)
+		cfg.Media.Previews.Timeout = config.Duration(2 * time.Minute)
+	}
+	s, pages := newWholeServer(t, t.TempDir()+"/test.db", patient), newSite(t)
+	alice, bob := s.person("alice"), s.person("bob")
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			if r := alice.do("GET", previewPath+url.QueryEscape(fmt.Sprintf("%s/slow?%d", pages.URL, i)), nil); r.status != 200 {
+				t.Errorf("%d %s", r.status, r.body)
+			}
+		})
+	}
+	select {
+	case pages.hold <- struct{}{}: // the first has come, and makes room for one of hers
+	case <-time.After(2 * time.Minute):
+		t.Fatal("nobody asks")
+	}
+	if r := bob.do("GET", previewPath+url.QueryEscape(pages.URL+"/plain"), nil); r.status != 200 {
+		t.Errorf("another: %d %s", r.status, r.body)
+	}
+	if n := pages.times("/slow"); n > 5 {
+		t.Errorf("%d pages at the same time for one user", n)
+	}
+	close(pages.hold)
+	all.Wait()
 }
 
 func TestNoPreviews(t *testing.T) {

@@ -56,6 +56,7 @@ type Service struct {
 	client  *http.Client
 	flights singleflight.Group
 	atOnce  *semaphore.Weighted
+	turns   *turns
 	failed  *lru.Cache[string, failure]
 }
 
@@ -67,6 +68,7 @@ type failure struct {
 const (
 	maxURL      = 4096 // bytes
 	fetches     = 16   // at the same time
+	fetchesEach = 4    // of a user
 	failures    = 4096 // that are remembered
 	failureTime = time.Minute
 )
@@ -80,15 +82,15 @@ func New(o Options) *Service {
 		o.Log = slog.Default()
 	}
 	return &Service{
-		options: o, client: o.Guard.Client(), atOnce: semaphore.NewWeighted(fetches),
+		options: o, client: o.Guard.Client(), atOnce: semaphore.NewWeighted(fetches), turns: newTurns(fetchesEach),
 		failed: lru.New[string, failure](failures, nil),
 	}
 }
 
-// Preview is what a URL is about, as the answer of GET
+// Preview is what a URL that a user asks about is about, as the answer of GET
 // /_matrix/client/v1/media/preview_url. Errors: M_INVALID_PARAM, M_FORBIDDEN
 // for what may not be reached, M_UNKNOWN with 502 for what cannot be.
-func (s *Service) Preview(ctx context.Context, text string) (json.RawMessage, error) {
+func (s *Service) Preview(ctx context.Context, user matrix.UserID, text string) (json.RawMessage, error) {
 	u, err := s.parse(text)
 	if err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func (s *Service) Preview(ctx context.Context, text string) (json.RawMessage, er
 	flight := s.flights.DoChan(key, func() (any, error) {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
 		defer cancel()
-		return s.make(limited, u, hash)
+		return s.make(limited, user, u, hash)
 	})
 	select {
 	case done := <-flight:
@@ -136,7 +138,12 @@ func (s *Service) parse(text string) (*url.URL, error) {
 func refused() error { return matrix.Forbidden("This server does not fetch that URL.") }
 
 // make fetches, and keeps the answer.
-func (s *Service) make(ctx context.Context, u *url.URL, hash [sha256.Size]byte) (json.RawMessage, error) {
+func (s *Service) make(ctx context.Context, user matrix.UserID, u *url.URL, hash [sha256.Size]byte) (json.RawMessage, error) {
+	done, err := s.turns.take(ctx, user)
+	if err != nil {
+		return nil, unreachable()
+	}
+	defer done()
 	if err := s.atOnce.Acquire(ctx, 1); err != nil {
 		return nil, unreachable()
 	}
