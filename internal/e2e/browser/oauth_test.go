@@ -20,11 +20,17 @@ import (
 // public is a server behind an address that its operator has named.
 func public(t *testing.T, args ...string) (server *testkit.Trestle, address string) {
 	t.Helper()
+	return publicWith(t, nil, args...)
+}
+
+// publicWith is the same with further settings of its environment.
+func publicWith(t *testing.T, env []string, args ...string) (server *testkit.Trestle, address string) {
+	t.Helper()
 	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = "http", server.Addr
 	}})
 	t.Cleanup(front.Close)
-	server = testkit.StartTrestle(t, testkit.TrestleOptions{Args: args, Env: []string{"TRESTLE_PUBLIC_BASE_URL=" + front.URL}})
+	server = testkit.StartTrestle(t, testkit.TrestleOptions{Args: args, Env: append(env, "TRESTLE_PUBLIC_BASE_URL="+front.URL)})
 	return server, front.URL
 }
 

@@ -116,6 +116,17 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// A listener is a web application that shows what other windows tell it.
+func listener(t *testing.T) (address string) {
+	t.Helper()
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(`<link rel="icon" href="data:,"><body>waiting<script>addEventListener("message", (e) => document.body.append(e.origin + " says " + e.data));</script>`))
+	}))
+	t.Cleanup(application.Close)
+	return application.URL
+}
+
 // TestStageTellsApplication has a web application open the page of a stage: it
 // is told when that is done.
 func TestStageTellsApplication(t *testing.T) {
@@ -123,13 +134,8 @@ func TestStageTellsApplication(t *testing.T) {
 	chromium := launch(t)
 	server := strict(t)
 	_, asked := request(t, server, "/register", map[string]any{"username": "alice", "password": password})
-	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte(`<link rel="icon" href="data:,"><body>waiting<script>addEventListener("message", (e) => document.body.append(e.origin + " says " + e.data));</script>`))
-	}))
-	t.Cleanup(application.Close)
 	tab := chromium.tab(t, true)
-	tab.open(application.URL, "script")
+	tab.open(listener(t), "script")
 	page := server.BaseURL + "/_matrix/client/v3/auth/m.login.terms/fallback/web?session=" + asked["session"].(string)
 	opened := tab.opens("window.open(" + quoted(page) + ")")
 	opened.click("input[name=agree]")
