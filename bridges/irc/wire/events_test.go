@@ -1,11 +1,11 @@
 package wire_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"trestle/bridges/irc/names"
@@ -240,34 +240,33 @@ func TestLabels(t *testing.T) {
 
 // While the Handler works, silence is ours, not the server's.
 func TestSlowHandler(t *testing.T) {
-	addr := serve(t, func(p *peer) {
-		p.welcome("NETWORK=Fake")
-		for {
-			token := p.expect("PING ")
-			if token == "" {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := &stuck{newRecorder(), release}
+		c, err := wire.Dial(withTimeout(t), wire.Options{Nick: "alice", Handler: h, DialContext: piped(t, func(p *peer) {
+			p.welcome("NETWORK=Fake")
+			for {
+				token := p.expect("PING ")
+				if token == "" {
+					return
+				}
+				p.send("PONG s :" + token)
 			}
-			p.send("PONG s :" + token)
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		select {
+		case <-c.Done():
+			t.Errorf("ended while the Handler worked: %v", c.Err())
+		case <-time.After(time.Hour):
+		}
+		close(release)
+		for range 3 {
+			h.wait(t, "PONG")
 		}
 	})
-	release := make(chan struct{})
-	h := &stuck{newRecorder(), release}
-	c, err := wire.Dial(withTimeout(t), wire.Options{Addr: addr, Nick: "alice", Handler: h, PingEvery: 20 * time.Millisecond, PingWait: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	select {
-	case <-c.Done():
-		t.Errorf("ended while the Handler worked: %v", c.Err())
-	case <-ctx.Done():
-	}
-	close(release)
-	for range 3 {
-		h.wait(t, "PONG")
-	}
 }
 
 // stuck is a Handler that works on the first PONG until it is released.

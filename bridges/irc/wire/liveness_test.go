@@ -2,12 +2,14 @@ package wire_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"trestle/bridges/irc/wire"
@@ -34,17 +36,32 @@ func TestAnswersPing(t *testing.T) {
 	})
 }
 
-func TestServerStops(t *testing.T) {
+func TestServersAnswerPing(t *testing.T) {
 	onServers(t, testkit.IRCOptions{}, func(t *testing.T, server *testkit.IRCServer) {
-		opts := wire.Options{Addr: server.Addr, Nick: "alice", PingEvery: 200 * time.Millisecond, PingWait: 300 * time.Millisecond}
-		c, r := dial(t, opts)
-		for range 3 { // it answers: nothing happens
-			r.wait(t, "PONG")
+		c, r := dial(t, wire.Options{Addr: server.Addr, Nick: "alice", PingEvery: 200 * time.Millisecond})
+		r.wait(t, "PONG")
+		if err := c.Err(); err != nil {
+			t.Error(err)
 		}
-		server.Freeze()
-		defer server.Thaw()
+	})
+}
+
+func TestServerStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := wire.Options{Nick: "alice", PingEvery: time.Minute, PingWait: 10 * time.Second, DialContext: piped(t, func(p *peer) {
+			p.welcome("NETWORK=Fake")
+			for range 3 { // it answers: nothing happens
+				p.send("PONG s :" + p.expect("PING "))
+			}
+			p.hold()
+		})}
+		began := time.Now()
+		c, r := dial(t, opts)
 		if err := <-r.closed; !errors.Is(err, wire.ErrPingTimeout) || !errors.Is(c.Err(), wire.ErrPingTimeout) {
 			t.Errorf("a server that is silent: %v", err)
+		}
+		if took, want := time.Since(began), 4*opts.PingEvery+opts.PingWait; took != want {
+			t.Errorf("it ended after %v, not %v", took, want)
 		}
 		if err := c.Send(withTimeout(t), wire.NewMessage("PING", "x")); !errors.Is(err, wire.ErrPingTimeout) {
 			t.Errorf("send after the end: %v", err)
@@ -127,6 +144,19 @@ func serve(t testing.TB, script func(p *peer)) (addr string) {
 		}
 	}()
 	return listener.Addr().String()
+}
+
+// piped plays the script with everybody who connects, without the network: for time that is not real.
+func piped(t testing.TB, script func(p *peer)) func(context.Context, string, string) (net.Conn, error) {
+	t.Helper()
+	return func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			script(&peer{t, server, bufio.NewReader(server)})
+		}()
+		return client, nil
+	}
 }
 
 // expect reads up to a line with a beginning, and returns the rest of that; empty when the connection ends.
