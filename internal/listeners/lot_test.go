@@ -84,7 +84,7 @@ func serveWaiting(t *testing.T, until time.Duration) (h *waitingRoom, address st
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- group.Serve(ctx, h, listeners.Options{Logger: slog.New(slog.DiscardHandler), Grace: 10 * time.Second})
+		ended <- group.Serve(ctx, h, listeners.Options{Logger: slog.New(slog.DiscardHandler), Grace: time.Minute})
 	}()
 	stop = sync.OnceValue(func() error {
 		cancel()
