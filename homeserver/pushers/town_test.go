@@ -92,7 +92,7 @@ func (w *town) start() {
 }
 
 func (w *town) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	w.pushers.Close(ctx)
 }
