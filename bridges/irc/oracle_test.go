@@ -91,7 +91,7 @@ func (o *oracle) serve(c *seeker) {
 }
 
 func (c *seeker) send(format string, args ...any) {
-	c.conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	c.conn.SetWriteDeadline(time.Now().Add(2 * time.Minute))
 	fmt.Fprintf(c.conn, format+"\r\n", args...)
 }
 

@@ -15,16 +15,15 @@ import (
 	"trestle/internal/testkit/fakehomeserver"
 )
 
-// eyesight is how much later the observer may see what the bridge has seen already.
-const eyesight = 100 * time.Millisecond
-
 // An observer is a member of #trestle who writes down, in the server's order, who is there and what
-// bob says.
+// bob says. The bridge may see it earlier: the time of a fact is one at which it had not happened yet.
 type observer struct {
 	oracle
-	conn  net.Conn
-	nicks map[string]string // Matrix users by nick
-	ended sync.WaitGroup
+	conn     net.Conn
+	nicks    map[string]string // Matrix users by nick
+	asked    time.Time         // when the last PING was sent
+	answered time.Time         // when that was sent that was answered last: what comes now happened later
+	ended    sync.WaitGroup
 }
 
 func observe(t *testing.T, addr string) *observer {
@@ -47,6 +46,14 @@ func observe(t *testing.T, addr string) *observer {
 	return o
 }
 
+// ask is what the observer's time goes by.
+func (o *observer) ask() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked = time.Now()
+	fmt.Fprintf(o.conn, "PING eve\r\n")
+}
+
 func (o *observer) take(line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -65,19 +72,23 @@ func (o *observer) take(line string) {
 	user := "@" + name + ":localhost"
 	switch words[1] {
 	case "376", "422":
-		fmt.Fprintf(o.conn, "JOIN #trestle\r\n")
+		o.asked = time.Now()
+		fmt.Fprintf(o.conn, "PING eve\r\nJOIN #trestle\r\n")
+	case "PONG":
+		o.answered = o.asked
+		time.AfterFunc(time.Millisecond, o.ask)
 	case "JOIN":
 		o.nicks[nick] = user
-		o.truth = append(o.truth, fact{user: user, came: true, at: time.Now()})
+		o.truth = append(o.truth, fact{user: user, came: true, at: o.answered})
 	case "NICK":
 		o.nicks[strings.TrimPrefix(words[2], ":")] = user
 	case "PART", "QUIT":
-		o.truth = append(o.truth, fact{user: user, at: time.Now()})
+		o.truth = append(o.truth, fact{user: user, at: o.answered})
 	case "KICK":
-		o.truth = append(o.truth, fact{user: o.nicks[words[3]], at: time.Now()})
+		o.truth = append(o.truth, fact{user: o.nicks[words[3]], at: o.answered})
 	case "PRIVMSG":
 		_, text, _ := strings.Cut(line, " :")
-		o.truth = append(o.truth, fact{text: text, at: time.Now()})
+		o.truth = append(o.truth, fact{text: text, at: o.answered})
 	}
 }
 
@@ -91,6 +102,13 @@ func (o *observer) there(user string) (in bool) {
 		}
 	}
 	return in
+}
+
+// hasSeen tells whether the observer has seen all that had happened by then.
+func (o *observer) hasSeen(by time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answered.After(by)
 }
 
 // What holds of a bridge that lives holds of one that is killed, while people come and go: nobody gets to
@@ -145,7 +163,8 @@ func TestNobodyReadsMoreBecauseTheBridgeWasKilled(t *testing.T) {
 		}
 		eventually(t, "the bot in the channel", func() bool { return eve.there("@trestle:localhost") })
 		bob.Say("#trestle", "the end")
-		h.WaitBody(room, ghost("bob"), "the end")
+		end := h.WaitBody(room, ghost("bob"), "the end")
+		eventually(t, "eve having seen all that was before", func() bool { return eve.hasSeen(end.Arrived) })
 		eve.judge(t, h, room, append(people, faithful))
 	})
 }
@@ -161,7 +180,7 @@ func (o *observer) judge(t *testing.T, h *fakehomeserver.Homeserver, room string
 				continue
 			}
 			shown++
-			if !o.mayKnow(user, e.Body(), e.Arrived.Add(eyesight)) {
+			if !o.mayKnow(user, e.Body(), e.Arrived) {
 				t.Errorf("%s can read %q", user, e.Body())
 			}
 		}

@@ -28,7 +28,7 @@ func TestProvisioningForUsersOfOthers(t *testing.T) {
 	name := strings.TrimPrefix(other.URL, "https://")
 	authorities := x509.NewCertPool()
 	authorities.AddCert(other.Certificate())
-	options := outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Authorities: authorities, Timeout: 10 * time.Second}
+	options := outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Authorities: authorities, Timeout: time.Minute}
 	h, room, _, api := provisioned(t, func(c *irc.Config) { c.Federation = outbound.New(options) })
 
 	dora, token := "@dora:"+name, map[string]string{"openIdToken": "hers", "matrixServer": name}

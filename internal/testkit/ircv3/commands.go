@@ -42,6 +42,10 @@ func runNick(s *Server, c *Client, m *Message) {
 		return
 	}
 	before := c.source()
+	if account := s.accounts[s.fold(c.nick)]; c.welcome && account != "" { // it is the client's, whatever its nick
+		delete(s.accounts, s.fold(c.nick))
+		s.accounts[s.fold(nick)] = account
+	}
 	delete(s.nicks, s.fold(c.nick))
 	s.nicks[s.fold(nick)] = c
 	c.nick = nick
