@@ -19,10 +19,11 @@ const (
 func TestAliceJoinsAChannelByItsAlias(t *testing.T) {
 	onBoth(t, func(t *testing.T, irc *testkit.IRCServer, trestle *testkit.Trestle) {
 		bob := testkit.DialIRC(t, irc.Addr, "bob")
-		bob.Join("#trestle")
+		bob.Send("JOIN #trestle")
 		bob.ExpectFunc("the bot in the channel", func(line string) bool {
+			_, names, _ := strings.Cut(line, " :")
 			return strings.Contains(line, "JOIN") && strings.HasPrefix(line, ":trestle!") ||
-				strings.Contains(line, " 353 ") && strings.Contains(line, "trestle ")
+				strings.Contains(line, " 353 ") && strings.Contains(names, "trestle")
 		})
 		bob.Say("#trestle", "hello?")
 		// The bot answers in order: what was said before is in its log.
