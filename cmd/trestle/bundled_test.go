@@ -46,7 +46,7 @@ func TestTheBundledBridgeNeedsNoAddressOfTheOperators(t *testing.T) {
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	client := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) },
 	}}
 	figures := ""

@@ -91,7 +91,7 @@ func newPostbox(t *testing.T) (box *postbox, address string) {
 func withMail(t *testing.T) (*postbox, func(*accounts.Options)) {
 	t.Helper()
 	box, address := newPostbox(t)
-	relay, err := mail.NewRelay(mail.Options{Address: address, Security: mail.Plain, From: "noreply@hs.example", Timeout: 10 * time.Second})
+	relay, err := mail.NewRelay(mail.Options{Address: address, Security: mail.Plain, From: "noreply@hs.example", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

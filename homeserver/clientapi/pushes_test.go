@@ -151,7 +151,7 @@ func TestMailsAboutNotifications(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
 		box, relay := newPostbox(t)
 		s := newWholeServer(t, database, func(cfg *config.Config) {
-			cfg.Mail = config.Mail{Relay: relay, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(10 * time.Second)}
+			cfg.Mail = config.Mail{Relay: relay, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(time.Minute)}
 			cfg.PublicBaseURL, cfg.Pushers.MailDelay = "https://matrix.hs.example", config.Duration(time.Millisecond)
 		})
 		alice, bob := s.person("alice"), s.person("bob")
@@ -217,7 +217,7 @@ func TestMailsInOtherWords(t *testing.T) {
 	}
 	box, relay := newPostbox(t)
 	s := newWholeServer(t, testkit.SQLite(t), func(cfg *config.Config) {
-		cfg.Mail = config.Mail{Relay: relay, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(10 * time.Second), Templates: folder}
+		cfg.Mail = config.Mail{Relay: relay, Security: "none", From: "noreply@hs.example", Timeout: config.Duration(time.Minute), Templates: folder}
 		cfg.PublicBaseURL, cfg.Pushers.MailDelay = "https://matrix.hs.example", config.Duration(time.Millisecond)
 	})
 	alice, bob := s.person("alice"), s.person("bob")
@@ -235,7 +235,7 @@ func TestMailsInOtherWords(t *testing.T) {
 	alice.say(room, "are you there?")
 	select {
 	case l = <-box.letters:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("no mail came")
 	}
 	today := time.Now().UTC()

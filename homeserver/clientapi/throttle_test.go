@@ -82,7 +82,7 @@ func TestConfiguredMail(t *testing.T) {
 	t.Cleanup(func() { relay.Close(); <-done })
 	s := newWholeServer(t, t.TempDir()+"/test.db", func(c *config.Config) {
 		c.PublicBaseURL = "https://matrix.hs.example"
-		c.Mail = config.Mail{Relay: listener.Addr().String(), Security: "none", From: "noreply@hs.example", Timeout: config.Duration(10 * time.Second)}
+		c.Mail = config.Mail{Relay: listener.Addr().String(), Security: "none", From: "noreply@hs.example", Timeout: config.Duration(time.Minute)}
 		c.Registration.Email = "required"
 		c.Registration.Terms = map[string]config.Policy{"privacy": {Version: "1", Languages: map[string]config.PolicyDocument{
 			"en": {Name: "Privacy", URL: "https://hs.example/privacy"},

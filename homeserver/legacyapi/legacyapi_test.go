@@ -300,7 +300,7 @@ func TestMessages(t *testing.T) {
 		if again := alice.must("PUT", room+"/send/m.room.message/11", object{"msgtype": "m.text", "body": "two"}); again["event_id"] != first["event_id"] {
 			t.Errorf("a repeat made %v", again)
 		}
-		news := bob.must("GET", "/events?timeout=10000&from="+start["end"].(string), nil)
+		news := bob.must("GET", "/events?timeout=60000&from="+start["end"].(string), nil)
 		if e := withBody(news["chunk"], "one"); e == nil || e["user_id"] != alice.user || e["room_id"] != id || e["age"] == nil {
 			t.Errorf("the stream: %v", news)
 		}
@@ -364,7 +364,7 @@ func TestInitialSync(t *testing.T) {
 		}
 		// The stream goes on with what is not kept as well.
 		alice.must("PUT", "/rooms/"+id+"/typing/"+alice.user, object{"typing": true, "timeout": 30000})
-		if e := ofType(bob.must("GET", "/events?timeout=10000&from="+now["end"].(string), nil)["chunk"], "m.typing"); e == nil || e["room_id"] != id {
+		if e := ofType(bob.must("GET", "/events?timeout=60000&from="+now["end"].(string), nil)["chunk"], "m.typing"); e == nil || e["room_id"] != id {
 			t.Errorf("typing: %v", e)
 		}
 	})

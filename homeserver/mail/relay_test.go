@@ -219,7 +219,7 @@ func TestSendRefuses(t *testing.T) {
 	s := &server{mechanisms: []string{"PLAIN"}, refuse: &smtp.SMTPError{Code: 550, Message: "No such user"}}
 	address, roots := s.start(t, false)
 	send := func(change func(*mail.Options), m mail.Message) error {
-		options := mail.Options{Address: address, From: "noreply@hs.example", Roots: roots, Timeout: 5 * time.Second}
+		options := mail.Options{Address: address, From: "noreply@hs.example", Roots: roots, Timeout: time.Minute}
 		change(&options)
 		relay, err := mail.NewRelay(options)
 		if err != nil {

@@ -94,7 +94,7 @@ func TestClientReachesNothingPrivate(t *testing.T) {
 	defer door.Close()
 	port := target.URL[strings.LastIndexByte(target.URL, ':'):]
 
-	closed := outbound.New(outbound.Options{Redirects: 3, Timeout: 10 * time.Second}).Client()
+	closed := outbound.New(outbound.Options{Redirects: 3, Timeout: time.Minute}).Client()
 	for _, at := range []string{target.URL, "http://localhost" + port} {
 		if response, err := closed.Get(at); err == nil {
 			response.Body.Close()
@@ -104,7 +104,7 @@ func TestClientReachesNothingPrivate(t *testing.T) {
 		}
 	}
 	ajar := outbound.New(outbound.Options{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, Redirects: 3, Timeout: 10 * time.Second,
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, Redirects: 3, Timeout: time.Minute,
 	}).Client()
 	if response, err := ajar.Get(door.URL); err == nil {
 		response.Body.Close()

@@ -61,7 +61,7 @@ func Postgres(t testing.TB) string {
 	runSQL(t, server, "CREATE SCHEMA "+schema)
 	t.Cleanup(func() {
 		// A connection that the test left in a transaction must not hang it.
-		runSQL(t, server, "SET lock_timeout = '10s'; SET client_min_messages = 'warning'; DROP SCHEMA "+schema+" CASCADE")
+		runSQL(t, server, "SET lock_timeout = '60s'; SET client_min_messages = 'warning'; DROP SCHEMA "+schema+" CASCADE")
 	})
 	query := u.Query()
 	query.Set("search_path", schema)

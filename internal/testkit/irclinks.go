@@ -25,7 +25,7 @@ func InspircdPair(t testing.TB) *IRCPair {
 	start := func(name, other, bind string) *IRCServer {
 		return startIRC(t, "inspircd", func(port, folder string) string {
 			return strings.Replace(inspircdConfig(port, folder, IRCOptions{}), `name="irc.test"`, fmt.Sprintf("name=%q", name), 1) +
-				fmt.Sprintf("<module name=\"spanningtree\">\n%s<link name=%q ipaddr=\"127.0.0.1\" port=%q allowmask=\"127.0.0.0/8\" timeout=\"20s\" sendpass=\"link\" recvpass=\"link\">\n",
+				fmt.Sprintf("<module name=\"spanningtree\">\n%s<link name=%q ipaddr=\"127.0.0.1\" port=%q allowmask=\"127.0.0.0/8\" timeout=\"60s\" sendpass=\"link\" recvpass=\"link\">\n",
 					bind, other, portOf(links))
 		}, args...)
 	}

@@ -117,7 +117,7 @@ func inspircdServices(secure, link, folder string) string {
 <sslprofile name="Clients" provider="gnutls" certfile="%[3]s/cert.pem" keyfile="%[3]s/key.pem" hash="sha256" requestclientcert="yes">
 <bind address="127.0.0.1" port="%[1]s" type="clients" sslprofile="Clients">
 <bind address="127.0.0.1" port="%[2]s" type="servers">
-<link name="services.test" ipaddr="127.0.0.1" port="%[2]s" allowmask="127.0.0.0/8" timeout="5s" sendpass="link" recvpass="link">
+<link name="services.test" ipaddr="127.0.0.1" port="%[2]s" allowmask="127.0.0.0/8" timeout="60s" sendpass="link" recvpass="link">
 <uline server="services.test" silent="yes">
 <sasl target="services.test">
 `, secure, link, folder)

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is for a whole story: each step in it gives up much earlier.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 //go:embed *.mjs
 var stories embed.FS

@@ -12,7 +12,7 @@ for (const level of ["trace", "debug", "info", "warn", "error"]) {
     console[level] = () => {};
 }
 
-const patience = 30_000;
+const patience = 60_000;
 
 export const baseUrl = process.env.HOMESERVER;
 export const password = "correct horse battery";
