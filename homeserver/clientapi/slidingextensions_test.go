@@ -36,7 +36,7 @@ func TestSlidingToDevice(t *testing.T) {
 			t.Errorf("without since: %+v", a.Extensions.ToDevice)
 		}
 		send(2)
-		a = loop.ask(with(object{"to_device": object{"enabled": true, "since": first}}), time.Second)
+		a = loop.ask(with(object{"to_device": object{"enabled": true, "since": first}}), time.Minute)
 		if got := a.Extensions.ToDevice; len(got.Events) != 1 || !same(got.Events[0]["content"], object{"n": 2}) {
 			t.Errorf("the second message: %+v", got)
 		}
@@ -63,12 +63,12 @@ func TestSlidingEncryption(t *testing.T) {
 			t.Errorf("nothing new: %+v", got.DeviceLists)
 		}
 		alice.another("SECOND").uploadDevice(1)
-		got := loop.ask(on, 5*time.Second).Extensions.E2EE
+		got := loop.ask(on, time.Minute).Extensions.E2EE
 		if got.DeviceLists == nil || !same(got.DeviceLists.Changed, []string{alice.user}) || len(got.DeviceLists.Left) != 0 {
 			t.Errorf("another device: %+v", got.DeviceLists)
 		}
 		alice.leave(room)
-		if got = loop.ask(on, 5*time.Second).Extensions.E2EE; got.DeviceLists == nil || !same(got.DeviceLists.Left, []string{alice.user}) {
+		if got = loop.ask(on, time.Minute).Extensions.E2EE; got.DeviceLists == nil || !same(got.DeviceLists.Left, []string{alice.user}) {
 			t.Errorf("they share no room any more: %+v", got.DeviceLists)
 		}
 	})
@@ -101,7 +101,7 @@ func TestSlidingAccountData(t *testing.T) {
 		}
 		set(room, "2")
 		set(other, "2")
-		if got := loop.ask(on, time.Second).Extensions.AccountData; len(got.Global) != 0 || len(got.Rooms) != 1 || len(got.Rooms[other]) != 1 {
+		if got := loop.ask(on, time.Minute).Extensions.AccountData; len(got.Global) != 0 || len(got.Rooms) != 1 || len(got.Rooms[other]) != 1 {
 			t.Errorf("news of the room in the window: %+v", got)
 		}
 		on["room_subscriptions"] = object{room: object{}}
@@ -109,7 +109,7 @@ func TestSlidingAccountData(t *testing.T) {
 			t.Errorf("a room that is new in the answer: %+v", got)
 		}
 		set("", "2")
-		if got := loop.ask(on, time.Second).Extensions.AccountData; len(got.Global) != 1 || len(got.Rooms) != 0 {
+		if got := loop.ask(on, time.Minute).Extensions.AccountData; len(got.Global) != 1 || len(got.Rooms) != 0 {
 			t.Errorf("global news: %+v", got)
 		}
 	})
@@ -133,13 +133,13 @@ func TestSlidingReceiptsAndTyping(t *testing.T) {
 			t.Errorf("nothing new: %+v, %+v", a.Receipts, a.Typing)
 		}
 		bob.typing(room, false)
-		if a = loop.ask(on, 5*time.Second).Extensions; a.Typing == nil || len(a.Typing.Rooms[room].Content.Users) != 0 {
+		if a = loop.ask(on, time.Minute).Extensions; a.Typing == nil || len(a.Typing.Rooms[room].Content.Users) != 0 {
 			t.Errorf("nobody types: %+v", a.Typing)
 		}
 		two := alice.say(room, "two")
-		loop.ask(on, time.Second)
+		loop.ask(on, time.Minute)
 		bob.read(room, "m.read", two, "")
-		res := loop.ask(on, 5*time.Second)
+		res := loop.ask(on, time.Minute)
 		if got := res.Extensions.Receipts; got == nil || !strings.Contains(fmt.Sprint(got.Rooms[room]), two) || strings.Contains(fmt.Sprint(got.Rooms[room]), one) {
 			t.Errorf("a receipt: %+v", got)
 		}
@@ -163,7 +163,7 @@ func TestSlidingWaits(t *testing.T) {
 		body := object{"room_subscriptions": object{room: object{"timeline_limit": 5}}}
 		loop.ask(body, 0)
 		done := make(chan slidingAnswer, 1)
-		go func() { done <- loop.askAt(loop.pos, body, 30*time.Second) }()
+		go func() { done <- loop.askAt(loop.pos, body, time.Minute) }()
 		alice.say(other, "not seen")
 		alice.say(room, "seen")
 		select {

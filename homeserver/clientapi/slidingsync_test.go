@@ -230,14 +230,14 @@ func TestSlidingWindow(t *testing.T) {
 			t.Errorf("the window has grown by one room: %+v", a.Rooms)
 		}
 		alice.say(rooms[0], "second 0")
-		a = loop.ask(everything(2, 1), time.Second)
+		a = loop.ask(everything(2, 1), time.Minute)
 		if r := a.Rooms[rooms[0]]; len(a.Rooms) != 1 || r == nil || !r.Initial || *r.NumLive != 1 || !slices.Equal(slidBodies(r.Timeline), []string{"second 0"}) {
 			t.Errorf("a room that has come into the window: %+v", a.Rooms)
 		}
 		// One that was pushed out and comes back is sent as news since then.
 		alice.say(rooms[2], "second 2")
 		alice.say(rooms[2], "third 2")
-		a = loop.ask(everything(2, 1), time.Second)
+		a = loop.ask(everything(2, 1), time.Minute)
 		if r := a.Rooms[rooms[2]]; len(a.Rooms) != 1 || r == nil || r.Initial || !r.Limited || !slices.Equal(slidBodies(r.Timeline), []string{"third 2"}) || r.Joined != nil {
 			t.Errorf("a room that has come back: %+v", r)
 		}
@@ -312,7 +312,7 @@ func TestSlidingTimelineGrows(t *testing.T) {
 			t.Errorf("told twice: %+v", a.Rooms[room])
 		}
 		alice.say(room, "6")
-		if r = loop.ask(body, time.Second).Rooms[room]; r.ProposedExpanded || r.Limited || *r.NumLive != 1 || !slices.Equal(slidBodies(r.Timeline), []string{"6"}) {
+		if r = loop.ask(body, time.Minute).Rooms[room]; r.ProposedExpanded || r.Limited || *r.NumLive != 1 || !slices.Equal(slidBodies(r.Timeline), []string{"6"}) {
 			t.Errorf("a new event: %+v", r)
 		}
 		// It has the newest five by now.
@@ -358,15 +358,15 @@ func TestSlidingRequiredState(t *testing.T) {
 		body := everything(9, 1, []string{"m.room.member", "$LAZY"}, []string{"x.custom", "*"})
 		loop.ask(body, 0)
 		carol.say(room, "again")
-		if r := loop.ask(body, time.Second).Rooms[room]; len(r.State) != 0 {
+		if r := loop.ask(body, time.Minute).Rooms[room]; len(r.State) != 0 {
 			t.Errorf("state that the client has: %v", types(r.State))
 		}
 		alice.must("PUT", v3+"/rooms/"+room+"/state/x.custom/a", object{"n": 2})
-		if r := loop.ask(body, time.Second).Rooms[room]; !same(types(r.State), []string{"m.room.member|" + alice.user, "x.custom|a"}) {
+		if r := loop.ask(body, time.Minute).Rooms[room]; !same(types(r.State), []string{"m.room.member|" + alice.user, "x.custom|a"}) {
 			t.Errorf("state that is new: %v", types(r.State))
 		}
 		carol.leave(room)
-		if r := loop.ask(body, time.Second).Rooms[room]; !same(types(r.State), []string{"m.room.member|" + carol.user}) || *r.Joined != 2 {
+		if r := loop.ask(body, time.Minute).Rooms[room]; !same(types(r.State), []string{"m.room.member|" + carol.user}) || *r.Joined != 2 {
 			t.Errorf("somebody has left: %v", r)
 		}
 		if a := loop.ask(everything(9, 1, []string{"m.room.create", ""}), 0); !same(types(a.Rooms[room].State), []string{"m.room.create|"}) {
@@ -382,7 +382,7 @@ func TestSlidingMemberships(t *testing.T) {
 		for _, path := range []string{slidingPath, proposedPath} {
 			room := alice.must("POST", v3+"/createRoom", object{"preset": "private_chat", "name": "Club", "invite": []string{bob.user}}).field("room_id")
 			loop := bob.sliding(path)
-			ask := func() *slidingRoom { t.Helper(); return loop.ask(everything(9, 3), 2*time.Second).Rooms[room] }
+			ask := func() *slidingRoom { t.Helper(); return loop.ask(everything(9, 3), time.Minute).Rooms[room] }
 			r := ask()
 			if r == nil || !r.Initial || r.Membership != "invite" || len(r.Stripped)+len(r.InviteState) < 3 || r.Timeline != nil || r.State != nil || r.Name != nil {
 				t.Fatalf("an invite: %+v", r)
@@ -472,7 +472,7 @@ func TestSlidingFilters(t *testing.T) {
 			t.Errorf("a direct chat: %+v", a.Rooms[direct])
 		}
 		alice.must("PUT", account+"/account_data/m.direct", object{bob.user: []string{direct, plain}})
-		if a := loop.ask(body, time.Second); a.Rooms[plain] == nil || !*a.Rooms[plain].IsDM || *a.Lists["dm"].Count != 2 {
+		if a := loop.ask(body, time.Minute); a.Rooms[plain] == nil || !*a.Rooms[plain].IsDM || *a.Lists["dm"].Count != 2 {
 			t.Errorf("another direct chat: %+v", a)
 		}
 		alice.must("DELETE", account+"/rooms/"+plain+"/tags/m.favourite", nil)

@@ -103,7 +103,7 @@ func TestThreadSubscriptionsInSlidingSync(t *testing.T) {
 			body := object{"extensions": object{subscriptionsExtension: object{"enabled": true, "limit": 2}}}
 			path := "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 			if pos != "" {
-				path += "?timeout=5000&pos=" + pos
+				path += "?timeout=60000&pos=" + pos
 			}
 			res = alice.must("POST", path, body)
 			pos = res.field("pos")

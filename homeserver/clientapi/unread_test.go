@@ -98,14 +98,14 @@ func TestUnread(t *testing.T) {
 		bob.sync()
 		expect := func(step, want string) {
 			t.Helper()
-			if got := unreadIn(bob.syncFor(5e9), room); got != want {
+			if got := unreadIn(bob.syncFor(time.Minute), room); got != want {
 				t.Errorf("%s: %q, want %q", step, got, want)
 			}
 		}
 		var last string
 		for i := range 20 {
 			last = alice.say(room, "hello")
-			res := bob.syncFor(5e9)
+			res := bob.syncFor(time.Minute)
 			if got := unreadIn(res, room); !eventIn(res, room, last) || got != fmt.Sprintf("%d/0", i+1) {
 				t.Errorf("message %d: %q in %s", i+1, got, res.body)
 			}
@@ -228,7 +228,7 @@ func TestUnreadInSlidingSync(t *testing.T) {
 		pos := ""
 		slide := func() string {
 			t.Helper()
-			path := "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?timeout=5000&pos=" + pos
+			path := "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?timeout=60000&pos=" + pos
 			res := bob.must("POST", path, object{"lists": object{"all": object{"ranges": [][]int{{0, 10}}, "timeline_limit": 1, "required_state": []any{}}}})
 			pos = res.field("pos")
 			return fmt.Sprint(res.at("rooms", room, "notification_count"), "/", res.at("rooms", room, "highlight_count"))
