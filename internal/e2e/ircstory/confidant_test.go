@@ -66,6 +66,13 @@ func (c *confidant) must(err error) {
 	}
 }
 
+// keepUp has the client read some of what has happened, before it is too much to be told of at once.
+func (c *confidant) keepUp() {
+	c.t.Helper()
+	since := c.since
+	c.until("that something has happened", func() bool { return c.since != since })
+}
+
 // until syncs until something is so. A server that is down is asked again.
 func (c *confidant) until(what string, is func() bool) {
 	c.t.Helper()

@@ -36,6 +36,9 @@ func TestNothingThatIsEncryptedIsLost(t *testing.T) {
 		}
 		alice.says(club, fmt.Sprint("number ", i))
 		said.Store(int64(i))
+		if i%100 == 0 {
+			alice.keepUp()
+		}
 	}
 	close(done)
 	dying.Wait()
@@ -75,6 +78,7 @@ func TestNothingThatIsEncryptedIsLost(t *testing.T) {
 			return strings.HasPrefix(line, ":trestle!") && strings.Contains(line, " JOIN ")
 		})
 		deaths++
+		alice.keepUp()
 	}
 	var got []string
 	alice.until("all answers", func() bool {
