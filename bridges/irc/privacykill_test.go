@@ -181,25 +181,3 @@ func TestNobodyReadsMoreBecauseTheBridgeWasKilled(t *testing.T) {
 		eve.judge(t, h, room, append(people, faithful))
 	})
 }
-
-func (o *observer) judge(t *testing.T, h *fakehomeserver.Homeserver, room string, people []string) {
-	t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	shown := 0
-	for _, user := range people {
-		for _, e := range sightings(h, room, user) {
-			if e.Sender != ghost("bob") {
-				continue
-			}
-			shown++
-			if !o.mayKnow(user, e.Body(), e.Arrived) {
-				t.Errorf("%s can read %q", user, e.Body())
-			}
-		}
-	}
-	t.Logf("read %d times by %d people", shown, len(people))
-	if shown == 0 {
-		t.Error("nobody has read anything")
-	}
-}
