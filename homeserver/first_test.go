@@ -21,8 +21,9 @@ const slidingScreen = `{"conn_id":"room-list","lists":{"all_rooms":{"ranges":[[0
 	"extensions":{"account_data":{"enabled":true},"receipts":{"enabled":true},"typing":{"enabled":true},"e2ee":{"enabled":true},"to_device":{"enabled":true}}}`
 
 // A first answer after a start asks the database a number of things that does not
-// depend on how many rooms it is about, and nothing that was not rehearsed. It is one more when two of those that are
-// asked at the same time both want the user's number.
+// depend on how many rooms it is about, and nothing that was not rehearsed. What
+// is asked at the same time may want the same thing, the user's number for one,
+// and then asks for it each for itself: it counts once.
 func TestFirstAnswersAskLittle(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, where string) {
 		server := open(t, where, nil)
@@ -33,8 +34,8 @@ func TestFirstAnswersAskLittle(t *testing.T) {
 			name, method, path, body string
 			most                     int
 		}{
-			{"sliding", http.MethodPost, "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", slidingScreen, 18 + 1},
-			{"v3", http.MethodGet, "/_matrix/client/v3/sync?filter=" + lazy, "", 18 + 1},
+			{"sliding", http.MethodPost, "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", slidingScreen, 19},
+			{"v3", http.MethodGet, "/_matrix/client/v3/sync?filter=" + lazy, "", 17},
 		} {
 			server := open(t, where, nil)
 			ctx, trace := database.Traced(t.Context())
@@ -44,12 +45,18 @@ func TestFirstAnswersAskLittle(t *testing.T) {
 			server.Handler().ServeHTTP(w, req)
 			server.Close()
 			asked := trace.Statements()
-			t.Logf("%s asks %d times", c.name, len(asked))
+			times := map[string]int{}
+			for _, statement := range asked {
+				if times[statement]++; times[statement] > sameAtOnce {
+					t.Errorf("%s asks again and again: %s", c.name, statement)
+				}
+			}
+			t.Logf("%s asks %d things in %d statements", c.name, len(times), len(asked))
 			if w.Code != http.StatusOK || strings.Count(w.Body.String(), "hello there") < 20 {
 				t.Errorf("%s: %d %.200s", c.name, w.Code, w.Body)
 			}
-			if len(asked) == 0 || len(asked) > c.most {
-				t.Errorf("%s asks %d times, %d are allowed:\n%s", c.name, len(asked), c.most, strings.Join(asked, "\n"))
+			if len(times) == 0 || len(times) > c.most {
+				t.Errorf("%s asks %d things, %d are allowed:\n%s", c.name, len(times), c.most, strings.Join(asked, "\n"))
 			}
 			known := rehearsed(t, where)
 			for _, statement := range asked {
@@ -60,6 +67,9 @@ func TestFirstAnswersAskLittle(t *testing.T) {
 		}
 	})
 }
+
+// sameAtOnce is how often a first answer may ask the same, far from once a room.
+const sameAtOnce = 4
 
 // rehearsed is the statements that a start rehearses.
 func rehearsed(t *testing.T, where string) []string {
