@@ -1,5 +1,6 @@
 // Command report reads what go test -json writes: it shows each package's
-// line and all that failed tests have printed, and counts at the end. With the
+// line and, beside it, all that its failed tests have printed, and counts at the
+// end, where failed tests say again what they complained of. With the
 // list of the specification's operations it counts those that tests have seen
 // succeed, and is not content before that is all of the Client-Server API's and
 // the Application Service API's.
@@ -29,7 +30,7 @@ func main() {
 }
 
 func run(operations string, tests bool) (ok bool, err error) {
-	s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}}
+	s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}, shown: map[string]bool{}}
 	if operations != "" {
 		if s.operations, err = readOperations(operations); err != nil {
 			return false, err
@@ -52,10 +53,15 @@ type summary struct {
 	passed, failed, skipped int
 	brokenPackages          []string
 	skips                   []string
+	failures                []failure
 	output                  map[string]*strings.Builder // of tests under way
 	operations              []operation
 	seen                    map[string]bool
+	shown                   map[string]bool // of packages whose failures were shown
 }
+
+// A failure is a test that failed, and what it printed.
+type failure struct{ pkg, test, text string }
 
 // report copies what people want to see, and says whether all went well.
 func (s *summary) report(in io.Reader, out io.Writer, tests bool) (ok bool, err error) {
@@ -75,6 +81,9 @@ func (s *summary) report(in io.Reader, out io.Writer, tests bool) (ok bool, err 
 	}
 	for _, name := range s.skips {
 		fmt.Fprintf(out, "skipped: %s\n", name)
+	}
+	for _, f := range s.failures {
+		fmt.Fprintf(out, "failed: %s %s\n%s", f.pkg, f.test, f.complaints())
 	}
 	for _, name := range s.brokenPackages {
 		fmt.Fprintf(out, "failed: %s\n", name)
@@ -107,8 +116,7 @@ func (s *summary) take(e event, out io.Writer, tests bool) {
 		s.skipped++
 		s.skips = append(s.skips, name)
 	case "fail":
-		s.failed++
-		fmt.Fprintf(out, "\n%s:\n%s\n", name, s.output[name])
+		s.fail(e.Package, e.Test, s.output[name].String())
 	default:
 		return
 	}
@@ -118,6 +126,9 @@ func (s *summary) take(e event, out io.Writer, tests bool) {
 func (s *summary) takePackage(e event, out io.Writer) {
 	switch e.Action {
 	case "output", "build-output":
+		if e.Output == "FAIL\n" {
+			s.showFailures(e.Package, out)
+		}
 		if e.Output != "PASS\n" && !strings.Contains(e.Output, "[no test files]") {
 			fmt.Fprint(out, e.Output)
 		}
@@ -127,10 +138,42 @@ func (s *summary) takePackage(e event, out io.Writer) {
 		// the time limit.
 		for name, text := range s.output {
 			if strings.HasPrefix(name, e.Package+" ") {
-				s.failed++
-				fmt.Fprintf(out, "\n%s did not end:\n%s\n", name, text)
+				s.fail(e.Package, strings.TrimPrefix(name, e.Package+" ")+" did not end", text.String())
 				delete(s.output, name)
 			}
 		}
+		s.showFailures(e.Package, out)
 	}
+}
+
+func (s *summary) fail(pkg, test, text string) {
+	s.failed++
+	s.failures = append(s.failures, failure{pkg, test, text})
+}
+
+// showFailures shows what a package's failed tests have printed, once.
+func (s *summary) showFailures(pkg string, out io.Writer) {
+	if s.shown[pkg] {
+		return
+	}
+	for _, f := range s.failures {
+		if f.pkg == pkg {
+			s.shown[pkg] = true
+			fmt.Fprintf(out, "\n%s %s:\n%s\n", f.pkg, f.test, f.text)
+		}
+	}
+}
+
+// mostComplaints is how many lines of a failed test are repeated at the end.
+const mostComplaints = 20
+
+// complaints are the last lines that a test itself has printed, or of a panic.
+func (f failure) complaints() string {
+	var kept []string
+	for line := range strings.Lines(f.text) {
+		if strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "panic:") || strings.Contains(line, "DATA RACE") {
+			kept = append(kept, strings.TrimRight(line, "\n")+"\n")
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-mostComplaints):], "")
 }

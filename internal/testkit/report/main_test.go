@@ -28,10 +28,12 @@ func TestReport(t *testing.T) {
 	}{
 		{"passing", passing, false, true, []string{"ok  \tp\t0.01s\n", "1 tests passed, 0 failed, 0 skipped"}, "noise", nil},
 		{"with tests", passing, true, true, []string{"--- PASS: TestA (0.00s)\n"}, "noise", nil},
-		{"failing", passing + `{"Action":"output","Package":"p","Test":"TestB","Output":"the reason\n"}
+		{"failing", passing + `{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:7: the reason\n"}
 {"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Output":"FAIL\n"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.01s\n"}
 {"Action":"fail","Package":"p"}
-`, false, false, []string{"p TestB:\nthe reason", "failed: p", "1 tests passed, 1 failed"}, "noise", nil},
+`, false, false, []string{"p TestB:\n    b_test.go:7: the reason\n\nFAIL\nFAIL\tp\t0.01s\nfailed: p TestB\n    b_test.go:7: the reason\n", "failed: p\n", "1 tests passed, 1 failed"}, "noise", nil},
 		{"skipping", passing + `{"Action":"skip","Package":"p","Test":"TestB"}`, false, true, []string{"skipped: p TestB", "1 skipped"}, "noise", nil},
 		{"panicking", `{"Action":"output","Package":"p","Test":"TestB","Output":"panic: oh\n"}
 {"Action":"fail","Package":"p"}
@@ -50,7 +52,7 @@ func TestReport(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}, operations: c.operations}
+			s := &summary{output: map[string]*strings.Builder{}, seen: map[string]bool{}, shown: map[string]bool{}, operations: c.operations}
 			ok, err := s.report(strings.NewReader(c.in), &out, c.tests)
 			if err != nil || ok != c.ok {
 				t.Errorf("ok is %v, %v", ok, err)
