@@ -181,8 +181,8 @@ func CheckStatements(ctx context.Context, db *DB, directories ...string) error {
 }
 
 // Explain returns how the engine would run a statement, a step a line, without
-// running it. PostgreSQL is told to avoid sequential scans, so that small
-// tables show as well whether an index fits.
+// running it. PostgreSQL avoids sequential scans on all our connections, so that
+// small tables show as well whether an index fits.
 func Explain(ctx context.Context, db *DB, stmt *Statement, args ...any) (string, error) {
 	plain, err := stmt.arguments(args)
 	if err != nil {

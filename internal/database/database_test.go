@@ -262,6 +262,15 @@ var (
 		FROM notes
 		ORDER BY name
 		LIMIT 100`)
+	selectNeighbours = database.SQL(`
+		SELECT n.name
+		FROM notes p
+		JOIN notes n ON n.position = p.id
+		WHERE p.id = ANY($1)
+		ORDER BY n.name
+		LIMIT 100`)
+	analyzeNotes = database.SQL(`
+		ANALYZE notes`)
 	countLike = database.SQL(`
 		SELECT COUNT(*)
 		FROM notes
@@ -276,6 +285,35 @@ func TestStatementsAndPlans(t *testing.T) {
 		plan, err := database.Explain(t.Context(), db, selectNote, 1)
 		if err != nil || !strings.Contains(plan, "PRIMARY KEY") && !strings.Contains(plan, "notes_pkey") {
 			t.Errorf("plan is %q, %v", plan, err)
+		}
+	})
+}
+
+// Whatever the engine believes of its tables, even that there is next to nothing
+// in them, it goes by their indexes.
+func TestPlansDoNotDependOnStatistics(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		ids := make([]int64, 10)
+		for i := range ids {
+			ids[i] = int64(i)
+			addNote(t, db, ids[i], fmt.Sprint("note ", i))
+		}
+		for range 2 {
+			plan, err := database.Explain(t.Context(), db, selectNeighbours, ids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(plan, "SCAN n") || strings.Contains(plan, "SCAN p") ||
+				strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash Join") || strings.Contains(plan, "Merge Join") {
+				t.Errorf("a whole table is read:\n%s", plan)
+			}
+			err = db.Update(t.Context(), func(tx *database.Tx) error {
+				_, err := tx.Exec(t.Context(), analyzeNotes)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

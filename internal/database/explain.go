@@ -50,15 +50,7 @@ func (db *postgresDB) explain(ctx context.Context, stmt *Statement, args []any) 
 		return nil, err
 	}
 	defer conn.Release()
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	if _, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
-		return nil, err
-	}
-	rows, err := tx.Query(ctx, "EXPLAIN (COSTS OFF) "+stmt.source, args...)
+	rows, err := conn.Query(ctx, "EXPLAIN (COSTS OFF) "+stmt.source, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,10 @@ func openPostgres(ctx context.Context, url string, opts Options) (*postgresDB, e
 	case !strings.Contains(url, "pool_max_conns="):
 		config.MaxConns = postgresReaders
 	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, planning, pgx.QueryExecModeSimpleProtocol)
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
@@ -79,8 +83,31 @@ func checkServer(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 func (db *postgresDB) connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.ConnectConfig(ctx, db.config.Copy())
+	return connect(ctx, db.config.Copy(), planning)
 }
+
+func connect(ctx context.Context, config *pgx.ConnConfig, settings string) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol); err != nil {
+		disconnect(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// planning keeps the planner to plans that go by indexes, as the statements were
+// written to: what it knows of tables that grow fast is minutes old, and from
+// that it may conclude that reading all events is best. Its prices for plans that
+// were switched off are so high that it would then compile them.
+const planning = `
+	SET enable_seqscan = off;
+	SET enable_hashjoin = off;
+	SET enable_mergejoin = off;
+	SET random_page_cost = 1;
+	SET jit = off;`
 
 func (db *postgresDB) connections() int { return int(db.pool.Config().MaxConns) }
 

@@ -69,15 +69,7 @@ func (db *postgresDB) connectLeader(ctx context.Context) (*pgx.Conn, error) {
 		Control:         giveUpAfter(leadTime),
 	}
 	config.DialFunc = dialer.DialContext
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Exec(ctx, leadSettings, pgx.QueryExecModeSimpleProtocol); err != nil {
-		disconnect(conn)
-		return nil, err
-	}
-	return conn, nil
+	return connect(ctx, config, planning+leadSettings)
 }
 
 // beat says something on the writing connection.
