@@ -31,6 +31,8 @@ type Running struct {
 	Mount func(path string, handler http.Handler)
 	// Registrations reads the registrations of application services again.
 	Registrations func(context.Context) error
+	// Nobody says whether no person has an account yet.
+	Nobody func(context.Context) (bool, error)
 }
 
 // Hooks are called once each, when a process begins to serve.
@@ -97,7 +99,8 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	tasks = append(tasks, s.background()...)
 	s.health.SetReady(true)
 	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set, Registrations: s.ReloadRegistrations})
+	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set, Registrations: s.ReloadRegistrations,
+		Nobody: storage.NewAccounts(s.db).Nobody})
 	return runAll(ctx, cancel, tasks)
 }
 

@@ -37,12 +37,13 @@ func TestTheBundledBridgeNeedsNoAddressOfTheOperators(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	ready := make(chan struct{})
+	ready := make(chan func(context.Context) (bool, error), 1)
 	go func() {
-		ended <- server{}.Run(ctx, cfg, slog.New(slog.DiscardHandler), func() { close(ready) })
+		ended <- server{}.Run(ctx, cfg, slog.New(slog.DiscardHandler), func(nobody func(context.Context) (bool, error)) { ready <- nobody })
 	}()
+	var nobody func(context.Context) (bool, error)
 	select {
-	case <-ready:
+	case nobody = <-ready:
 	case err := <-ended:
 		t.Fatal(err)
 	}
@@ -64,6 +65,16 @@ func TestTheBundledBridgeNeedsNoAddressOfTheOperators(t *testing.T) {
 		}
 		_ = res.Body.Close()
 		figures = string(raw)
+	}
+	// The bridge's bot is not a person.
+	if unused, err := nobody(ctx); err != nil || !unused {
+		t.Errorf("nobody has an account: %v, %v", unused, err)
+	}
+	if _, err := (server{}).CreateUser(ctx, cfg, slog.New(slog.DiscardHandler), NewUser{Localpart: "alice", Password: "correct horse battery"}); err != nil {
+		t.Fatal(err)
+	}
+	if unused, err := nobody(ctx); err != nil || unused {
+		t.Errorf("nobody has an account, but alice: %v, %v", unused, err)
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -17,13 +17,13 @@ type server struct{}
 
 // Run implements Homeserver. A bridge that fails is shown and leaves the
 // homeserver alone.
-func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error {
+func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(nobody func(context.Context) (bool, error))) error {
 	bridge, err := bundleIRC(cfg, log)
 	if err != nil {
 		return err
 	}
 	if bridge == nil {
-		return homeserver.Run(ctx, cfg, log, homeserver.Hooks{Ready: func(homeserver.Running) { ready() }})
+		return homeserver.Run(ctx, cfg, log, homeserver.Hooks{Ready: func(here homeserver.Running) { ready(here.Nobody) }})
 	}
 	defer bridge.close()
 	// The bridge says goodbye while the homeserver still answers.
@@ -47,7 +47,7 @@ func (server) Run(ctx context.Context, cfg *config.Config, log *slog.Logger, rea
 			<-bridging.Done()
 			stop()
 		})
-		ready()
+		ready(here.Nobody)
 	}})
 	end()
 	bridged.Wait()

@@ -19,14 +19,18 @@ import (
 type recorder struct {
 	config *config.Config
 	user   NewUser
+	people int
 	err    error
 }
 
-func (r *recorder) Run(_ context.Context, cfg *config.Config, log *slog.Logger, ready func()) error {
+func (r *recorder) Run(_ context.Context, cfg *config.Config, log *slog.Logger, ready func(func(context.Context) (bool, error))) error {
 	r.config = cfg
+	if r.err != nil {
+		return r.err
+	}
 	log.Info("running")
-	ready()
-	return r.err
+	ready(func(context.Context) (bool, error) { return r.people == 0, nil })
+	return nil
 }
 
 func (r *recorder) CreateUser(_ context.Context, cfg *config.Config, _ *slog.Logger, user NewUser) (matrix.UserID, error) {
@@ -52,7 +56,12 @@ func trestle(t *testing.T, homeserver Homeserver, input string, args ...string) 
 
 func TestFirstStartAndSecond(t *testing.T) {
 	t.Chdir(t.TempDir())
-	var homeserver recorder
+	homeserver := recorder{err: errors.New("the port is taken")}
+	// A start that fails after it has made the folder was not the first one.
+	if failed := trestle(t, &homeserver, "", "serve"); failed.code == 0 || failed.out != "" {
+		t.Errorf("a start that fails: %+v", failed)
+	}
+	homeserver.err = nil
 	first := trestle(t, &homeserver, "", "serve")
 	if first.code != 0 {
 		t.Fatal(first.err)
@@ -74,6 +83,7 @@ func TestFirstStartAndSecond(t *testing.T) {
 		}
 	}
 	key, _ := os.ReadFile("data/signing.key")
+	homeserver.people = 1
 	second := trestle(t, &homeserver, "", "serve")
 	again, _ := os.ReadFile("data/signing.key")
 	if second.code != 0 || second.out != "" || !bytes.Equal(key, again) {

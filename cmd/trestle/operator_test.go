@@ -90,7 +90,9 @@ func serving(t *testing.T, data string) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- server{}.Run(ctx, cfg, log, func() { close(ready) }) }()
+	go func() {
+		ended <- server{}.Run(ctx, cfg, log, func(func(context.Context) (bool, error)) { close(ready) })
+	}()
 	select {
 	case <-ready:
 	case err := <-ended:

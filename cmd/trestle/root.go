@@ -19,8 +19,9 @@ import (
 // A Homeserver is what the commands want done.
 type Homeserver interface {
 	// Run serves until ctx ends, then stops gracefully. It calls ready once,
-	// when all listeners are open and requests are answered.
-	Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func()) error
+	// when all listeners are open and requests are answered. Nobody says whether
+	// no person has an account yet.
+	Run(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(nobody func(context.Context) (bool, error))) error
 	// CreateUser makes an account in the database, beside a running server.
 	CreateUser(ctx context.Context, cfg *config.Config, log *slog.Logger, user NewUser) (matrix.UserID, error)
 	// Operator speaks to the operator's API, of the running server or without one.

@@ -35,7 +35,7 @@ func (c commands) serve() *cobra.Command {
 const headroom = 64 << 20
 
 func (c commands) runServer(ctx context.Context, src config.Source) error {
-	first, err := c.firstStart(src)
+	first, ours, err := c.firstStart(src)
 	if err != nil {
 		return err
 	}
@@ -57,8 +57,15 @@ func (c commands) runServer(ctx context.Context, src config.Source) error {
 	heap.KeepHeadroom(headroom)
 	log.InfoContext(ctx, "starting", "server_name", cfg.ServerName, "version", telemetry.Build().Version, "data", cfg.Data)
 	defer context.AfterFunc(ctx, func() { log.Info("stopping", "within", cfg.ShutdownTimeout.String()) })()
-	err = c.homeserver.Run(ctx, cfg, log, func() {
-		if first {
+	err = c.homeserver.Run(ctx, cfg, log, func(nobody func(context.Context) (bool, error)) {
+		if !ours {
+			return
+		}
+		unused, err := nobody(ctx)
+		if err != nil {
+			log.WarnContext(ctx, "it is not known whether somebody has an account", "err", err)
+		}
+		if unused {
 			fmt.Fprint(c.std.out, c.nextSteps(cfg))
 		}
 	})
@@ -68,24 +75,24 @@ func (c commands) runServer(ctx context.Context, src config.Source) error {
 	return err
 }
 
-// firstStart makes the data folder if there is no configuration yet. The
-// server's name goes into the file, because it has to stay; the other flags
-// are for this start.
-func (c commands) firstStart(src config.Source) (bool, error) {
+// firstStart makes the data folder if there is no configuration yet, unless
+// somebody looks after a configuration of his own. The server's name goes into
+// the file, because it has to stay; the other flags are for this start.
+func (c commands) firstStart(src config.Source) (first, ours bool, err error) {
 	file, named := src.File()
 	exists, err := fileExists(file)
 	if err != nil || exists || named {
-		return false, err
+		return false, !named, err
 	}
 	values := map[string][]string{}
 	if name := src.Value("server_name"); name != "" {
 		values["server_name"] = []string{name}
 	}
-	return config.Init(src.Folder(), values)
+	first, err = config.Init(src.Folder(), values)
+	return first, true, err
 }
 
-// nextSteps tells a person who has just started his first server what he can
-// do with it.
+// nextSteps tells a person whose server nobody uses yet what he can do with it.
 func (c commands) nextSteps(cfg *config.Config) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\nTrestle is running as %s. What to do next:\n\n", cfg.ServerName)

@@ -89,6 +89,12 @@ var (
 		WHERE appservice IS NULL AND user_id NOT LIKE $1 ESCAPE '\'
 		ORDER BY user_id
 		LIMIT 1`)
+	selectFirstPerson = database.SQL(`
+		SELECT user_id
+		FROM accounts
+		WHERE appservice IS NULL
+		ORDER BY user_id
+		LIMIT 1`)
 	selectPasswordHash = database.SQL(`
 		SELECT COALESCE(password_hash, '')
 		FROM accounts
@@ -147,6 +153,16 @@ func (s *Accounts) Stranger(ctx context.Context, server matrix.ServerName) (matr
 		return "", nil
 	}
 	return stranger, err
+}
+
+// Nobody says whether there is no account yet but those of application services.
+func (s *Accounts) Nobody(ctx context.Context) (bool, error) {
+	var first matrix.UserID
+	err := s.db.Read().QueryRow(ctx, selectFirstPerson).Scan(&first)
+	if errors.Is(err, database.ErrNoRows) {
+		return true, nil
+	}
+	return false, err
 }
 
 // PasswordHash is empty when there is no such user or no password.
