@@ -19,6 +19,8 @@ type SSOLogout struct {
 	// Everything ends all of the user's sessions, however they have begun; else
 	// it is those that have come of logins there.
 	Everything bool
+	// Also ends what else has come of it, in the same transaction.
+	Also func(ctx context.Context, tx *database.Tx) error
 }
 
 // EndSSO ends what has come of a login at another place: devices, and the
@@ -53,7 +55,10 @@ func (s *Service) EndSSO(ctx context.Context, out SSOLogout) (users int, err err
 			}
 		}
 		users = len(devices)
-		return nil
+		if out.Also == nil {
+			return nil
+		}
+		return out.Also(ctx, tx)
 	})
 	return users, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode"
 
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -69,8 +70,12 @@ func (s *Service) MayLogIn(ctx context.Context, user matrix.UserID) error {
 
 // Named is the user of a local part whose account is there, is not deactivated
 // and belongs to a person; empty otherwise. Capitals are as good as small
-// letters.
+// letters, but nothing else is that only looks like them or becomes one: the
+// sign for kelvins in small letters is a k, and somebody else's name.
 func (s *Service) Named(ctx context.Context, localpart string) (matrix.UserID, error) {
+	if strings.ContainsFunc(localpart, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", nil
+	}
 	localpart = strings.ToLower(localpart)
 	if !matrix.ValidLocalpart(localpart) || slices.Contains(s.options.Reserved, localpart) {
 		return "", nil

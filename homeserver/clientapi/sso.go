@@ -140,24 +140,27 @@ func (a *ssoAPI) confirm(w http.ResponseWriter, r *http.Request, _ api.Caller, p
 	if session == "" {
 		return matrix.MissingParam("The query parameter session is missing.")
 	}
-	if err := a.accounts.ValidSession(session); err != nil {
-		return err
-	}
 	if provider := params.Query("provider"); provider != "" {
-		next, err := a.sso.BeginConfirmation(r.Context(), provider, session)
+		next, err := a.sso.BeginConfirmation(r.Context(), r.Cookies(), provider, session, params.Query("proof"))
 		if err != nil {
 			return err
 		}
-		return a.follow(w, r, next, http.StatusFound)
+		if next != nil {
+			return a.follow(w, r, next, http.StatusFound)
+		}
 	}
+	asked, err := a.sso.AskConfirmation(r.Cookies(), session)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, asked.Cookie)
 	p := &page{Page: accounts.Page{
 		Title: "Confirm that it is you",
 		Text: "An application wants to change something about your account that needs your confirmation. To allow it, log in once more. " +
 			"If you did not expect this, close this page: somebody else may be using your account.",
 	}}
-	for _, provider := range a.sso.Providers() {
-		query := url.Values{"session": {session}, "provider": {provider.ID}}
-		p.Ways = append(p.Ways, way{"Confirm with " + provider.Name, sso.ConfirmPath + "?" + query.Encode()})
+	for _, by := range asked.Ways {
+		p.Ways = append(p.Ways, way{"Confirm with " + by.Name, by.URL})
 	}
 	return p.write(w, http.StatusOK)
 }

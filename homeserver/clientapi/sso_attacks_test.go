@@ -293,3 +293,48 @@ func TestSSOPrompts(t *testing.T) {
 		t.Errorf("prompt %q", prompt)
 	}
 }
+
+// A provider may say who somebody is without asking them anything, so that the
+// way there is good in the browser alone that was shown the page about it.
+func TestSSOConfirmsNothingUnasked(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		fake := fakeprovider.New(t)
+		fake.Be(dora)
+		s := withProviders(t, database, nil, fake)
+		owner, thief := newVisitor(t), newVisitor(t)
+		d := s.newLogin(owner.gone(s.ssoURL("a", ssoApp)))
+		remove := func(session string) reply {
+			return d.do("DELETE", v3+"/devices/OTHER", map[string]any{"auth": map[string]string{"session": session}})
+		}
+		session := remove("").field("session")
+		page := s.url + v3 + "/auth/m.login.sso/fallback/web?session=" + session
+		stolen := s.url + thief.gone(page).link("Confirm with Provider a")
+		other := s.url + owner.gone(s.url+v3+"/auth/m.login.sso/fallback/web?session="+remove("").field("session")).link("Confirm with Provider a")
+		for _, sent := range []string{
+			stolen, withQuery(other, "session", session), withQuery(stolen, "proof", ""), s.url + "/_trestle/client/sso/confirm?provider=a&session=" + session,
+		} {
+			owner.gone(sent).shows(200, "If you did not expect this, close this page")
+			newVisitor(t).gone(sent).shows(200, "If you did not expect this, close this page")
+		}
+		if r := remove(session); r.status != 401 || r.field("completed") != "" {
+			t.Fatalf("nobody was asked: %d %s", r.status, r.body)
+		}
+		owner.click("Confirm with Provider a").shows(200, "Done")
+		if r := remove(session); r.status != 200 {
+			t.Errorf("by the owner: %d %s", r.status, r.body)
+		}
+	})
+}
+
+// A name that becomes another one in small letters is not that one's.
+func TestSSOLinksNobodyElse(t *testing.T) {
+	fake := fakeprovider.New(t)
+	s := withProviders(t, testkit.SQLite(t), func(p *config.SSOProvider) { p.LinkExistingUsers = true }, fake)
+	s.person("kim")
+	fake.Be(map[string]any{"sub": "x", "preferred_username": "\u212aim"})
+	newVisitor(t).gone(s.ssoURL("a", ssoApp)).shows(200, "Choose your user name")
+	fake.Be(map[string]any{"sub": "y", "preferred_username": "Kim"})
+	if d := s.newLogin(newVisitor(t).gone(s.ssoURL("a", ssoApp))); d.user != "@kim:hs.example" {
+		t.Errorf("logged in as %s", d.user)
+	}
+}

@@ -168,3 +168,43 @@ func TestSSOLogoutLies(t *testing.T) {
 		t.Errorf("the truth: %d", status)
 	}
 }
+
+// What waits for somebody to go on with a login does not, once the login is over.
+func TestSSOLogoutEndsWhatIsOnItsWay(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		fake := fakeprovider.New(t)
+		s := withProviders(t, database, nil, fake)
+		begun := func(who map[string]any, session string) *visitor {
+			t.Helper()
+			who = maps.Clone(who)
+			who["sid"] = session
+			fake.Be(who)
+			b := newVisitor(t)
+			return b.gone(s.ssoURL("a", "https://unknown.example/")).shows(200, "Log in to unknown.example?")
+		}
+		one, two, other := begun(dora, "s1"), begun(dora, "s2"), begun(mallory, "s1x")
+		nameless := maps.Clone(dora)
+		nameless["sub"], nameless["sid"] = "new", "s4"
+		delete(nameless, "preferred_username")
+		fake.Be(nameless)
+		newcomer := newVisitor(t)
+		newcomer.gone(s.ssoURL("a", ssoApp)).shows(200, "Choose your user name")
+		for id, more := range []map[string]any{{"sid": "s1"}, {"sub": "new"}} {
+			if status := s.hears("a", fake.Sign(logoutOf(fake, string(rune('1'+id)), more))); status != 200 {
+				t.Fatal(status)
+			}
+		}
+		one.submit(nil).shows(400, "This login is over")
+		newcomer.submit(url.Values{"username": {"fresh"}}).shows(400, "This login is over")
+		for _, b := range []*visitor{two, other} {
+			if b.submit(nil); !b.at.Query().Has("loginToken") {
+				t.Errorf("another login: %s %d %s", b.at, b.status, b.body)
+			}
+		}
+		last := begun(dora, "s5")
+		if status := s.hears("a", fake.Sign(logoutOf(fake, "9", map[string]any{"sub": "d", "sid": "s5"}))); status != 200 {
+			t.Fatal(status)
+		}
+		last.submit(nil).shows(400, "This login is over")
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"trestle/homeserver/accounts"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
@@ -44,9 +45,10 @@ func (s *Service) Logout(ctx context.Context, providerID, token string) error {
 		p.log.WarnContext(ctx, "logout by an identity provider not believed", "provider", p.options.ID, "err", err)
 		return matrix.InvalidParam("The logout token cannot be believed.")
 	}
+	over := accounts.SSOSession{Issuer: p.options.Issuer, Subject: said.Subject, Session: said.SessionID}
 	users, err := s.options.Accounts.EndSSO(ctx, accounts.SSOLogout{
-		SSOSession: accounts.SSOSession{Issuer: p.options.Issuer, Subject: said.Subject, Session: said.SessionID},
-		TokenID:    said.TokenID, ExpiresAt: said.IssuedAt.Add(maxLogoutAge + maxClockAhead).UnixMilli(),
+		SSOSession: over, Also: func(ctx context.Context, tx *database.Tx) error { return s.endFlows(ctx, tx, over) },
+		TokenID: said.TokenID, ExpiresAt: said.IssuedAt.Add(maxLogoutAge + maxClockAhead).UnixMilli(),
 		Everything: p.options.EndEverything,
 	})
 	if err == nil {
@@ -80,4 +82,42 @@ func (p *provider) readLogout(ctx context.Context, m *metadata, token string) (*
 		return nil, fmt.Errorf("%w: its identifiers are too long", errNotBelieved)
 	}
 	return said, nil
+}
+
+// endFlows ends the flows that wait here with a login that is over: for a name,
+// for a word about the client, for a page of this server.
+func (s *Service) endFlows(ctx context.Context, tx *database.Tx, over accounts.SSOSession) error {
+	const batch = 200
+	for after := ""; ; {
+		list, err := s.options.Flows.List(ctx, tx, after, batch)
+		if err != nil {
+			return err
+		}
+		for _, stored := range list {
+			after = stored.ID
+			var f flow
+			if json.Unmarshal(stored.Data, &f) != nil || !endsWith(f.Login, over) {
+				continue
+			}
+			if err := s.options.Flows.Drop(ctx, tx, stored.ID); err != nil {
+				return err
+			}
+		}
+		if len(list) < batch {
+			return nil
+		}
+	}
+}
+
+// endsWith reports whether a login is one of those that are over: of the
+// subject, of the session, or, if both are said, of the subject with that
+// session or with none.
+func endsWith(login, over accounts.SSOSession) bool {
+	switch {
+	case login.Issuer == "" || login.Issuer != over.Issuer:
+		return false
+	case over.Subject == "":
+		return login.Session == over.Session
+	}
+	return login.Subject == over.Subject && (over.Session == "" || login.Session == "" || login.Session == over.Session)
 }

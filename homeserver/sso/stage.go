@@ -2,6 +2,10 @@ package sso
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,15 +53,71 @@ func (stage) Submit(context.Context, url.Values, string) (matrix.UserID, error) 
 	return "", matrix.MethodNotAllowed()
 }
 
+// A Confirmation is a page on which somebody says that an operation is theirs,
+// by choosing where they log in for it.
+type Confirmation struct {
+	Cookie *http.Cookie // that the browser gets with the page
+	Ways   []Way
+}
+
+// A Way is a provider and the address that leads there.
+type Way struct {
+	Provider
+	URL string
+}
+
+// AskConfirmation is what is asked about a session of user-interactive
+// authentication. The ways are good in that browser alone: who sends somebody
+// their address, past the page, has not asked them anything.
+func (s *Service) AskConfirmation(cookies []*http.Cookie, session string) (*Confirmation, error) {
+	if err := s.options.Accounts.ValidSession(session); err != nil {
+		return nil, err
+	}
+	secret := s.confirmSecret(cookies)
+	if secret == "" {
+		secret = rand.Text()
+	}
+	c := &Confirmation{Cookie: s.cookie(confirmCookie, secret)}
+	for _, p := range s.Providers() {
+		query := url.Values{"session": {session}, "provider": {p.ID}, "proof": {s.confirmProof(secret, session)}}
+		c.Ways = append(c.Ways, Way{p, ConfirmPath + "?" + query.Encode()})
+	}
+	return c, nil
+}
+
+// confirmCookie is in the place of a flow's ID, and is none.
+const confirmCookie = "confirm"
+
+func (s *Service) confirmSecret(cookies []*http.Cookie) string {
+	for _, c := range cookies {
+		if c.Name == s.cookieName(confirmCookie) && len(c.Value) == len(rand.Text()) {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+func (s *Service) confirmProof(secret, session string) string {
+	mac := hmac.New(sha256.New, s.options.Secret)
+	mac.Write([]byte("sso confirm\x00" + secret + "\x00" + session))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
 // BeginConfirmation sends a browser to a provider at which a user confirms an
-// operation; they have to log in there again, if the provider has that.
-func (s *Service) BeginConfirmation(ctx context.Context, providerID, session string) (*Next, error) {
+// operation; they have to log in there again, if the provider has that. Without
+// the proof that the browser comes from the page there is nothing to do, and no
+// error.
+func (s *Service) BeginConfirmation(ctx context.Context, cookies []*http.Cookie, providerID, session, proof string) (*Next, error) {
 	if err := s.options.Accounts.ValidSession(session); err != nil {
 		return nil, err
 	}
 	p, err := s.provider(providerID)
 	if err != nil {
 		return nil, err
+	}
+	secret := s.confirmSecret(cookies)
+	if secret == "" || !hmac.Equal([]byte(proof), []byte(s.confirmProof(secret, session))) {
+		return nil, nil
 	}
 	return s.send(ctx, p, &flow{Session: session}, "login")
 }

@@ -60,6 +60,15 @@ var (
 	deleteSSOFlow = database.SQL(`
 		DELETE FROM sso_flows
 		WHERE flow_id = $1 AND token_hash = $2`)
+	selectSSOFlows = database.SQL(`
+		SELECT flow_id, data
+		FROM sso_flows
+		WHERE flow_id > $1
+		ORDER BY flow_id
+		LIMIT $2`)
+	dropSSOFlow = database.SQL(`
+		DELETE FROM sso_flows
+		WHERE flow_id = $1`)
 	deleteOldSSOFlows = database.SQL(`
 		DELETE FROM sso_flows
 		WHERE expires_at <= $1`)
@@ -132,4 +141,28 @@ func (s *SSOFlows) Find(ctx context.Context, id string, now int64) (*SSOFlow, er
 func (s *SSOFlows) Use(ctx context.Context, tx *database.Tx, id string, tokenHash []byte) (bool, error) {
 	n, err := tx.Exec(ctx, deleteSSOFlow, id, tokenHash)
 	return n > 0, err
+}
+
+// List is some of the logins, by their IDs, behind one of these.
+func (s *SSOFlows) List(ctx context.Context, tx *database.Tx, after string, limit int) ([]SSOFlow, error) {
+	rows, err := tx.Query(ctx, selectSSOFlows, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []SSOFlow
+	for rows.Next() {
+		var f SSOFlow
+		if err := rows.Scan(&f.ID, &f.Data); err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+// Drop deletes a login at whatever step it is.
+func (s *SSOFlows) Drop(ctx context.Context, tx *database.Tx, id string) error {
+	_, err := tx.Exec(ctx, dropSSOFlow, id)
+	return err
 }
