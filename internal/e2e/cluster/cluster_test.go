@@ -44,6 +44,7 @@ type world struct {
 	processes []*process
 	service   *testkit.FakeAS
 	inService atomic.Int64 // transactions that it works on
+	refuses   atomic.Bool  // it takes none
 	client    http.Client
 }
 
@@ -58,6 +59,9 @@ func newWorld(t *testing.T, count int) *world {
 	w.service.Answer = func(testkit.Attempt) int {
 		<-time.After(2 * time.Millisecond) // it has something to do
 		w.inService.Add(-1)
+		if w.refuses.Load() {
+			return http.StatusInternalServerError
+		}
 		return http.StatusOK
 	}
 	if err := os.MkdirAll(filepath.Join(w.data, "appservices"), 0o700); err != nil {
