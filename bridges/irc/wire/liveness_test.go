@@ -60,13 +60,103 @@ func TestServerStops(t *testing.T) {
 		if err := <-r.closed; !errors.Is(err, wire.ErrPingTimeout) || !errors.Is(c.Err(), wire.ErrPingTimeout) {
 			t.Errorf("a server that is silent: %v", err)
 		}
-		if took, want := time.Since(began), 4*opts.PingEvery+opts.PingWait; took != want {
+		if took, want := time.Since(began), 4*opts.PingEvery+opts.PingWait+time.Second; took != want {
 			t.Errorf("it ended after %v, not %v", took, want)
 		}
 		if err := c.Send(withTimeout(t), wire.NewMessage("PING", "x")); !errors.Is(err, wire.ErrPingTimeout) {
 			t.Errorf("send after the end: %v", err)
 		}
 	})
+}
+
+// A pausing connection is one of a process that stands still, from its first PING on, for as long as it says: meanwhile
+// nothing is read, and nobody sees that the PING was written. The reading goroutine is the last to wake up.
+type pausing struct {
+	net.Conn
+	pause   time.Duration
+	stopped chan struct{} // the PING goes out
+	running chan struct{} // the process goes on
+}
+
+func (p *pausing) Write(line []byte) (int, error) {
+	first := false
+	if strings.HasPrefix(string(line), "PING ") {
+		select {
+		case <-p.stopped:
+		default:
+			first = true
+			close(p.stopped)
+		}
+	}
+	n, err := p.Conn.Write(line)
+	if first {
+		time.Sleep(p.pause)
+		close(p.running)
+	}
+	return n, err
+}
+
+func (p *pausing) Read(buffer []byte) (int, error) {
+	n, err := p.Conn.Read(buffer)
+	select {
+	case <-p.stopped:
+		<-p.running
+		time.Sleep(lateReader)
+	default:
+	}
+	return n, err
+}
+
+// lateReader is how much later than the writing goroutine the reading one wakes up.
+const lateReader = 10 * time.Millisecond
+
+// What has come while the process was stopped is read before anything is said of silence: and a server that was silent after that
+// as long as ever is dead.
+func TestASuspendedProcessHearsWhatWaits(t *testing.T) {
+	const every, wait = time.Minute, 10 * time.Second
+	for name, one := range map[string]struct {
+		pause time.Duration
+		say   string // before the PONG to the first PING, or in its place
+		alive bool
+	}{
+		"for long":                    {time.Hour, "PONG", true},
+		"for as long as it waits":     {wait, "PONG", true},
+		"and something else is there": {time.Hour, ":bob!b@h PRIVMSG alice :hi", true},
+		"and nothing is there":        {time.Hour, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				connect := piped(t, func(p *peer) {
+					p.welcome("NETWORK=Fake")
+					for asked := p.expect("PING "); asked != ""; asked = p.expect("PING ") {
+						switch {
+						case one.say == "PONG":
+							p.send("PONG s :" + asked)
+						case one.say != "":
+							p.send(one.say)
+						}
+					}
+				})
+				began := time.Now()
+				c, _ := dial(t, wire.Options{Nick: "alice", PingEvery: every, PingWait: wait,
+					DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+						conn, err := connect(ctx, network, addr)
+						return &pausing{conn, one.pause, make(chan struct{}), make(chan struct{})}, err
+					}})
+				if !one.alive {
+					<-c.Done()
+					if took, want := time.Since(began), every+one.pause+wait+time.Second; took != want || !errors.Is(c.Err(), wire.ErrPingTimeout) {
+						t.Errorf("it ended after %v, not %v: %v", took, want, c.Err())
+					}
+					return
+				}
+				time.Sleep(one.pause + 10*every)
+				if err := c.Err(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 func TestServerDies(t *testing.T) {

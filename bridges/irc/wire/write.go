@@ -63,7 +63,7 @@ const lastRead = time.Second
 func (c *Conn) write() {
 	timer := time.NewTimer(c.opts.PingEvery)
 	defer timer.Stop()
-	var asked time.Duration // when we sent a PING that is not answered, since started
+	var alive liveness
 	for {
 		out, wait := c.queue.take(time.Now())
 		if len(out) > 0 {
@@ -79,7 +79,7 @@ func (c *Conn) write() {
 		if wait == 0 {
 			continue
 		}
-		look, dead := c.liveness(&asked)
+		look, dead := c.look(&alive)
 		if dead {
 			c.fail(ErrPingTimeout)
 			return
@@ -87,6 +87,7 @@ func (c *Conn) write() {
 		if wait < 0 || wait > look {
 			wait = look
 		}
+		alive.due = time.Since(c.started) + wait
 		timer.Reset(wait)
 		select {
 		case <-c.queue.wake:
@@ -97,23 +98,49 @@ func (c *Conn) write() {
 	}
 }
 
-// liveness tells when to look again, and whether the server has been silent for too long.
-// While the Handler works, nothing is read, and silence says nothing.
-func (c *Conn) liveness(asked *time.Duration) (look time.Duration, dead bool) {
+// lastLook is how long we listen once more to a server that was silent for too long, and how late a look may be:
+// who comes later than that was not listening.
+const lastLook = time.Second
+
+// liveness is what the writing goroutine knows of the server's silence. Times are since the connection started.
+type liveness struct {
+	asked time.Duration // when we sent a PING that is not answered; 0: none
+	until time.Duration // silent until then, it is dead
+	last  bool          // it was silent for PingWait already
+	due   time.Duration // when we wanted to look at the latest
+}
+
+// look tells when to look again, and whether the server has been silent for too long. Only silence counts that we have
+// listened to: while the Handler works, nothing is read, and after a pause of the whole process the answer may be here and not
+// yet read.
+func (c *Conn) look(alive *liveness) (again time.Duration, dead bool) {
 	now := time.Since(c.started)
 	heard := time.Duration(c.heard.Load())
 	if c.busy.Load() {
 		heard = now
 	}
-	if *asked > 0 && heard < *asked {
-		left := *asked + c.opts.PingWait - now
-		return max(left, time.Millisecond), left <= 0
+	switch {
+	case alive.asked > 0 && heard < alive.asked:
+		switch left := alive.until - now; {
+		case now > alive.due+lastLook: // we were away
+			return c.askAlive(alive, now), false
+		case left > 0:
+			return left, false
+		case alive.last:
+			return 0, true
+		}
+		alive.last, alive.until = true, now+lastLook
+		return lastLook, false
+	case heard+c.opts.PingEvery > now:
+		alive.asked = 0
+		return heard + c.opts.PingEvery - now, false
 	}
-	*asked = 0
-	if left := heard + c.opts.PingEvery - now; left > 0 {
-		return left, false
-	}
-	*asked = now
+	return c.askAlive(alive, now), false
+}
+
+// askAlive sends a PING, and tells how long there is for the answer.
+func (c *Conn) askAlive(alive *liveness, now time.Duration) time.Duration {
+	alive.asked, alive.until, alive.last = now, now+c.opts.PingWait, false
 	c.now(NewMessage("PING", c.token()))
-	return c.opts.PingWait, false
+	return c.opts.PingWait
 }
