@@ -158,6 +158,53 @@ func TestUserNamesAreAsShortAsTheServerTakes(t *testing.T) {
 	bob.Expect(":trestle!", "JOIN")
 }
 
+// The "~" of who is not identified takes a byte of a user name on many servers, whether they say how long it may be or not.
+func TestUserNamesLeaveRoomForTheTilde(t *testing.T) {
+	t.Parallel()
+	for name, one := range map[string]struct {
+		options ircv3.Options
+		late    bool // a cut name is seen once
+	}{
+		"said":                {ircv3.Options{UserLen: 10, Support: []string{"USERLEN=10"}, Curt: true}, false},
+		"seen in a greeting":  {ircv3.Options{UserLen: 10}, false},
+		"seen in a channel":   {ircv3.Options{UserLen: 10, Curt: true}, true},
+		"shorter than it may": {ircv3.Options{UserLen: 4, Curt: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, server := fakehomeserver.New(t), ircv3.Start(t, one.options)
+			bob := testkit.DialIRC(t, server.Addr, "bob")
+			bob.Join("#trestle")
+			start(t, h, config(h, server.Addr, t.TempDir()))
+			bob.Expect(":trestle!", "JOIN")
+			owners := map[string]string{}
+			for _, nick := range []string{"alicealica", "alicealicb", "alicealic"} {
+				h.Register("@"+nick+":localhost", nick)
+				if _, refusal := h.Join("@"+nick+":localhost", "#irc_local_#trestle:localhost"); refusal != "" {
+					t.Fatal(refusal)
+				}
+				shown := func() string {
+					line := bob.Expect(":"+nick+"!", "JOIN")
+					user, _, _ := strings.Cut(strings.TrimPrefix(line, ":"+nick+"!"), "@")
+					return user
+				}
+				user := shown()
+				if cut := strings.HasSuffix(user, "alicealic") && nick != "alicealic"; cut && one.late && len(owners) == 0 {
+					bob.Expect(":"+nick+"!", "QUIT")
+					user = shown()
+				}
+				if one.options.UserLen < 5 {
+					continue // there is no such name; they do not come and go for ever
+				}
+				if len(user) > one.options.UserLen || owners[user] != "" {
+					t.Errorf("%s has the user name %q, as has %q", nick, user, owners[user])
+				}
+				owners[user] = nick
+			}
+		})
+	}
+}
+
 // One that does not say so, and is silent about the rest, is asked again.
 func TestChannelsThatTheServerHasForgotten(t *testing.T) {
 	t.Parallel()

@@ -69,7 +69,7 @@ func (l *link) dialed(c *call, conn *wire.Conn, err error) {
 	default:
 		l.conn, l.user = conn, c.User
 		l.net.firstMapping(conn)
-		l.net.noteUserLen(conn.Support().UserLen)
+		l.net.noteRoom(l.room())
 		l.owner.up(l)
 	}
 }

@@ -150,9 +150,7 @@ func (n *network) nickLength() int {
 
 func (p *puppet) up(l *link) {
 	n := p.net
-	if l.cut() { // it could be somebody else's
-		p.again = true
-		l.quit("Coming back with a shorter user name")
+	if p.cutShort(l) {
 		return
 	}
 	p.since, p.told = time.Now(), false
@@ -165,6 +163,17 @@ func (p *puppet) up(l *link) {
 	}
 	p.idle(l)
 	p.reap()
+}
+
+// cutShort has the puppet come back with a shorter user name if the server has cut it: what is left could be somebody
+// else's.
+func (p *puppet) cutShort(l *link) bool {
+	if l.unused || !l.cut() {
+		return false
+	}
+	p.again = true
+	l.quit("Coming back with a shorter user name")
+	return true
 }
 
 // idle ends a connection that has said nothing for long.

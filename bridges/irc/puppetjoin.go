@@ -205,7 +205,7 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 	case "JOIN":
 		if c.FromSelf(m) {
 			p.net.post(func() {
-				if p.link == l {
+				if p.link == l && (l.conn == nil || !p.cutShort(l)) {
 					p.hear(c, m)
 				}
 			})

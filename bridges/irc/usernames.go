@@ -61,11 +61,23 @@ func ident(user matrix.UserID, home matrix.ServerName, length, attempt int) stri
 
 // identRoom is how long user names may be where the server cuts them (USERLEN, in bytes; 0: it has not said). Some
 // count the "~" before those that no ident server has confirmed.
-func identRoom(userLen int) int {
-	if userLen == 0 || userLen >= identLength {
+func identRoom(userLen int, identified bool) int {
+	if userLen == 0 {
 		return identLength
 	}
-	return max(userLen-1, identLeast)
+	if !identified {
+		userLen--
+	}
+	return min(max(userLen, identLeast), identLength)
+}
+
+// cutTo is how long a user name is that a server shows cut, without the "~" of what nobody has confirmed; the name's own length
+// if it is whole, or not the one that was given.
+func cutTo(given, shown string) int {
+	if shown = strings.TrimPrefix(shown, "~"); shown != "" && strings.HasPrefix(given, shown) {
+		return len(shown)
+	}
+	return len(given)
 }
 
 // A userName is one on a network.
@@ -124,12 +136,25 @@ func (u *userNames) of(ctx context.Context, network string, user matrix.UserID, 
 	return "", errNoUserName
 }
 
-// noteUserLen notes how long user names may be on a server. The shortest counts for all of the network.
-func (n *network) noteUserLen(userLen int) {
-	if room := int64(identRoom(userLen)); room < n.identRoom.Load() {
+// noteRoom notes how long user names may be on a server. The shortest counts for all of the network.
+func (n *network) noteRoom(room int) {
+	if room := int64(room); room < n.identRoom.Load() {
 		n.identRoom.Store(room)
 	}
 }
 
-// cut tells whether the server has cut the name with which a connection was made.
-func (l *link) cut() bool { return len(l.user) > identRoom(l.conn.Support().UserLen) }
+// room is how long user names may be on the link's server, by what it says and by what it has made of this one.
+func (l *link) room() int {
+	room := identRoom(l.conn.Support().UserLen, l.net.service.idents != nil)
+	if shown := cutTo(l.user, l.conn.Self().User); shown < len(l.user) {
+		room = min(room, max(shown, identLeast))
+	}
+	return room
+}
+
+// cut tells whether the server has cut the name with which a connection was made; the next one has a shorter one.
+func (l *link) cut() bool {
+	room := l.room()
+	l.net.noteRoom(room)
+	return len(l.user) > room
+}

@@ -53,6 +53,31 @@ func TestUserNamesAreNobodyElses(t *testing.T) {
 	})
 }
 
+func TestRoomForUserNames(t *testing.T) {
+	for _, one := range []struct {
+		userLen    int
+		identified bool
+		want       int
+	}{
+		{0, false, 10}, {0, true, 10}, {9, false, 8}, {9, true, 9}, {10, false, 9}, {10, true, 10}, {11, false, 10}, {30, true, 10}, {1, false, identLeast}, {-5, true, identLeast},
+	} {
+		if got := identRoom(one.userLen, one.identified); got != one.want {
+			t.Errorf("USERLEN=%d, identd %t: %d", one.userLen, one.identified, got)
+		}
+	}
+	for _, one := range []struct {
+		given, shown string
+		want         int
+	}{
+		{"alicealice", "~alicealic", 9}, {"alicealice", "alicealice", 10}, {"alicealice", "~alicealice", 10}, {"alicealice", "", 10}, {"alicealice", "~", 10},
+		{"alicealice", "uid12345", 10}, {"alice", "alicealice", 5},
+	} {
+		if got := cutTo(one.given, one.shown); got != one.want {
+			t.Errorf("%q, shown as %q, has %d bytes left", one.given, one.shown, got)
+		}
+	}
+}
+
 // Those that networks know stay, but for what is another's.
 func TestUserNamesStay(t *testing.T) {
 	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "irc.db"), migrations.Bridges, database.Options{})
@@ -68,7 +93,7 @@ func TestUserNamesStay(t *testing.T) {
 	for user, want := range map[matrix.UserID]string{
 		"@alice:home": "alice", "@alicealice:home": "alicealice", "@alicealicealice:home": "alic_wuo6w", away: "alic_utslp",
 	} {
-		for _, room := range []int{identRoom(0), identRoom(10), identRoom(18)} {
+		for _, room := range []int{identRoom(0, false), identRoom(10, true), identRoom(11, false), identRoom(18, false)} {
 			if name, err := names.of(t.Context(), "local", user, "home", room); name != want || err != nil {
 				t.Errorf("%s is %q, and was %q, %v", user, name, want, err)
 			}

@@ -43,6 +43,7 @@ func (c *Conn) learn(m *Message) {
 	switch m.Command {
 	case "001":
 		c.self.Nick = m.Param(0)
+		c.learnWelcome(m.Last(), same)
 	case "005":
 		c.support.Store(support.with(m))
 	case "NICK":
@@ -67,6 +68,15 @@ func (c *Conn) learn(m *Message) {
 		c.learnChannel(m, support)
 	case "263", "439": // too fast
 		c.queue.slow()
+	}
+}
+
+// learnWelcome reads what many servers end their greeting with, "nick!user@host": what has become of the user name. The host is
+// often not the one that others see.
+func (c *Conn) learnWelcome(text string, same func(a, b string) bool) {
+	nick, rest, _ := strings.Cut(text[strings.LastIndexByte(text, ' ')+1:], "!")
+	if user, _, both := strings.Cut(rest, "@"); both && same(nick, c.self.Nick) {
+		c.self.User = user
 	}
 }
 

@@ -25,6 +25,10 @@ func runUser(s *Server, c *Client, m *Message) {
 		return
 	}
 	c.user, c.real = m.Param(0), m.Param(3)
+	if s.options.UserLen > 0 {
+		c.user = "~" + c.user
+		c.user = c.user[:min(len(c.user), s.options.UserLen)]
+	}
 	s.register(c)
 }
 
@@ -70,7 +74,11 @@ func (s *Server) register(c *Client) {
 	if c.account != "" {
 		s.accounts[s.fold(c.nick)] = c.account
 	}
-	c.Reply("001", "Welcome, "+c.source())
+	greeting := "Welcome, " + c.source()
+	if s.options.Curt {
+		greeting = "Welcome"
+	}
+	c.Reply("001", greeting)
 	tokens := s.support()
 	for len(tokens) > 0 {
 		n := min(len(tokens), 12)

@@ -23,6 +23,8 @@ type Options struct {
 	Support     []string // further tokens of ISUPPORT
 	Without     []string // capabilities that are not offered
 	Password    string   // that PASS must have
+	UserLen     int      // bytes of user names, with the "~" that they begin with then; 0: they stay as they are
+	Curt        bool     // the greeting does not say what has become of nick, user name and host
 
 	Accounts map[string]string // passwords by account, for SASL PLAIN; nil: sasl is not offered
 
