@@ -31,6 +31,7 @@ func (s *Server) newMedia() (*media.Service, error) {
 	options := media.Options{
 		ServerName: s.cfg.ServerName, DB: s.db, Store: storage.NewMedia(s.db), Files: files, Log: s.log,
 		MaxUpload: int64(s.cfg.Media.MaxUpload), MaxPerUser: int64(s.cfg.Media.MaxPerUser), MaxPixels: s.cfg.Media.MaxPixels,
+		MaxFetched:           int64(s.cfg.Media.Previews.MaxKept),
 		AllowUnauthenticated: s.cfg.Media.AllowUnauthenticated,
 	}
 	for _, size := range s.cfg.Media.Thumbnails {

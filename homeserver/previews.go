@@ -2,6 +2,7 @@ package homeserver
 
 import (
 	"context"
+	"errors"
 	"net/url"
 
 	"trestle/homeserver/clientapi"
@@ -51,7 +52,7 @@ func (s *Server) tidyPreviews(ctx context.Context) error {
 	if s.previews == nil {
 		return nil
 	}
-	return s.previews.Tidy(ctx)
+	return errors.Join(s.previews.Tidy(ctx), s.media.TrimFetched(ctx))
 }
 
 func (s *Server) expireMedia(ctx context.Context) error {

@@ -37,6 +37,11 @@ func newSite(t *testing.T) *site {
 	page("/plain", "text/plain", "Nothing to see.")
 	page("/latin", "text/html; charset=iso-8859-1", "<title>caf\xe9</title><p>One.<p>Two.")
 	page("/huge", "text/html", "<title>Huge</title>"+strings.Repeat("<p>and on", 200_000))
+	mux.HandleFunc("/pic/", func(w http.ResponseWriter, r *http.Request) {
+		content := testPNG(60, 60)
+		w.Header().Set("Content-Type", "image/png")
+		_, _ = w.Write(append(content, r.URL.Path...)) // no two of them are the same
+	})
 	mux.Handle("/away", http.RedirectHandler("/rock", http.StatusFound))
 	mux.Handle("/round", http.RedirectHandler("/round", http.StatusFound))
 	mux.Handle("/inside", http.RedirectHandler("http://127.0.0.3/secret", http.StatusFound))
@@ -104,6 +109,76 @@ func TestPreviews(t *testing.T) {
 		if r := alice.must("GET", previewPath+url.QueryEscape(pages.URL+"/huge"), nil); r.field("og:title") != "Huge" {
 			t.Error(r.body)
 		}
+	})
+}
+
+// What is kept of a page does not name a picture that operators have hidden, or
+// that is gone.
+func TestPreviewsWithoutTheirPictures(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, db string) {
+		s, pages := newWholeServer(t, db, withPreviews), newSite(t)
+		alice := s.person("alice")
+		root := *s.administrator("root")
+		root.wholeServer = s.plain()
+		const media = "/_synapse/admin/v1/media/"
+		preview := func(pictured bool) string {
+			t.Helper()
+			r := alice.must("GET", previewPath+url.QueryEscape(pages.URL+"/rock"), nil)
+			if r.field("og:title") != "The Rock" {
+				t.Error(r.body)
+			}
+			for _, key := range []string{"og:image", "og:image:type", "og:image:width", "og:image:height", "matrix:image:size"} {
+				if known := r.at(key) != nil; known != pictured {
+					t.Errorf("%s is there: %v in %s", key, known, r.body)
+				}
+			}
+			return strings.TrimPrefix(r.field("og:image"), "mxc://")
+		}
+		id := preview(true)
+		root.must("POST", media+"quarantine/"+id, nil)
+		preview(false)
+		root.must("POST", media+"unquarantine/"+id, nil)
+		if again := preview(true); again != id {
+			t.Errorf("the picture is %s and %s", id, again)
+		}
+		root.must("DELETE", media+id, nil)
+		preview(false)
+		if n := pages.times("/rock"); n != 1 {
+			t.Errorf("the page was fetched %d times", n)
+		}
+	})
+}
+
+// One page after the other, and the pictures of all take no more room than the
+// operator gives them.
+func TestPicturesOfPreviewsHaveABudget(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, db string) {
+		most := len(testPNG(60, 60)) * 5 / 2
+		s := newWholeServer(t, db, func(cfg *config.Config) {
+			withPreviews(cfg)
+			cfg.Media.Previews.MaxKept = config.Size(most)
+		})
+		pages := newSite(t)
+		alice := s.person("alice")
+		var ids []string
+		for i := range 6 {
+			r := alice.must("GET", previewPath+url.QueryEscape(fmt.Sprintf("%s/pic/%d", pages.URL, i)), nil)
+			id, ok := strings.CutPrefix(r.field("og:image"), "mxc://")
+			if !ok {
+				t.Fatal(r.body)
+			}
+			ids = append(ids, id)
+		}
+		size := 0
+		for _, id := range ids {
+			if r := alice.do("GET", downloads+id, nil); r.status == http.StatusOK {
+				size += len(r.body)
+			}
+		}
+		if size == 0 || size > most {
+			t.Errorf("%d bytes of %d", size, most)
+		}
+		alice.must("GET", downloads+ids[5], nil)
 	})
 }
 

@@ -28,6 +28,7 @@ type Options struct {
 
 	MaxUpload  int64          // bytes
 	MaxPerUser int64          // bytes that a user may have here; 0: any number
+	MaxFetched int64          // bytes of what the server has fetched itself; 0: any number
 	MaxPixels  int64          // of pictures that get thumbnails; default 32 million
 	Thumbnails []picture.Size // that are made
 	// AllowUnauthenticated serves all media at the endpoints without
@@ -70,6 +71,8 @@ type Service struct {
 	// pixels is how many may be decoded at the same time.
 	pixels   *semaphore.Weighted
 	pictures *lru.Cache[Hash, verdict]
+	// fetched is held by whoever adds to what the server has fetched.
+	fetched *semaphore.Weighted
 	// naming is held for reading from before a file gets its name until the
 	// database says what it is for, and for writing while a file that is for
 	// nothing is removed.
@@ -108,7 +111,7 @@ func New(options Options) *Service {
 	}
 	return &Service{
 		options: options, pixels: semaphore.NewWeighted(options.MaxPixels),
-		pictures: lru.New[Hash, verdict](knownPictures, nil),
+		pictures: lru.New[Hash, verdict](knownPictures, nil), fetched: semaphore.NewWeighted(1),
 	}
 }
 

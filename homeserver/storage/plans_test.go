@@ -78,6 +78,9 @@ func TestPlans(t *testing.T) {
 			"a pusher":             {selectPusher, []any{int64(1)}},
 			"pushers of a user":    {selectUsersPushers, []any{"@a:x"}},
 			"owners of a key":      {selectOtherOwners, []any{"app", "key", "@a:x"}},
+			"pictures of pages":    {sumOwnlessMedia, []any{"x"}},
+			"the oldest picture":   {selectOldestOwnless, []any{"x", int64(9)}},
+			"a picture once more":  {selectOwnlessOfHash, []any{"x", []byte("hash"), "image/png"}},
 			"progress of a pusher": {updatePusherProgress, []any{int64(1), int64(2), int64(3)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {

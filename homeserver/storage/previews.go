@@ -41,6 +41,13 @@ var (
 			WHERE expires_at <= $1
 			ORDER BY expires_at
 			LIMIT $2)`)
+	deleteOldestPreviews = database.SQL(`
+		DELETE FROM url_previews
+		WHERE url_hash IN (
+			SELECT url_hash
+			FROM url_previews
+			ORDER BY fetched_at DESC, url_hash DESC
+			LIMIT $2 OFFSET $1)`)
 )
 
 // Set stores an answer, in place of an older one.
@@ -62,4 +69,9 @@ func (s *Previews) Find(ctx context.Context, hash []byte, now int64) (json.RawMe
 // DeleteExpired removes some of the answers that have expired, and says how many.
 func (s *Previews) DeleteExpired(ctx context.Context, tx *database.Tx, now int64, limit int) (int64, error) {
 	return tx.Exec(ctx, deleteExpiredPreviews, now, limit)
+}
+
+// DeleteOldest removes some of the answers beyond the newest ones, and says how many.
+func (s *Previews) DeleteOldest(ctx context.Context, tx *database.Tx, newest, limit int) (int64, error) {
+	return tx.Exec(ctx, deleteOldestPreviews, newest, limit)
 }

@@ -66,6 +66,7 @@ func Default() *Config {
 				Ports:    []int{80, 443},
 				MaxPage:  1 << 20,
 				MaxImage: 10 << 20,
+				MaxKept:  1 << 30,
 				Timeout:  Duration(15 * time.Second),
 				Lifetime: Duration(24 * time.Hour),
 			},

@@ -19,6 +19,7 @@ type Previews struct {
 	Ports          []int    `yaml:"ports"` // empty: all
 	MaxPage        Size     `yaml:"max_page"`
 	MaxImage       Size     `yaml:"max_image"`
+	MaxKept        Size     `yaml:"max_kept"` // of all images together; 0: any number
 	Timeout        Duration `yaml:"timeout"`
 	Lifetime       Duration `yaml:"lifetime"`
 	Language       string   `yaml:"language"`
@@ -97,6 +98,9 @@ func (l *loader) validateOperator() {
 	}
 	if p.MaxImage < 1024 || p.MaxImage > 256<<20 {
 		l.invalidf("media.previews.max_image", "must be from 1 KiB to 256 MiB")
+	}
+	if p.MaxKept != 0 && p.MaxKept < p.MaxImage {
+		l.invalidf("media.previews.max_kept", "must be at least media.previews.max_image, or 0")
 	}
 	if p.Timeout <= 0 {
 		l.invalidf("media.previews.timeout", "must be above 0")

@@ -32,22 +32,25 @@ type Options struct {
 	DB    *database.DB
 	Store *storage.Previews
 	Guard *outbound.Guard
-	Media Uploader
+	Media Pictures
 
 	MaxPage   int64         // bytes of a document that are read
 	MaxImage  int64         // bytes of a picture
 	MaxPixels int64         // of a picture
 	Timeout   time.Duration // for a page and its picture together
 	Lifetime  time.Duration // of an answer
-	Language  string        // that pages are asked for: Accept-Language; empty: any
+	// MaxAnswers is how many answers are kept when Tidy has run; default 20,000.
+	MaxAnswers int
+	Language   string // that pages are asked for: Accept-Language; empty: any
 
 	Now func() time.Time
 	Log *slog.Logger
 }
 
-// An Uploader keeps pictures.
-type Uploader interface {
-	Upload(ctx context.Context, u media.Upload) (media.URI, error)
+// Pictures keep what pages show.
+type Pictures interface {
+	KeepFetched(ctx context.Context, f media.Fetched) (media.URI, error)
+	Serves(ctx context.Context, uri media.URI) (bool, error)
 }
 
 // Service makes previews, each once at a time, and remembers them.
@@ -78,6 +81,9 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.MaxAnswers <= 0 {
+		o.MaxAnswers = 20_000
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -98,8 +104,10 @@ func (s *Service) Preview(ctx context.Context, user matrix.UserID, text string) 
 	key := u.String()
 	now := s.options.Now()
 	hash := sha256.Sum256([]byte(key))
-	if known, err := s.options.Store.Find(ctx, hash[:], now.UnixMilli()); err != nil || known != nil {
-		return known, err
+	if known, err := s.options.Store.Find(ctx, hash[:], now.UnixMilli()); err != nil {
+		return nil, err
+	} else if known != nil {
+		return s.current(ctx, known)
 	}
 	if f, ok := s.failed.Get(key); ok && now.Before(f.until) {
 		return nil, f.err
@@ -187,9 +195,7 @@ func (s *Service) fetch(ctx context.Context, u *url.URL) (map[string]any, error)
 	switch {
 	case isHTML(kind):
 		page := Parse(io.LimitReader(response.Body, s.options.MaxPage), kind, at)
-		for name, value := range page.Properties {
-			answer[name] = value
-		}
+		answer = properties(page)
 		for _, image := range page.Images {
 			if s.addImage(ctx, answer, image) {
 				break
@@ -256,16 +262,14 @@ func (s *Service) keepImage(ctx context.Context, answer map[string]any, response
 	if err != nil {
 		return err
 	}
-	uri, err := s.options.Media.Upload(ctx, media.Upload{
-		ContentType: string(info.Format), FileName: fileName(response.Request.URL), Size: int64(len(content)), Body: bytes.NewReader(content),
+	uri, err := s.options.Media.KeepFetched(ctx, media.Fetched{
+		ContentType: string(info.Format), FileName: fileName(response.Request.URL), Content: content,
 	})
 	if err != nil {
 		return err
 	}
-	answer["og:image"] = uri.String()
-	answer["og:image:type"] = string(info.Format)
-	answer["og:image:width"], answer["og:image:height"] = info.Width, info.Height
-	answer["matrix:image:size"] = len(content)
+	answer[imageKey], answer[typeKey] = uri.String(), string(info.Format)
+	answer[widthKey], answer[heightKey], answer[sizeKey] = info.Width, info.Height, len(content)
 	return nil
 }
 
@@ -277,13 +281,18 @@ func fileName(u *url.URL) string {
 	return u.Hostname()
 }
 
-// Tidy forgets answers that have expired.
+// Tidy forgets answers that have expired, and the oldest of too many.
 func (s *Service) Tidy(ctx context.Context) error {
 	const batch = 500
 	for {
 		var gone int64
-		err := s.options.DB.Update(ctx, func(tx *database.Tx) (err error) {
-			gone, err = s.options.Store.DeleteExpired(ctx, tx, s.options.Now().UnixMilli(), batch)
+		err := s.options.DB.Update(ctx, func(tx *database.Tx) error {
+			expired, err := s.options.Store.DeleteExpired(ctx, tx, s.options.Now().UnixMilli(), batch)
+			if err != nil {
+				return err
+			}
+			more, err := s.options.Store.DeleteOldest(ctx, tx, s.options.MaxAnswers, batch)
+			gone = max(expired, more)
 			return err
 		})
 		if err != nil || gone < batch {
