@@ -231,7 +231,7 @@ func (m *member) lead(ctx context.Context) error {
 	m.leading.Set(1)
 	m.health.SetRole(leads)
 	m.log.InfoContext(ctx, "serving", "addresses", m.clients.Addresses(), "took", time.Since(started))
-	m.hooks.Ready(Running{Addresses: m.clients.Addresses(), Metrics: m.metrics, Mount: m.mounts.set, Registrations: m.ReloadRegistrations})
+	m.hooks.Ready(m.running(m.clients.Addresses()))
 	return nil
 }
 

@@ -99,9 +99,16 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	tasks = append(tasks, s.background()...)
 	s.health.SetReady(true)
 	s.log.InfoContext(ctx, "serving", "addresses", clients.Addresses())
-	ready(Running{Addresses: clients.Addresses(), Metrics: s.metrics, Mount: s.mounts.set, Registrations: s.ReloadRegistrations,
-		Nobody: storage.NewAccounts(s.db).Nobody})
+	ready(s.running(clients.Addresses()))
 	return runAll(ctx, cancel, tasks)
+}
+
+// running is what others may ask of a server that answers.
+func (s *Server) running(addresses []string) Running {
+	return Running{
+		Addresses: addresses, Metrics: s.metrics, Mount: s.mounts.set,
+		Registrations: s.ReloadRegistrations, Nobody: storage.NewAccounts(s.db).Nobody,
+	}
 }
 
 // background is what a server does besides answering, until the database is
