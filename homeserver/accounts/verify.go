@@ -112,7 +112,7 @@ func (s *Service) beginVerification(ctx context.Context, r EmailRequest, kind *m
 	if err != nil {
 		return err
 	}
-	err = s.sendMail(ctx, kind, r, sid, token)
+	err = s.sendMail(ctx, kind, session, token)
 	if err == nil {
 		return nil
 	}
@@ -155,10 +155,12 @@ func addressInUse() error {
 	return matrix.NewError(http.StatusBadRequest, "M_THREEPID_IN_USE", "Somebody here has this address already.")
 }
 
-// sendMail waits for the mail to be on its way.
-func (s *Service) sendMail(ctx context.Context, kind *mail.Template, r EmailRequest, sid, token string) error {
-	query := url.Values{"sid": {sid}, "client_secret": {r.ClientSecret}, "token": {token}}
-	m, err := kind.Message(r.Email, mailValues{
+// sendMail waits for the mail to be on its way. It goes to the address as it is
+// kept and compared: what somebody has typed that is the same here may be
+// another mailbox there, and not the owner's.
+func (s *Service) sendMail(ctx context.Context, kind *mail.Template, session storage.ThreePIDSession, token string) error {
+	query := url.Values{"sid": {session.SID}, "client_secret": {session.ClientSecret}, "token": {token}}
+	m, err := kind.Message(session.Address, mailValues{
 		Server: s.options.ServerName, Link: strings.TrimRight(s.options.BaseURL, "/") + SubmitTokenPath + "?" + query.Encode(),
 	})
 	if err != nil {
