@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -93,7 +94,7 @@ type Bridge struct {
 	management map[matrix.RoomID]matrix.UserID // who talks to us there
 	sealings   map[matrix.RoomID]sealing       // of rooms that we have looked at
 
-	encryption *encryption.Service // nil: none
+	encryption atomic.Pointer[encryption.Service] // nil: none
 
 	undescribed map[*Portal]bool // see describe
 	describing  chan struct{}    // capacity 1
@@ -112,14 +113,12 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		ids:      o.DB.NewIDs("bridge"),
 		byID:     map[int64]*Portal{}, byKey: map[Key]*Portal{}, byRoom: map[matrix.RoomID]*Portal{},
 		ghostNames: map[matrix.UserID]string{}, management: map[matrix.RoomID]matrix.UserID{},
-		sealings: map[matrix.RoomID]sealing{}, encryption: o.Encryption,
+		sealings:    map[matrix.RoomID]sealing{},
 		undescribed: map[*Portal]bool{}, describing: make(chan struct{}, 1), arrivals: map[matrix.RoomID]*arrival{},
 	}
 	b.intake = newIntake(b)
-	o.Inbox.Heard, o.Inbox.Idle = b.heard, b.idle
-	if o.Encryption != nil {
-		o.Inbox.Keep = o.Encryption.Keep
-	}
+	b.encryption.Store(o.Encryption)
+	o.Inbox.Heard, o.Inbox.Idle, o.Inbox.Keep = b.heard, b.idle, b.keep
 	b.metrics = newMetrics(o.Metrics, b)
 	b.ctx, b.cancel = context.WithCancel(ctx)
 	if err := b.load(ctx); err != nil {
@@ -136,8 +135,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	b.goRun(func() { b.intake.run(ctx) })
 	b.goRun(func() { b.registerBot(ctx) })
 	b.goRun(func() { b.pruneMessages(ctx) })
-	if b.encryption != nil {
-		b.goRun(func() { b.encryption.Run(ctx) })
+	if service := b.encryption.Load(); service != nil {
+		b.goRun(func() { service.Run(ctx) })
 	}
 	b.goRun(func() { b.describeAll(ctx) })
 	if err := b.resumeUpgrades(ctx); err != nil && ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 
 	"maunium.net/go/mautrix/event"
 
+	"trestle/appservice"
 	"trestle/appservice/client"
 	"trestle/bridges/encryption"
 	"trestle/internal/database"
@@ -32,6 +33,39 @@ type Encrypts interface {
 // encryptedNotice is said in rooms that the bridge takes no part in.
 const encryptedNotice = "This room is encrypted, and this bridge takes no part in that: what people say here it cannot read, " +
 	"so nothing of it reaches the other side; what comes from there is not encrypted. To be bridged, talk in a room without encryption."
+
+// TakePart has the bridge take part in encrypted rooms from now on, if it does not yet. Run has been called.
+func (b *Bridge) TakePart(service *encryption.Service) {
+	if b.encryption.CompareAndSwap(nil, service) {
+		b.goRun(func() { service.Run(b.ctx) })
+	}
+}
+
+// AttendAll is for when the remote's [Encryption] of networks has changed: it sees to what follows in the rooms that
+// are encrypted.
+func (b *Bridge) AttendAll() {
+	b.mu.Lock()
+	var sealed []matrix.RoomID
+	for room, s := range b.sealings {
+		if s.content != nil {
+			sealed = append(sealed, room)
+		}
+	}
+	b.mu.Unlock()
+	for _, room := range sealed {
+		if p := b.FindRoom(room); p != nil || b.managed(room) != "" {
+			b.attend(room, p)
+		}
+	}
+}
+
+// keep keeps what is for our devices.
+func (b *Bridge) keep(ctx context.Context, txn *appservice.Transaction) (write func(context.Context, *database.Tx) error, done func(), err error) {
+	if service := b.encryption.Load(); service != nil {
+		return service.Keep(ctx, txn)
+	}
+	return func(context.Context, *database.Tx) error { return nil }, func() {}, nil
+}
 
 // A sealing is what is known of a room's encryption.
 type sealing struct {
@@ -144,14 +178,15 @@ func (b *Bridge) takesPart(ctx context.Context, p *Portal, s sealing) Encryption
 	var settings struct {
 		Algorithm string `json:"algorithm"`
 	}
-	if b.encryption == nil || json.Unmarshal(s.content, &settings) != nil || settings.Algorithm != encryption.Algorithm {
+	service := b.encryption.Load()
+	if service == nil || json.Unmarshal(s.content, &settings) != nil || settings.Algorithm != encryption.Algorithm {
 		return EncryptionOff
 	}
 	how := EncryptionUsers
 	if remote, ok := b.remote.(Encrypts); ok && p != nil {
 		how = remote.Encryption(p.Key().Network)
 	}
-	if how != EncryptionOff && b.encryption.Working(ctx) != nil {
+	if how != EncryptionOff && service.Working(ctx) != nil {
 		return EncryptionOff
 	}
 	return how
@@ -159,11 +194,12 @@ func (b *Bridge) takesPart(ctx context.Context, p *Portal, s sealing) Encryption
 
 // Encrypts tells whether we can take part in encrypted rooms of a network.
 func (b *Bridge) Encrypts(ctx context.Context, network string) bool {
-	if b.encryption == nil {
+	service := b.encryption.Load()
+	if service == nil {
 		return false
 	}
 	remote, ok := b.remote.(Encrypts)
-	return (!ok || remote.Encryption(network) != EncryptionOff) && b.encryption.Working(ctx) == nil
+	return (!ok || remote.Encryption(network) != EncryptionOff) && service.Working(ctx) == nil
 }
 
 // encryptable gives a virtual user who is about to be in a direct chat a device, if the network's
@@ -172,7 +208,7 @@ func (b *Bridge) encryptable(ctx context.Context, ghost matrix.UserID, network s
 	if !b.Encrypts(ctx, network) {
 		return ctx.Err()
 	}
-	return b.encryption.Ready(ctx, ghost)
+	return b.encryption.Load().Ready(ctx, ghost)
 }
 
 // reader is who of us reads in a room.
@@ -200,7 +236,7 @@ func (b *Bridge) attend(room matrix.RoomID, p *Portal) {
 			b.tellEncrypted(ctx, room, us)
 			return
 		}
-		err = client.Retry(ctx, b.noteFailing("make a device"), func(ctx context.Context) error { return b.encryption.Ready(ctx, us.ID) })
+		err = client.Retry(ctx, b.noteFailing("make a device"), func(ctx context.Context) error { return b.encryption.Load().Ready(ctx, us.ID) })
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("the bridge cannot read a room that is encrypted", "room", room, "err", err)
 		}
@@ -252,7 +288,7 @@ func (b *Bridge) open(ctx context.Context, p *Portal, e *client.Event) *client.E
 		e.Unreadable = "The bridge takes no part in encrypted rooms."
 		return e
 	}
-	plain, err := b.encryption.Open(ctx, e.Event, b.reader(p).ID)
+	plain, err := b.encryption.Load().Open(ctx, e.Event, b.reader(p).ID)
 	if why, ok := errors.AsType[*encryption.Unreadable](err); ok {
 		e.Unreadable = why.Why
 		return e

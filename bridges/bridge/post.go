@@ -38,7 +38,7 @@ func (b *Bridge) post(ctx context.Context, user *client.User, p *Portal, room ma
 	if how == EncryptionBot && p != nil && !p.Direct() {
 		as = b.client.Bot().ID
 	}
-	m.Content, err = b.encryption.Seal(ctx, encryption.Message{
+	m.Content, err = b.encryption.Load().Seal(ctx, encryption.Message{
 		As: as, Room: room, Settings: s.content, Type: m.Type, Content: encode(m.Content), Readers: readers,
 	})
 	if err != nil {
@@ -98,10 +98,10 @@ func (p *Portal) Event(ctx context.Context, eventID matrix.EventID) (*event.Even
 		}
 		e, err = reader.Event(ctx, room, eventID)
 	}
-	if err != nil || e.Type.Type != event.EventEncrypted.Type || b.encryption == nil || len(e.Content.Raw) == 0 {
+	if err != nil || e.Type.Type != event.EventEncrypted.Type || b.encryption.Load() == nil || len(e.Content.Raw) == 0 {
 		return e, err
 	}
-	plain, err := b.encryption.Open(ctx, e, "")
+	plain, err := b.encryption.Load().Open(ctx, e, "")
 	if _, unreadable := errors.AsType[*encryption.Unreadable](err); unreadable {
 		return e, nil
 	}

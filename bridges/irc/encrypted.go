@@ -7,34 +7,44 @@ import (
 
 	"maunium.net/go/mautrix/event"
 
-	"trestle/appservice/client"
 	"trestle/bridges/bridge"
 	"trestle/bridges/encryption"
 )
 
 // encryption is what takes part in encrypted rooms, nil if that is switched off for all networks,
 // or the keys cannot be had: then the bridge works on, and says so in such rooms.
-func (s *Service) encryption(api *client.Client) *encryption.Service {
-	wanted := slices.ContainsFunc(s.config.Networks, func(n Network) bool { return n.Encryption != string(bridge.EncryptionOff) })
+func (s *Service) encryption(networks []Network) *encryption.Service {
+	wanted := slices.ContainsFunc(networks, func(n Network) bool { return n.Encryption != string(bridge.EncryptionOff) })
 	if !wanted {
 		return nil
 	}
-	s.encrypts = true
-	options := encryption.Options{Client: api, DB: s.db, Name: "IRC bridge", Logger: s.log, Patience: s.config.KeyPatience}
+	options := encryption.Options{Client: s.api, DB: s.db, Name: "IRC bridge", Logger: s.log, Patience: s.config.KeyPatience}
 	if s.accounts.vault != nil {
 		options.Vault = s.accounts.vault
 	}
 	service, err := encryption.New(s.ctx, options)
 	if err != nil {
 		s.log.Error("the bridge cannot take part in encrypted rooms", "err", err)
+		return nil
 	}
+	s.encrypts = true
 	return service
+}
+
+// encryptionChanged has the bridge take part in encrypted rooms as the networks want it now.
+func (s *Service) encryptionChanged(networks []Network) {
+	if !s.encrypts {
+		if service := s.encryption(networks); service != nil {
+			s.bridge.TakePart(service)
+		}
+	}
+	s.bridge.AttendAll()
 }
 
 // Encryption implements bridge.Encrypts.
 func (s *Service) Encryption(network string) bridge.Encryption {
 	if n := s.network(network); n != nil {
-		return bridge.Encryption(n.config.Encryption)
+		return bridge.Encryption(n.now().Encryption)
 	}
 	return bridge.EncryptionOff
 }

@@ -8,14 +8,13 @@ import (
 	"slices"
 	"sync"
 
-	"trestle/bridges/bridge"
 	"trestle/internal/config"
 	"trestle/internal/matrix"
 )
 
 // lasting are the settings of a network that count from the next start: rooms and virtual users
-// have been made by them, people been told who speaks for them, and devices made.
-var lasting = []string{"alias", "user", "history", "relay", "relay_prefix", "relay_colors", "relay_break", "encryption", "icon"}
+// have been made by them, and people been told who speaks for them.
+var lasting = []string{"alias", "user", "history", "relay", "relay_prefix", "relay_colors", "relay_break", "icon"}
 
 // Changes are what another configuration has changed.
 type Changes struct {
@@ -57,6 +56,7 @@ func (s *Service) Rehash(ctx context.Context) (Changes, error) {
 		}
 	}
 	plan.run(ctx)
+	s.encryptionChanged(next.Networks)
 	changes := s.changes(next, plan)
 	s.rehashing.given = next.given
 	s.log.Info("the configuration was read again", "added", changes.Added, "removed", changes.Removed, "changed", changes.Changed, "after_restart", changes.Restart)
@@ -113,9 +113,6 @@ func (s *Service) changes(next Config, p *plan) Changes {
 	c := Changes{Added: []string{}, Removed: []string{}, Changed: map[string][]string{}, Restart: []string{}}
 	for _, n := range p.added {
 		c.Added = append(c.Added, n.config.ID)
-		if n.config.Encryption != string(bridge.EncryptionOff) && !s.encrypts {
-			c.Restart = append(c.Restart, "bridges.irc.networks."+n.config.ID+".encryption")
-		}
 	}
 	for _, n := range p.removed {
 		c.Removed = append(c.Removed, n.config.ID)
@@ -150,7 +147,7 @@ func (s *Service) changes(next Config, p *plan) Changes {
 func (n *network) adapt(ctx context.Context, next Network) {
 	was := n.now()
 	next.Alias, next.User, next.History, next.Relay = n.config.Alias, n.config.User, n.config.History, n.config.Relay
-	next.Encryption, next.Icon = n.config.Encryption, n.config.Icon
+	next.Icon = n.config.Icon
 	templates, err := newTemplates(&next)
 	if err != nil { // its templates were checked, and those of names are the old ones
 		n.log.Error("the new settings are not used", "err", err)

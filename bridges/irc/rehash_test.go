@@ -116,11 +116,11 @@ func TestRehashKeepsConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.write(section("local", local.Addr, "channels: ['#trestle', '#second']", "nick: 'm-{localpart}'", "ban_file: "+bans,
-		"display_name: '{nick} (IRC)'", "alias: 'chat_{network}_{channel}'"), section("other", other.Addr, "encryption: bot"))
+		"display_name: '{nick} (IRC)'", "alias: 'chat_{network}_{channel}'"), section("other", other.Addr))
 	changes := c.rehash()
 	if !slices.Equal(changes.Added, []string{"other"}) || len(changes.Removed) > 0 ||
 		!slices.Equal(changes.Changed["local"], []string{"nick", "display_name", "channels", "ban_file"}) ||
-		!slices.Equal(changes.Restart, []string{"bridges.irc.networks.other.encryption", "bridges.irc.networks.local.alias"}) {
+		!slices.Equal(changes.Restart, []string{"bridges.irc.networks.local.alias"}) {
 		t.Errorf("the changes are %+v", changes)
 	}
 	bob.Expect(":trestle!", "JOIN", "#second")

@@ -49,7 +49,8 @@ type Service struct {
 	idents   *identd.Server        // nil: nobody may ask
 
 	rehashing rehashing
-	encrypts  bool // some network's encryption is on
+	api       *client.Client
+	encrypts  bool // some network's encryption is, or was, on; while the service runs, of who changes the configuration
 
 	ctx    context.Context // of the bridge; it outlives the networks
 	cancel context.CancelFunc
@@ -116,19 +117,18 @@ func (s *Service) assemble() error {
 		}
 		s.networks.add(n)
 	}
-	api, err := client.New(client.Config{
+	if s.api, err = client.New(client.Config{
 		HomeserverURL: s.config.HomeserverURL, ServerName: s.config.ServerName,
 		ASToken: s.config.ASToken, SenderLocal: s.config.SenderLocal,
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	s.inbox = client.NewInbox(s.db, s.log)
 	s.spoken = lru.New[matrix.EventID](maxSpoken, func(text string) int { return len(text) + 100 })
 	s.metrics = newMetrics()
 	s.bridge, err = bridge.New(s.ctx, bridge.Options{
-		Client: api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: append(s.commands(), s.plumbCommands()...),
-		Logger: s.log, Metrics: s.config.Metrics, Encryption: s.encryption(api),
+		Client: s.api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: append(s.commands(), s.plumbCommands()...),
+		Logger: s.log, Metrics: s.config.Metrics, Encryption: s.encryption(s.config.Networks),
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@ package ircstory_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,6 +115,51 @@ func TestEncryptedRooms(t *testing.T) {
 			withholds(t, alice, club, bob)
 		})
 	}
+}
+
+// TestEncryptionIsSwitchedWhileTheBridgeRuns has a bridge that takes no part in encrypted rooms take part in those that
+// there are, and no longer, by its configuration alone.
+func TestEncryptionIsSwitchedWhileTheBridgeRuns(t *testing.T) {
+	t.Parallel()
+	testkit.Databases(t, func(t *testing.T, database string) {
+		irc := testkit.Ngircd(t, testkit.IRCOptions{})
+		trestle := encrypting(t, database, irc, "off")
+		bob := testkit.DialIRC(t, irc.Addr, "bob")
+		alice := newConfidant(t, trestle, "alice")
+		made, err := alice.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "trusted_private_chat", IsDirect: true, Invite: []id.UserID{ghost}})
+		alice.must(err)
+		alone := made.RoomID
+		alice.seesIn(alone, ghost)
+		alice.encryptsRoom(alone)
+		alice.until("that bob cannot read", func() bool {
+			return slices.ContainsFunc(alice.seen, func(e *event.Event) bool {
+				return e.Sender == ghost && strings.Contains(e.Content.AsMessage().Body, "This room is encrypted")
+			})
+		})
+		config := filepath.Join(trestle.Data, "trestle.yaml")
+		before, err := os.ReadFile(config)
+		alice.must(err)
+		set := func(how string) {
+			t.Helper()
+			alice.must(os.WriteFile(config, []byte(strings.Replace(string(before), "encryption: off", "encryption: "+how, 1)), 0o600))
+			if said := trestle.Command("", "bridge", "irc", "rehash"); !strings.Contains(said, "local: in force: encryption") {
+				t.Errorf("the rehash says %q", said)
+			}
+		}
+		set("users")
+		alice.knows(ghost)
+		alice.says(alone, "psst")
+		bob.Expect(":alice!", "PRIVMSG bob :psst")
+		bob.Say("alice", "yes?")
+		alice.hears(alone, ghost, "yes?")
+		set("off")
+		bob.Say("alice", "now everybody can read it")
+		alice.until("what everybody can read", func() bool {
+			return slices.ContainsFunc(alice.seen, func(e *event.Event) bool {
+				return e.Sender == ghost && e.Type == event.EventMessage && e.Content.AsMessage().Body == "now everybody can read it"
+			})
+		})
+	})
 }
 
 // sealsFiles has alice send a picture that only its readers can see, and whoever bob's link is for.
