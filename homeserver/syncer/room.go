@@ -197,9 +197,6 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 		data = all[info.ID]
 	}
 	joined.AccountData = b.dataOf(info, data)
-	if newcomer && joined.AccountData == nil {
-		joined.AccountData = &EventList{[]json.RawMessage{}} // clients read the list, too, of a room without any
-	}
 	if c.whole || max(activity.Last, activity.Receipts) > b.since.Position || activity.Counts > b.since.Serial {
 		if err := b.unread(info, joined, c.whole || activity.Counts > b.since.Serial); err != nil {
 			return nil, err
@@ -209,6 +206,9 @@ func (b *build) joinedRoom(info *storage.RoomInfo, at notifier.Room, data []json
 		return nil, nil
 	}
 	joined.StateAfter = b.stateAfter(joined.StateAfter)
+	joined.State = b.stateBefore(joined.State)
+	joined.Timeline = c.orNone(joined.Timeline)
+	joined.Ephemeral, joined.AccountData = orNone(joined.Ephemeral), orNone(joined.AccountData)
 	return joined, nil
 }
 
@@ -243,11 +243,36 @@ func (b *build) dataOf(info *storage.RoomInfo, data []json.RawMessage) *EventLis
 	return eventList(wantedOf(&filter.EventFilter, data))
 }
 
+// Clients read the parts of a room without asking whether they are there: all
+// of them are, be they empty.
+
+func orNone(list *EventList) *EventList {
+	if list == nil {
+		return &EventList{[]json.RawMessage{}}
+	}
+	return list
+}
+
+func (c *change) orNone(t *Timeline) *Timeline {
+	if t == nil {
+		return &Timeline{Events: []json.RawMessage{}, PrevBatch: Token{Position: c.upTo}.String()}
+	}
+	return t
+}
+
+// stateBefore is the list, which is left out where state_after was asked for.
+func (b *build) stateBefore(list *EventList) *EventList {
+	if b.req.UseStateAfter {
+		return list
+	}
+	return orNone(list)
+}
+
 // stateAfter is the list, empty rather than left out where it was asked for: by
 // that, clients tell that the server knows it.
 func (b *build) stateAfter(list *EventList) *EventList {
-	if list == nil && b.req.UseStateAfter {
-		return &EventList{[]json.RawMessage{}}
+	if b.req.UseStateAfter {
+		return orNone(list)
 	}
 	return list
 }
@@ -338,7 +363,9 @@ func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.R
 		}
 	}
 	left.StateAfter = b.stateAfter(left.StateAfter)
-	left.AccountData = b.dataOf(info, data)
+	left.State = b.stateBefore(left.State)
+	left.Timeline = c.orNone(left.Timeline)
+	left.AccountData = orNone(b.dataOf(info, data))
 	return left, nil
 }
 

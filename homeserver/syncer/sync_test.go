@@ -45,14 +45,14 @@ func TestInitialSync(t *testing.T) {
 			t.Errorf("summary of a room with a name: %+v", s)
 		}
 		whole := f.syncNow(syncer.Request{User: bob, Device: "B", Filter: f.filter(`{"room":{"timeline":{"limit":100}}}`)}).Rooms.Join[room]
-		if whole.Timeline.Limited || whole.State != nil || len(whole.Timeline.Events) != 20 {
+		if whole.Timeline.Limited || len(whole.State.Events) > 0 || len(whole.Timeline.Events) != 20 {
 			t.Errorf("%d events, limited %t, state %v", len(whole.Timeline.Events), whole.Timeline.Limited, whole.State)
 		}
 		if again := f.syncNow(syncer.Request{User: bob, Device: "B", Since: res.NextBatch}); again.Rooms != nil || again.NextBatch != res.NextBatch {
 			t.Errorf("nothing happened, but %+v", again)
 		}
 		full := f.syncNow(syncer.Request{User: bob, Device: "B", Since: res.NextBatch, FullState: true}).Rooms.Join[room]
-		if got := len(f.list(full.State)); got != 8 || full.Timeline != nil {
+		if got := len(f.list(full.State)); got != 8 || len(full.Timeline.Events) > 0 || full.Timeline.Limited {
 			t.Errorf("full state: %d events, timeline %+v", got, full.Timeline)
 		}
 	})
@@ -226,10 +226,8 @@ func TestFilters(t *testing.T) {
 			got := ""
 			if res.Rooms != nil && res.Rooms.Join[room] != nil {
 				joined := res.Rooms.Join[room]
-				if joined.Timeline != nil {
-					got = types(f.read(joined.Timeline.Events))
-				}
-				if joined.State != nil {
+				got = types(f.read(joined.Timeline.Events))
+				if len(joined.State.Events) > 0 {
 					got += " / " + types(f.list(joined.State))
 				}
 				if joined.Summary == nil {
