@@ -186,9 +186,8 @@ func (s *Service) startLogin(ctx context.Context, user matrix.UserID, d NewDevic
 // valid until the new one is used, so that a client that never got the answer
 // can try again (Client-Server API § Refreshing access tokens).
 func (s *Service) Refresh(ctx context.Context, token string) (*Login, error) {
-	store := s.options.Store.Tokens
 	hash := sha256.Sum256([]byte(token))
-	old, err := store.FindRefresh(ctx, s.options.DB.Read(), hash[:])
+	old, err := s.options.Store.Tokens.FindRefresh(ctx, s.options.DB.Read(), hash[:])
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +197,27 @@ func (s *Service) Refresh(ctx context.Context, token string) (*Login, error) {
 	if err := s.checkUnlocked(ctx, old.UserID); err != nil {
 		return nil, err
 	}
+	return s.renew(ctx, old, hash)
+}
+
+// RefreshLocked is [Service.Refresh] for clients to which a refusal would be the
+// end of their session: a locked account gets tokens, and M_USER_LOCKED for
+// whatever is done with them (Client-Server API § Account locking).
+func (s *Service) RefreshLocked(ctx context.Context, token string) (*Login, error) {
+	hash := sha256.Sum256([]byte(token))
+	old, err := s.options.Store.Tokens.FindRefresh(ctx, s.options.DB.Read(), hash[:])
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return nil, matrix.UnknownToken(false)
+	}
+	return s.renew(ctx, old, hash)
+}
+
+// renew writes the successors of a refresh token and its access token.
+func (s *Service) renew(ctx context.Context, old *storage.RefreshToken, hash tokenHash) (*Login, error) {
+	store := s.options.Store.Tokens
 	login, plan, err := s.prepareTokens(ctx, old.UserID, storage.Device{ID: old.DeviceID}, true, old.ID)
 	if err != nil {
 		return nil, err

@@ -83,9 +83,18 @@ func TestAccountPagesModerated(t *testing.T) {
 	code := a.code(b)
 	s.must("PUT", "/_matrix/client/v1/admin/lock/@alice:hs.example", admin, `{"locked":true}`)
 	b.open(oauth.AccountPath).signIn("alice").says(401, "locked")
-	a.fails(400, "invalid_grant", "token_endpoint", "grant_type", "refresh_token", "refresh_token", token.RefreshToken, "client_id", a.config.ClientID)
+	// A session that is locked is not over: its device hears what it is, and goes on later.
+	next, err := a.refresh(token.RefreshToken)
+	if err != nil {
+		t.Fatalf("a refresh while it is locked: %v", err)
+	}
+	if r := s.do("GET", v3+"/account/whoami", next.AccessToken, ""); r.status != 401 || r.field("errcode") != "M_USER_LOCKED" || r.field("soft_logout") != "true" {
+		t.Errorf("locked: %d %s", r.status, r.body)
+	}
 	a.fails(400, "invalid_grant", "token_endpoint", "grant_type", "authorization_code", "code", code, "client_id", a.config.ClientID,
 		"redirect_uri", callback, "code_verifier", a.verifier)
+	s.must("PUT", "/_matrix/client/v1/admin/lock/@alice:hs.example", admin, `{"locked":false}`)
+	s.must("GET", v3+"/account/whoami", next.AccessToken, "")
 }
 
 // Cross-signing keys are replaced by devices that came by OAuth once the user

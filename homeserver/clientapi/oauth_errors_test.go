@@ -288,7 +288,7 @@ func TestOAuthClients(t *testing.T) {
 			}
 		}
 		token := a.redeem(a.code(newBrowser(t, s.url)))
-		s.wait(30 * 24 * time.Hour)
+		s.wait(100 * 24 * time.Hour)
 		if err := s.oauth.Tidy(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -297,6 +297,13 @@ func TestOAuthClients(t *testing.T) {
 			t.Fatalf("an application with a session has been forgotten: %v", err)
 		}
 		a.post("revocation_endpoint", "token", next.AccessToken)
+		// Somebody who logs in again some weeks later finds it still.
+		s.wait(60 * 24 * time.Hour)
+		if err := s.oauth.Tidy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		newBrowser(t, s.url).open(a.request()).says(200, "<h1>Sign in</h1>")
+		s.wait(31 * 24 * time.Hour)
 		if err := s.oauth.Tidy(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -342,4 +349,26 @@ func TestOAuthOff(t *testing.T) {
 			t.Errorf("new keys: %d %s", r.status, r.body)
 		}
 	}
+}
+
+// Who logs out everywhere takes back what somebody was allowed and has not come for.
+func TestLogoutEverywhereTakesCodesBack(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newAccountServer(t, database)
+		alice := s.register("alice")
+		a := s.app("TV")
+		status, begun := a.post("device_authorization_endpoint", "client_id", a.config.ClientID, "scope", strings.Join(a.config.Scopes, " "))
+		if status != 200 {
+			t.Fatalf("begin: %d %v", status, begun)
+		}
+		b := newBrowser(t, s.url)
+		b.open(oauth.LinkPath+"?user_code="+begun["user_code"].(string)).signIn("alice").send().send("answer", "allow").says(200, "goes on by itself")
+		code, kept := a.code(b), a.redeem(a.code(b))
+		s.must("GET", v3+"/account/whoami", kept.AccessToken, "")
+		s.must("POST", v3+"/logout/all", alice, "")
+		a.fails(400, "invalid_grant", "token_endpoint", "grant_type", oauth.GrantDevice, "client_id", a.config.ClientID, "device_code", begun["device_code"].(string))
+		a.fails(400, "invalid_grant", "token_endpoint", "grant_type", "authorization_code", "code", code, "client_id", a.config.ClientID,
+			"redirect_uri", callback, "code_verifier", a.verifier)
+		s.refused("GET", v3+"/account/whoami", kept.AccessToken, "", 401, "M_UNKNOWN_TOKEN")
+	})
 }

@@ -120,16 +120,20 @@ func (s *Service) ClientOf(ctx context.Context, user matrix.UserID, device matri
 	return s.Client(ctx, session.ClientID)
 }
 
-// idleClient is how long an application is kept that nobody uses, and expired
+// idleClient is how long an application is kept that nobody uses: some remember
+// their ID for when somebody logs in again, and cannot be told otherwise on the
+// way to the page where that is done. Expired is
 // how long codes are known after their end, so that their holders are told.
 const (
-	idleClient = 24 * time.Hour
+	idleClient = 90 * 24 * time.Hour
 	expired    = time.Hour
 )
 
 // Tidy deletes what is not needed any more.
 func (s *Service) Tidy(ctx context.Context) error {
 	return s.options.DB.Update(ctx, func(tx *database.Tx) error {
-		return s.options.Store.Tidy(ctx, tx, s.now()-expired.Milliseconds(), s.now()-idleClient.Milliseconds())
+		return s.options.Store.Tidy(ctx, tx, storage.OAuthAges{
+			Now: s.now(), Expired: s.now() - expired.Milliseconds(), Idle: s.now() - idleClient.Milliseconds(),
+		})
 	})
 }

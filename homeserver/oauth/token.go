@@ -216,7 +216,7 @@ func (s *Service) byRefresh(ctx context.Context, p Parameters, _ *Client) (*Toke
 			return nil, invalidScope("The scope is not what has been granted.")
 		}
 	}
-	login, err := s.options.Accounts.Refresh(ctx, token)
+	login, err := s.options.Accounts.RefreshLocked(ctx, token)
 	if err != nil {
 		return nil, err
 	}

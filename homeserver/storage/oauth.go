@@ -36,6 +36,10 @@ var (
 			AND client_id NOT IN (SELECT client_id FROM oauth_sessions)
 			AND client_id NOT IN (SELECT client_id FROM oauth_device_codes)
 			AND client_id NOT IN (SELECT client_id FROM oauth_codes)`)
+	touchOAuthClients = database.SQL(`
+		UPDATE oauth_clients
+		SET used_at = $1
+		WHERE used_at < $2 AND client_id IN (SELECT client_id FROM oauth_sessions)`)
 	selectOAuthClientAge = database.SQL(`
 		SELECT used_at
 		FROM oauth_clients

@@ -90,12 +90,18 @@ func (s *OAuth) DeleteBrowser(ctx context.Context, tx *database.Tx, cookie []byt
 }
 
 // DeleteOfUser signs all browsers of a user out, and takes back what the user
-// has allowed.
+// has allowed and nobody has come for yet.
 func (s *OAuth) DeleteOfUser(ctx context.Context, tx *database.Tx, user matrix.UserID) error {
 	if _, err := tx.Exec(ctx, deleteUsersOAuthBrowsers, user); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, deleteUsersOAuthResets, user)
+	if _, err := tx.Exec(ctx, deleteUsersOAuthResets, user); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, deleteUsersOAuthCodes, user); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, deleteUsersOAuthDeviceCodes, user)
 	return err
 }
 
@@ -111,14 +117,24 @@ func (s *OAuth) TakeReset(ctx context.Context, tx *database.Tx, user matrix.User
 	return n > 0, err
 }
 
-// Tidy deletes what has expired before a time, and applications that nobody
-// has used since idle and that have no session.
-func (s *OAuth) Tidy(ctx context.Context, tx *database.Tx, expired, idle int64) error {
+// OAuthAges are times, Unix ms: codes that have expired before one are deleted,
+// and applications that nobody has used since another.
+type OAuthAges struct{ Now, Expired, Idle int64 }
+
+// usedEvery is how exactly it is known when an application was used last, in ms.
+const usedEvery = 24 * 60 * 60_000
+
+// Tidy deletes what has expired, and applications that nobody has used since a
+// time: those with a session are in use.
+func (s *OAuth) Tidy(ctx context.Context, tx *database.Tx, at OAuthAges) error {
+	if _, err := tx.Exec(ctx, touchOAuthClients, at.Now, at.Now-usedEvery); err != nil {
+		return err
+	}
 	for _, stmt := range []*database.Statement{deleteOldOAuthCodes, deleteOldOAuthDeviceCodes, deleteOldOAuthBrowsers, deleteOldOAuthResets} {
-		if _, err := tx.Exec(ctx, stmt, expired); err != nil {
+		if _, err := tx.Exec(ctx, stmt, at.Expired); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, deleteIdleOAuthClients, idle)
+	_, err := tx.Exec(ctx, deleteIdleOAuthClients, at.Idle)
 	return err
 }

@@ -50,6 +50,10 @@ var (
 		UPDATE oauth_codes
 		SET used = TRUE
 		WHERE code_hash = $1 AND NOT used`)
+	// Those that were used are known still, should they come again.
+	deleteUsersOAuthCodes = database.SQL(`
+		DELETE FROM oauth_codes
+		WHERE user_id = $1 AND NOT used`)
 	deleteOldOAuthCodes = database.SQL(`
 		DELETE FROM oauth_codes
 		WHERE expires_at < $1`)
@@ -80,6 +84,9 @@ var (
 	deleteOAuthDeviceCode = database.SQL(`
 		DELETE FROM oauth_device_codes
 		WHERE code_hash = $1`)
+	deleteUsersOAuthDeviceCodes = database.SQL(`
+		DELETE FROM oauth_device_codes
+		WHERE user_id = $1`)
 	deleteOldOAuthDeviceCodes = database.SQL(`
 		DELETE FROM oauth_device_codes
 		WHERE expires_at < $1`)
