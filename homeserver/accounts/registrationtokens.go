@@ -57,25 +57,27 @@ func (s *Service) Usable(t RegistrationToken) bool {
 	return (t.UsesAllowed == nil || t.Pending+t.Completed < *t.UsesAllowed) && (t.ExpiresAt == nil || *t.ExpiresAt > s.now())
 }
 
-// tokenStage takes a use of a token.
-func (s *Service) tokenStage(ctx context.Context, token string) error {
-	if contains(s.options.RegistrationTokens, token) {
+// checkTokenStage holds a token against those there are. A use of it is taken by
+// the account and not by the stage: who does not go on has used nothing.
+func (s *Service) checkTokenStage(ctx context.Context, token string) error {
+	valid, err := s.ValidRegistrationToken(ctx, token)
+	if err == nil && !valid {
+		err = retry("M_UNAUTHORIZED", "That registration token is not valid.")
+	}
+	return err
+}
+
+// useToken takes a use of a token for an account; M_FORBIDDEN if others have had
+// the last one since it was checked.
+func (s *Service) useToken(ctx context.Context, tx *database.Tx, token string) error {
+	if token == "" || contains(s.options.RegistrationTokens, token) {
 		return nil
 	}
-	taken := false
-	if validRegistrationToken(token) {
-		err := s.options.DB.Update(ctx, func(tx *database.Tx) (err error) {
-			taken, err = s.options.Store.RegTokens.Use(ctx, tx, token, s.now())
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	taken, err := s.options.Store.RegTokens.Use(ctx, tx, token, s.now())
+	if err == nil && !taken {
+		err = matrix.Forbidden("That registration token is not valid any more.")
 	}
-	if !taken {
-		return retry("M_UNAUTHORIZED", "That registration token is not valid.")
-	}
-	return nil
+	return err
 }
 
 // RegistrationTokens is the stored tokens, by their texts.

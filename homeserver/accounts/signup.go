@@ -50,7 +50,7 @@ func (s *Service) SignUp(ctx context.Context, username, password string, form ur
 		if _, err := stage.Submit(ctx, form, remoteAddr); err != nil {
 			return "", err
 		}
-		r.Proofs[stage.Name()] = "page"
+		r.Proofs[stage.Name()] = pageProof(stage, form)
 	}
 	login, err := s.Register(ctx, r)
 	if err != nil {

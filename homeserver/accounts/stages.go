@@ -47,6 +47,19 @@ type PageStage interface {
 	Submit(ctx context.Context, form url.Values, remoteAddr string) (matrix.UserID, error)
 }
 
+// A provingStage is a [PageStage] whose form the operation goes on to use.
+type provingStage interface {
+	Proof(form url.Values) string
+}
+
+// pageProof is what a stage has found out by a form that was good.
+func pageProof(stage PageStage, form url.Values) string {
+	if proving, ok := stage.(provingStage); ok {
+		return proving.Proof(form)
+	}
+	return "page"
+}
+
 // A Page is what a browser shows for a stage.
 type Page struct {
 	Redirect string // elsewhere; the other members do not matter then
@@ -193,7 +206,7 @@ func (t registrationTokenStage) Check(ctx context.Context, a Attempt) (string, e
 	if err := a.read(&auth); err != nil {
 		return "", err
 	}
-	return "", t.accounts.tokenStage(ctx, auth.Token)
+	return auth.Token, t.accounts.checkTokenStage(ctx, auth.Token)
 }
 
 func (registrationTokenStage) Page(string) Page {
@@ -203,5 +216,8 @@ func (registrationTokenStage) Page(string) Page {
 }
 
 func (t registrationTokenStage) Submit(ctx context.Context, form url.Values, _ string) (matrix.UserID, error) {
-	return "", t.accounts.tokenStage(ctx, form.Get("token"))
+	return "", t.accounts.checkTokenStage(ctx, form.Get("token"))
 }
+
+// Proof is the token, of which the account that comes of it takes a use.
+func (registrationTokenStage) Proof(form url.Values) string { return form.Get("token") }

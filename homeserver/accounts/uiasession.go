@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"net/url"
 	"slices"
 	"time"
 
@@ -23,6 +25,8 @@ type sessionState struct {
 	// client has not come back for: with the user who did it, if the stage
 	// tells.
 	Pages map[string]matrix.UserID `json:"pages,omitempty"`
+	// PageProofs are what these have found out.
+	PageProofs map[string]string `json:"page_proofs,omitempty"`
 	// Mail is the ID of the session of the mail that the page of [StageEmail] has sent.
 	Mail string `json:"mail,omitempty"`
 
@@ -53,10 +57,11 @@ func (st *sessionState) takePages(op Operation) *matrix.Error {
 			case op.User != user:
 				failed = retry("M_FORBIDDEN", "Somebody else has logged in on the page.")
 			default:
-				st.complete(stage, "page")
+				st.complete(stage, cmp.Or(st.PageProofs[stage], "page"))
 				again = true
 			}
 			delete(st.Pages, stage)
+			delete(st.PageProofs, stage)
 			break
 		}
 		if st.mailed && op.next(st.Completed, StageEmail) {
@@ -71,6 +76,16 @@ func (st *sessionState) takePages(op Operation) *matrix.Error {
 // The user is who has proved to be who they are there, empty for stages that
 // do not tell. The client goes on with the session as if it had done it.
 func (s *Service) CompleteStage(ctx context.Context, session, stage string, user matrix.UserID) error {
+	return s.completeStage(ctx, session, stage, user, "")
+}
+
+// CompletePage is [Service.CompleteStage] by a form that [PageStage.Submit] has
+// found to be good.
+func (s *Service) CompletePage(ctx context.Context, session string, stage PageStage, user matrix.UserID, form url.Values) error {
+	return s.completeStage(ctx, session, stage.Name(), user, pageProof(stage, form))
+}
+
+func (s *Service) completeStage(ctx context.Context, session, stage string, user matrix.UserID, proof string) error {
 	return s.change(ctx, session, func(state *sessionState) bool {
 		if slices.Contains(state.Completed, stage) {
 			return false
@@ -79,6 +94,10 @@ func (s *Service) CompleteStage(ctx context.Context, session, stage string, user
 			state.Pages = map[string]matrix.UserID{}
 		}
 		state.Pages[stage] = user
+		if state.PageProofs == nil {
+			state.PageProofs = map[string]string{}
+		}
+		state.PageProofs[stage] = proof
 		return true
 	})
 }

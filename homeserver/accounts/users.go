@@ -172,6 +172,9 @@ func (s *Service) create(ctx context.Context, account storage.Account, hash stri
 
 // keepProofs gives a new user what was proved on the way.
 func (s *Service) keepProofs(ctx context.Context, tx *database.Tx, user matrix.UserID, proofs Proofs) error {
+	if err := s.useToken(ctx, tx, proofs[StageRegistrationToken]); err != nil {
+		return err
+	}
 	if proofs[StageTerms] != "" {
 		if err := s.noteConsents(ctx, tx, user); err != nil {
 			return err

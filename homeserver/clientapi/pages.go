@@ -268,7 +268,7 @@ func (a *accountAPI) completeStage(ctx context.Context, stage accounts.PageStage
 	if err != nil {
 		return err
 	}
-	return a.accounts.CompleteStage(ctx, session, stage.Name(), user)
+	return a.accounts.CompletePage(ctx, session, stage, user, form)
 }
 
 // verification is what the link in a mail says.

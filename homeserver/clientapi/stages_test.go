@@ -132,6 +132,53 @@ func TestStagesRace(t *testing.T) {
 	})
 }
 
+// A token is used by the account that comes of it: not by somebody who stops on
+// the way there, and once by whichever way it went.
+func TestTokensAreUsedByAccounts(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, databaseURL string) {
+		s := newAccountServer(t, databaseURL, func(o *accounts.Options) { o.Terms, o.OpenRegistration = terms, false })
+		for _, token := range []string{"once", "page"} {
+			if _, err := s.accounts.CreateRegistrationToken(t.Context(), accounts.RegistrationToken{Token: token, UsesAllowed: new(int64(1))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		used := func(token string) int64 {
+			t.Helper()
+			found, err := s.accounts.RegistrationToken(t.Context(), token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found.Completed
+		}
+		register := func(name, auth string) reply {
+			return s.do("POST", v3+"/register", "", `{"username":"`+name+`","password":"`+password+`","auth":`+auth+`}`)
+		}
+		const byToken = `{"type":"m.login.registration_token","token":"once"}`
+		for range 2 { // who do not go on
+			if r := register("first", byToken); r.field("completed") != `["m.login.registration_token"]` {
+				t.Fatalf("the token: %d %s", r.status, r.body)
+			}
+		}
+		one, two := register("alice", byToken).field("session"), register("bob", byToken).field("session")
+		agree := func(session string) string { return `{"type":"m.login.terms","session":"` + session + `"}` }
+		if r := register("alice", agree(one)); r.status != 200 || used("once") != 1 {
+			t.Fatalf("used %d times: %d %s", used("once"), r.status, r.body)
+		}
+		if r := register("bob", agree(two)); r.status != 403 || r.field("errcode") != "M_FORBIDDEN" || used("once") != 1 {
+			t.Errorf("a second account, used %d times: %d %s", used("once"), r.status, r.body)
+		}
+		s.must("GET", v3+"/register/available?username=bob", "", "")
+		session := register("carol", `{}`).field("session")
+		form := url.Values{"token": {"page"}}
+		if r, _ := s.browse(v3+"/auth/m.login.registration_token/fallback/web?session="+session, form); r.status != 200 || used("page") != 0 {
+			t.Fatalf("the page: %d %s", r.status, r.body)
+		}
+		if r := register("carol", agree(session)); r.status != 200 || used("page") != 1 {
+			t.Errorf("by the page, used %d times: %d %s", used("page"), r.status, r.body)
+		}
+	})
+}
+
 // All stages in a browser, as clients do that know none of them.
 func TestStagesInBrowser(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, databaseURL string) {

@@ -134,7 +134,7 @@ func (a *legacyAPI) register(ctx context.Context, _ api.Caller, req *stageReques
 		return nil, unknownStage(req.Type)
 	}
 	var challenge *accounts.Challenge
-	err = a.confirm(ctx, operation, req, req.Type)
+	_, err = a.prove(ctx, operation, req, req.Type)
 	if !errors.As(err, &challenge) {
 		if err == nil {
 			err = unknownStage(req.Type)
@@ -166,7 +166,8 @@ func (a *legacyAPI) registerAtLast(ctx context.Context, operation accounts.Opera
 		return nil, err
 	}
 	var challenge *accounts.Challenge
-	if err := a.confirm(ctx, operation, req, accounts.StageDummy); errors.As(err, &challenge) {
+	var err error
+	if r.Proofs, err = a.prove(ctx, operation, req, accounts.StageDummy); errors.As(err, &challenge) {
 		return nil, matrix.Forbidden("The stages before this one are not complete.")
 	} else if err != nil {
 		return nil, err
@@ -178,12 +179,12 @@ func (a *legacyAPI) registerAtLast(ctx context.Context, operation accounts.Opera
 	return finished(login), nil
 }
 
-func (a *legacyAPI) confirm(ctx context.Context, operation accounts.Operation, req *stageRequest, stage string) error {
+func (a *legacyAPI) prove(ctx context.Context, operation accounts.Operation, req *stageRequest, stage string) (accounts.Proofs, error) {
 	auth, err := json.Marshal(map[string]string{"type": stage, "session": req.Session, "token": req.Token})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return a.Accounts.Confirm(ctx, operation, auth)
+	return a.Accounts.Prove(ctx, operation, auth, "")
 }
 
 // localpart is the name that a client wants, which may be given as a whole user ID.

@@ -2,6 +2,9 @@ package legacyapi_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -43,6 +46,7 @@ func newServer(t *testing.T, database string, tokens ...string) *client {
 	for _, token := range tokens {
 		cfg.Registration.Tokens = append(cfg.Registration.Tokens, config.Secret(token))
 	}
+	cfg.RegistrationSharedSecret = "shared"
 	cfg.Passwords.Hash, cfg.Passwords.BcryptCost = "bcrypt", 4
 	server, err := homeserver.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -223,6 +227,60 @@ func TestRegisterInStages(t *testing.T) {
 		}
 		end["user"] = "bob"
 		s.refused("POST", "/register", end, 403, "M_FORBIDDEN")
+	})
+}
+
+// administer makes a request of an administrator, whose token is empty at first.
+func (c *client) administer(method, path string, body object) object {
+	c.t.Helper()
+	admin := &client{t: c.t, url: c.url + "/_synapse/admin/v1"}
+	send := func(method, path string, body object) (answer object) {
+		c.t.Helper()
+		raw, err := json.Marshal(body)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(c.t.Context(), method, admin.url+path, bytes.NewReader(raw))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+admin.token)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
+			c.t.Fatalf("%s %s: %d %v %v", method, path, response.StatusCode, answer, err)
+		}
+		return answer
+	}
+	nonce := send("GET", "/register", nil)["nonce"].(string)
+	name := "root" + nonce[16:24]
+	mac := hmac.New(sha1.New, []byte("shared"))
+	mac.Write([]byte(strings.Join([]string{nonce, name, "correct horse", "admin"}, "\x00")))
+	admin.token = send("POST", "/register", object{
+		"nonce": nonce, "username": name, "password": "correct horse", "admin": true, "mac": hex.EncodeToString(mac.Sum(nil)),
+	})["access_token"].(string)
+	return send(method, path, body)
+}
+
+// What stages have found out counts for the account, by this API as by others.
+func TestStagesCount(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newServer(t, database, "sesame")
+		s.administer("POST", "/registration_tokens/new", object{"token": "once", "uses_allowed": 1})
+		const token = "m.login.registration_token"
+		register := func(user string) object {
+			session := s.must("POST", "/register", object{"type": token, "token": "once"})["session"]
+			return object{"type": "m.login.password", "user": user, "password": "correct horse", "session": session}
+		}
+		alice, bob := register("alice"), register("bob")
+		s.must("POST", "/register", alice)
+		s.refused("POST", "/register", bob, 403, "M_FORBIDDEN")
+		if found := s.administer("GET", "/registration_tokens/once", nil); found["completed"] != 1.0 {
+			t.Errorf("the token: %v", found)
+		}
 	})
 }
 
