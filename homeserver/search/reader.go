@@ -18,6 +18,8 @@ const (
 	leastBatch   = 10
 	maxBatch     = 200
 	persistEvery = 5000
+	// pageBytes is how large events are together that are enough at once, however few.
+	pageBytes = 4 << 20
 	// forgetBatch is how many documents are taken out at once.
 	forgetBatch = 500
 	// interval is how often the reader looks for new events.
@@ -152,12 +154,12 @@ func (s *Service) advance(ctx context.Context, upTo int64) (rest time.Duration, 
 	}
 	began := time.Now()
 	batch := s.portion.Size()
-	events, err := s.Store.Events.Stream(ctx, s.cursor, upTo, batch)
+	events, more, err := s.Store.Events.Page(ctx, s.cursor, upTo, batch, pageBytes)
 	if err != nil {
 		return 0, false, err
 	}
 	end := upTo
-	if len(events) == batch {
+	if more {
 		end = events[len(events)-1].Position
 	}
 	documents, gone, err := s.read(ctx, events)

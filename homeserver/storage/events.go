@@ -91,6 +91,13 @@ var (
 		WHERE position > $1 AND position <= $2
 		ORDER BY position
 		LIMIT $3`)
+	selectMovesStream = database.SQL(`
+		SELECT ` + eventColumns + `
+		FROM events
+		WHERE position > $1 AND position <= $2 AND state_key IS NOT NULL
+			AND type_nid = (SELECT type_nid FROM event_types WHERE type = 'm.room.member')
+		ORDER BY position
+		LIMIT $3`)
 	countStream = database.SQL(`
 		SELECT COUNT(*)
 		FROM events
@@ -296,16 +303,9 @@ func (s *Events) Forward(ctx context.Context, roomNID, after, upTo int64, limit 
 	return s.query(ctx, selectRoomForward, roomNID, after, upTo, limit)
 }
 
-// Stream is up to limit events of all rooms with positions in (after, upTo], in order.
-func (s *Events) Stream(ctx context.Context, after, upTo int64, limit int) ([]*Event, error) {
-	if events, ok := s.recent.stream(after, upTo, limit); ok {
-		return events, nil
-	}
-	return s.query(ctx, selectStream, after, upTo, limit)
-}
-
-// Page is a part of Stream that ends where its events are so many bytes as well, with
-// the one that reaches that. It says whether there may be more up to upTo.
+// Page is up to limit events of all rooms with positions in (after, upTo], in order. It
+// ends where they are so many bytes as well, with the one that reaches that, and says
+// whether there may be more up to upTo.
 func (s *Events) Page(ctx context.Context, after, upTo int64, limit, bytes int) (events []*Event, more bool, err error) {
 	events, ok := s.recent.stream(after, upTo, limit)
 	if !ok {
@@ -319,6 +319,12 @@ func (s *Events) Page(ctx context.Context, after, upTo int64, limit, bytes int) 
 		}
 	}
 	return events, len(events) >= limit, nil
+}
+
+// Moves is a Page of memberships alone.
+func (s *Events) Moves(ctx context.Context, after, upTo int64, limit, bytes int) (events []*Event, more bool, err error) {
+	events, more, err = s.queryUpTo(ctx, bytes, selectMovesStream, after, upTo, limit)
+	return events, more || len(events) >= limit, err
 }
 
 // CountStream is how many events there are in a part of the stream.

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -143,11 +144,11 @@ func TestTheEndOfTheStreamInMemoryIsTheStoredOne(t *testing.T) {
 	for after := range int64(52) {
 		for _, limit := range []int{0, 1, 7, 100} {
 			for _, upTo := range []int64{after - 1, after, after + 3, 60} {
-				got, err := s.Events.Stream(ctx, after, upTo, limit)
+				got, _, err := s.Events.Page(ctx, after, upTo, limit, math.MaxInt)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want, err := cold.Events.Stream(ctx, after, upTo, limit)
+				want, _, err := cold.Events.Page(ctx, after, upTo, limit, math.MaxInt)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -213,7 +214,7 @@ func TestTheEndOfTheStreamInMemoryIsBounded(t *testing.T) {
 	for _, e := range events {
 		s.Events.Cache(e)
 	}
-	got, err := s.Events.Stream(t.Context(), events[0].Position-1, events[8999].Position, 9000)
+	got, _, err := s.Events.Page(t.Context(), events[0].Position-1, events[8999].Position, 9000, math.MaxInt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -281,8 +281,12 @@ type page struct {
 	upTo   int64
 }
 
-// pageSize is how many events, or receipts, are read at once.
-const pageSize = 500
+const (
+	// pageSize is how many events, or receipts, are read at once.
+	pageSize = 500
+	// pageBytes is how large events are together that are enough, however few.
+	pageBytes = 4 << 20
+)
 
 // read brings in what comes after a position, unless that is here already.
 func (s *Service) read(ctx context.Context, after, upTo int64) error {
@@ -293,7 +297,7 @@ func (s *Service) read(ctx context.Context, after, upTo int64) error {
 	if len(p.events) > 0 {
 		return nil
 	}
-	events, err := s.Store.Events.Stream(ctx, after, upTo, pageSize)
+	events, more, err := s.Store.Events.Page(ctx, after, upTo, pageSize, pageBytes)
 	if err != nil {
 		return err
 	}
@@ -301,8 +305,8 @@ func (s *Service) read(ctx context.Context, after, upTo int64) error {
 	// there may be many. What goes wrong shows where it is needed.
 	_ = s.Rooms.Warm(ctx, roomsOf(events))
 	*p = page{events, upTo}
-	if len(events) == pageSize {
-		p.upTo = events[pageSize-1].Position
+	if more {
+		p.upTo = events[len(events)-1].Position
 	}
 	return nil
 }

@@ -5,6 +5,23 @@ import "context"
 // Forget drops all counts from memory.
 func (s *Service) Forget() { s.accounts.Clear() }
 
+// Pages reads all that comes after a position, and returns how large each page is, and
+// how many events there are.
+func (s *Service) Pages(ctx context.Context, after int64) (sizes []int, events int, err error) {
+	for head := s.Notifier.Position(); after < head; after = s.page.upTo {
+		s.page = page{}
+		if err := s.read(ctx, after, head); err != nil {
+			return nil, 0, err
+		}
+		size := 0
+		for _, e := range s.page.events {
+			size += len(e.JSON())
+		}
+		sizes, events = append(sizes, size), events+len(s.page.events)
+	}
+	return sizes, events, nil
+}
+
 // Replay holds what comes after a position against rules, and forgets the result.
 func (s *Service) Replay(ctx context.Context, after int64) error {
 	for head := s.Notifier.Position(); after < head; {

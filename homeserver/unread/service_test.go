@@ -2,11 +2,15 @@ package unread_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"trestle/homeserver/rooms"
+	"trestle/homeserver/storage"
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
 )
@@ -72,6 +76,39 @@ func TestLateCounts(t *testing.T) {
 	if snap.Room(first.RoomNID).Counts == 0 {
 		t.Error("the room has nothing that came late")
 	}
+}
+
+// Large events are read a few at a time, and all of them are.
+func TestPagesOfLargeEvents(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		room := s.create("@a:test")
+		s.join(room, "@b:test")
+		const messages, size = 160, 60_000
+		var last *storage.Event
+		for range messages {
+			last = s.send(room, "@a:test", "m.room.message", message(strings.Repeat("x", size)), "")
+		}
+		want := fmt.Sprintf(`{"main":{"notification_count":%d,"highlight_count":0},"threads":null}`, messages)
+		if got := s.counts("@b:test", last.RoomNID); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		s.unread.Close()
+		s.start() // with nothing in memory
+		s.unread.Close()
+		sizes, events, err := s.unread.Pages(t.Context(), 0)
+		s.must(err)
+		if largest := slices.Max(sizes); largest > 4<<20+size+1000 || largest < 1<<20 || events < messages {
+			t.Errorf("%d events in pages of %d bytes", events, sizes)
+		}
+		if err := s.unread.Replay(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+		s.unread.Forget()
+		if got := s.counts("@b:test", last.RoomNID); got != want {
+			t.Errorf("once more: %s, want %s", got, want)
+		}
+	})
 }
 
 // What was notified is forgotten after a time, and with the user.
