@@ -14,8 +14,11 @@ type Cursor struct {
 	Position int64
 	// Number is that of the newest transaction frozen so far; some are left out.
 	Number int64
-	// Skipped is the place up to which no events are sent, by an operator's word.
-	Skipped int64
+	// Events behind SkippedFrom and up to Skipped are not sent, by an operator's word, or
+	// because the service wanted to hear nothing then.
+	SkippedFrom, Skipped int64
+	// Silent is the place from which the service's registration has had no URL, or 0.
+	Silent int64
 }
 
 // A Place is what the homeserver keeps of the delivery to one service.

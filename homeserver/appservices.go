@@ -62,6 +62,37 @@ func (s eventStream) Changes(ctx context.Context, after, upTo int64, limit int) 
 	return collect(after, limit, page, at, func(events []*storage.Event) ([]sender.Change, error) { return s.changes(ctx, events) })
 }
 
+// Moves is the memberships in a part of the stream, with what they mean for device lists.
+func (s eventStream) Moves(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
+	page := func(after int64) ([]*storage.Event, bool, error) {
+		return s.store.Events.Moves(ctx, after, upTo, limit, sender.PageBytes)
+	}
+	at := func(e *storage.Event) int64 { return e.Position }
+	return collect(after, limit, page, at, func(events []*storage.Event) (changes []sender.Change, err error) {
+		for _, e := range events {
+			if e.Backfilled() {
+				continue
+			}
+			moves, err := s.moves(ctx, e)
+			if err != nil {
+				return nil, err
+			}
+			c := moved(e)
+			c.Size = len(e.Sender) + len(c.Target)
+			changes = append(append(changes, c), moves...)
+		}
+		return changes, nil
+	})
+}
+
+// moved is a membership, without its text.
+func moved(e *storage.Event) sender.Change {
+	return sender.Change{
+		Position: e.Position, Kind: sender.Event, Room: e.RoomID, Sender: e.Sender, Time: e.OriginServerTS,
+		Target: matrix.UserID(*e.StateKey), Membership: e.Membership(),
+	}
+}
+
 func (s eventStream) changes(ctx context.Context, events []*storage.Event) ([]sender.Change, error) {
 	changes := make([]sender.Change, 0, len(events))
 	devices := s.asides.anyone(wantsDevices)

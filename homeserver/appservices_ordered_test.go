@@ -210,28 +210,35 @@ func TestStepsAreLimited(t *testing.T) {
 	}
 }
 
+// administrator makes one of the homeserver that runs.
+func (s *service) administrator(running *config.Config) *mautrix.Client {
+	s.t.Helper()
+	_, err := homeserver.CreateUser(s.t.Context(), running, slog.New(slog.DiscardHandler), homeserver.NewUser{
+		Localpart: "root", Password: "correct horse battery", Admin: true,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	root, err := mautrix.NewClient(s.base, "", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = root.Login(s.t.Context(), &mautrix.ReqLogin{
+		Type: "m.login.password", Identifier: mautrix.UserIdentifier{Type: "m.id.user", User: "root"}, Password: "correct horse battery", StoreCredentials: true,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return root
+}
+
 // Nobody acts for a user who is suspended, locked or no more.
 func TestStepsOfUsersWhoMayDoNothing(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, database string) {
 		s := newService(t, "irc")
 		var running config.Config
 		withServices(t, database, func(cfg *config.Config) { running = *cfg }, s)
-		_, err := homeserver.CreateUser(t.Context(), &running, slog.New(slog.DiscardHandler), homeserver.NewUser{
-			Localpart: "root", Password: "correct horse battery", Admin: true,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		root, err := mautrix.NewClient(s.base, "", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = root.Login(t.Context(), &mautrix.ReqLogin{
-			Type: "m.login.password", Identifier: mautrix.UserIdentifier{Type: "m.id.user", User: "root"}, Password: "correct horse battery", StoreCredentials: true,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		root := s.administrator(&running)
 		bot := s.register("ircbot")
 		made, err := bot.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "public_chat"})
 		if err != nil {

@@ -7,6 +7,7 @@ type streamPage struct {
 	after   int64
 	changes []Change
 	through int64
+	blind   bool // nobody is told who comes into rooms and goes
 	err     error
 	there   chan struct{} // closed when the rest is
 }
@@ -35,11 +36,35 @@ func (q *queue) readAhead(ctx context.Context, p *streamPage, upTo int64) {
 
 func (q *queue) startPage(ctx context.Context, after, upTo int64, limit int) *streamPage {
 	p := &streamPage{after: after, there: make(chan struct{})}
+	from, upTo, blind := q.sources(after, upTo)
+	p.blind = blind
 	q.done.Go(func() {
 		defer close(p.there)
-		p.changes, p.through, p.err = q.service.feed.read(ctx, after, upTo, limit)
+		p.changes, p.through, p.err = from.read(ctx, after, upTo, limit)
 	})
 	return p
+}
+
+// sources is what to read behind a position, and up to where. Of a passage that is
+// skipped it is only what is sent all the same, if this service takes any of that:
+// messages to devices, and changes of keys, for which it needs to be known who is in
+// which room.
+func (q *queue) sources(after, upTo int64) (from feed, until int64, blind bool) {
+	s, reg := q.service, q.registered()
+	switch {
+	case after >= q.skipped.upTo:
+		return s.feed, upTo, false
+	case after < q.skipped.from:
+		return s.feed, min(upTo, q.skipped.from), false
+	}
+	until = min(upTo, q.skipped.upTo)
+	switch {
+	case reg.DeviceLists:
+		return s.keys, until, false
+	case reg.WantsEphemeral():
+		return s.messages, until, true
+	}
+	return nil, until, true
 }
 
 // pageSize is how many changes to read after some.

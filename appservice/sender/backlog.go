@@ -89,14 +89,15 @@ func (q *queue) uncounted() bool {
 	return !q.live && q.rest.unknown
 }
 
-// passes reports whether an operator has skipped a change.
+// passes reports whether a change is left out: an operator has skipped it, or the
+// service wanted to hear nothing then.
 func (q *queue) passes(c *Change) bool {
-	return c.Position <= q.skipped && (c.Kind == Event || c.Kind == Ephemeral)
+	return q.skipped.has(c.Position) && (c.Kind == Event || c.Kind == Ephemeral)
 }
 
 // wantedOf is the changes that have not been skipped, in the same place.
 func (q *queue) wantedOf(changes []Change) []Change {
-	if changes[0].Position > q.skipped {
+	if changes[0].Position > q.skipped.upTo {
 		return changes
 	}
 	return slices.DeleteFunc(changes, func(c Change) bool { return q.passes(&c) })

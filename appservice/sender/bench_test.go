@@ -38,6 +38,8 @@ func (e endless) Changes(_ context.Context, after, upTo int64, limit int) ([]sen
 	return page, nil
 }
 
+func (e endless) Moves(context.Context, int64, int64, int) ([]sender.Change, error) { return nil, nil }
+
 func (e endless) Room(context.Context, matrix.RoomID, int64) (sender.Room, error) {
 	return sender.Room{}, nil
 }

@@ -63,6 +63,12 @@ func (q *queue) restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the cursor: %w", err)
 	}
+	if cursor.Silent > 0 { // and has a URL now
+		if cursor, err = q.service.opts.Store.EndSilence(ctx, q.id, q.service.head.Load()); err != nil {
+			return fmt.Errorf("store that the service is sent events again: %w", err)
+		}
+		q.log.Info("application service has a URL again; what has happened without one is not sent", "from", cursor.SkippedFrom, "to", cursor.Skipped)
+	}
 	waiting, err := q.service.opts.Store.Waiting(ctx, q.id, acked)
 	if err != nil {
 		return fmt.Errorf("read frozen transactions: %w", err)
@@ -86,7 +92,7 @@ func (q *queue) restart(ctx context.Context) error {
 	q.epoch, q.number, q.saved = newEpoch(), cursor.Number, cursor.Position
 	q.pending, q.cutting, q.bytes = nil, 0, 0
 	q.live, q.scanned, q.interest = false, cursor.Position, nil
-	q.skipped, q.rest.unknown = cursor.Skipped, true
+	q.skipped, q.rest.unknown = passage{cursor.SkippedFrom, cursor.Skipped}, true
 	q.frozen.send()
 	return nil
 }
@@ -171,6 +177,9 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 		q.bytes += mine[i].Size
 	}
 	q.scanned = through
+	if p.blind {
+		q.interest = nil
+	}
 	q.rest.take(changes, mine, through)
 	return nil
 }

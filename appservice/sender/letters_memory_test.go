@@ -113,7 +113,7 @@ func (m *memory) BuryAll(ctx context.Context, acked, upTo int64, l appservice.De
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.cursors[l.Service]
-	c.Number, c.Skipped = c.Number+1, max(c.Skipped, upTo)
+	c.Number, c.SkippedFrom, c.Skipped = c.Number+1, 0, max(c.Skipped, upTo)
 	m.cursors[l.Service] = c
 	return len(waiting), events, nil
 }

@@ -55,10 +55,10 @@ type queue struct {
 	outbox   []appservice.Frozen // not yet delivered
 	number   int64               // of the newest frozen transaction
 	epoch    string
-	saved    int64 // the position in storage
-	acked    int64 // the newest delivered transaction
-	removed  int64 // the newest transaction gone from storage
-	skipped  int64 // no events are sent up to this position; written by fill under mu
+	saved    int64   // the position in storage
+	acked    int64   // the newest delivered transaction
+	removed  int64   // the newest transaction gone from storage
+	skipped  passage // of which no events are sent; written by fill under mu
 	stats    stats
 
 	paused   *appservice.Pause  // nil: it is not
@@ -69,6 +69,11 @@ type queue struct {
 	changed  bool               // storage does know more, and an operator wanted that
 	letters  int                // dead ones in storage
 }
+
+// A passage is a part of the stream: behind from, and up to upTo.
+type passage struct{ from, upTo int64 }
+
+func (p passage) has(position int64) bool { return position > p.from && position <= p.upTo }
 
 // A signal wakes one goroutine; signals do not add up.
 type signal chan struct{}
@@ -215,6 +220,11 @@ func (q *queue) register(reg *registration.Registration) {
 	if old != nil {
 		q.retry.send()
 	}
+}
+
+func (q *queue) registered() *registration.Registration {
+	reg, _ := q.to()
+	return reg
 }
 
 func (q *queue) to() (*registration.Registration, *link) {

@@ -17,8 +17,8 @@ type rest struct {
 	counted int64 // how far the dispatcher has counted
 	most    int64 // events, of interest or not, behind what has been read, up to before
 	before  int64
-	skipped int64 // none up to here is counted
-	unknown bool  // most is not known yet, or cannot be
+	skipped passage // nothing there is counted
+	unknown bool    // most is not known yet, or cannot be
 }
 
 // add counts changes of interest for a queue that has read up to a position.
@@ -39,7 +39,7 @@ func (r *rest) take(changes, mine []Change, through int64) {
 		}
 	}
 	for i := range changes {
-		if c := &changes[i]; c.Kind == Event && c.Position <= r.before && c.Position > r.skipped {
+		if c := &changes[i]; c.Kind == Event && c.Position <= r.before && !r.skipped.has(c.Position) {
 			r.most = max(0, r.most-1)
 		}
 	}
@@ -51,34 +51,42 @@ func (r *rest) take(changes, mine []Change, through int64) {
 // countOlder counts what a queue that begins far behind has before it. That it
 // cannot be counted keeps nothing from being delivered.
 func (q *queue) countOlder(ctx context.Context) {
-	after, upTo := q.service.dispatch.countFrom(q)
-	if upTo <= after {
+	parts := q.service.dispatch.countFrom(q)
+	if len(parts) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, countFor)
 	defer cancel()
-	n, err := q.service.opts.Stream.Count(ctx, after, upTo)
-	if err != nil {
-		q.log.Warn("how many events wait for an application service is not known", "error", err)
-		return
+	most := int64(0)
+	for _, part := range parts {
+		n, err := q.service.opts.Stream.Count(ctx, part.from, part.upTo)
+		if err != nil {
+			q.log.Warn("how many events wait for an application service is not known", "error", err)
+			return
+		}
+		most += n
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.rest.most, q.rest.unknown = n, false
+	q.rest.most, q.rest.unknown = most, false
 }
 
 // countFrom lets the dispatcher count for a queue from where it is, and returns the
-// part of the stream before that.
-func (d *dispatcher) countFrom(q *queue) (after, upTo int64) {
+// parts of the stream before that of which events are sent.
+func (d *dispatcher) countFrom(q *queue) (parts []passage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.live {
-		return 0, 0
+		return nil
 	}
 	through := d.through.Load()
-	after = max(q.scanned, q.skipped)
-	q.rest = rest{counted: through, before: through, skipped: q.skipped, unknown: after < through}
-	return after, through
+	for _, part := range []passage{{q.scanned, min(q.skipped.from, through)}, {max(q.scanned, q.skipped.upTo), through}} {
+		if part.from < part.upTo {
+			parts = append(parts, part)
+		}
+	}
+	q.rest = rest{counted: through, before: through, skipped: q.skipped, unknown: len(parts) > 0}
+	return parts
 }

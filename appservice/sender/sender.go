@@ -24,6 +24,7 @@ import (
 // A Store keeps cursors and frozen transactions, and what operators decide.
 type Store interface {
 	Pauses
+	Silences
 	Letters
 	Places
 
@@ -50,6 +51,16 @@ type Pauses interface {
 	Resume(ctx context.Context, service string) error
 	// Paused is the pause of a service, or nil.
 	Paused(ctx context.Context, service string) (*appservice.Pause, error)
+}
+
+// Silences keeps since when services want to hear nothing.
+type Silences interface {
+	// Silence notes the position from which a service's registration has had no
+	// URL, if it has a cursor and none is noted yet.
+	Silence(ctx context.Context, service string, position int64) error
+	// EndSilence stores that the events from there up to a position are not sent,
+	// and returns the cursor.
+	EndSilence(ctx context.Context, service string, position int64) (appservice.Cursor, error)
 }
 
 // Letters keeps dead letters.

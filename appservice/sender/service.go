@@ -32,6 +32,8 @@ const (
 type Service struct {
 	opts     Options
 	feed     feed
+	keys     feed // of a passage that is skipped, for services that follow their users' keys
+	messages feed // the same, for others that take messages to devices
 	head     atomic.Int64
 	dispatch *dispatcher
 
@@ -48,16 +50,15 @@ type Service struct {
 
 	reloading sync.Mutex // one change of what is delivered to whom at a time
 	started   bool
+	silent    map[string]bool // services without a URL of which storage knows
 }
 
 // New prepares a service.
 func New(opts Options) *Service {
-	s := &Service{opts: opts.withDefaults(), refused: lru.New[string, time.Time](10_000, nil), saving: newSignal()}
-	for _, source := range []Source{opts.Stream, opts.Ephemeral, opts.ToDevice, opts.Devices, opts.Keys} {
-		if source != nil {
-			s.feed = append(s.feed, source)
-		}
-	}
+	s := &Service{opts: opts.withDefaults(), refused: lru.New[string, time.Time](10_000, nil), saving: newSignal(), silent: map[string]bool{}}
+	s.feed = newFeed(opts.Stream, opts.Ephemeral, opts.ToDevice, opts.Devices, opts.Keys)
+	s.keys = newFeed(moves{opts.Stream}, opts.ToDevice, opts.Devices, opts.Keys)
+	s.messages = newFeed(opts.ToDevice)
 	s.dispatch = &dispatcher{
 		service: s, wake: newSignal(), offered: newSignal(), queues: map[string]*queue{},
 		interest: newInterest(opts.Rooms, opts.Registry.Load(), ""),
@@ -188,7 +189,8 @@ func (s *Service) queue(id string) *queue {
 
 // Reload follows the registry: it begins with new services, goes on with
 // changed ones at once, and ends delivery to those that are gone or want none.
-// Their cursors stay, so that one that comes back goes on where it was.
+// Their cursors stay, so that one that comes back goes on where it was, but
+// without what happened while it was registered and had no URL.
 func (s *Service) Reload(ctx context.Context) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -201,8 +203,12 @@ func (s *Service) Reload(ctx context.Context) error {
 	var problems []error
 	for _, r := range set.All() {
 		if r.URL == "" {
+			if err := s.silence(ctx, r.ID); err != nil {
+				problems = append(problems, err)
+			}
 			continue
 		}
+		delete(s.silent, r.ID)
 		if q := s.queue(r.ID); q != nil {
 			q.register(r)
 			continue
@@ -212,6 +218,18 @@ func (s *Service) Reload(ctx context.Context) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// silence notes that a service wants to hear nothing from now on.
+func (s *Service) silence(ctx context.Context, id string) error {
+	if s.silent[id] {
+		return nil
+	}
+	if err := s.opts.Store.Silence(ctx, id, s.head.Load()); err != nil {
+		return fmt.Errorf("note that application service %s has no URL: %w", id, err)
+	}
+	s.silent[id] = true
+	return nil
 }
 
 // open prepares the delivery to one service.

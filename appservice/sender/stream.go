@@ -125,6 +125,8 @@ func pageAfter(changes []Change, bytes, most int) int {
 // A Stream is the source of room events, which knows the stream's end as well.
 type Stream interface {
 	Source
+	// Moves is Changes without events but for memberships, which need no Body.
+	Moves(ctx context.Context, after, upTo int64, limit int) ([]Change, error)
 	// Head is the newest committed position, of changes of all kinds.
 	Head(ctx context.Context) (int64, error)
 	// Count is how many events there are at positions after < p <= upTo, or some more.
@@ -145,8 +147,26 @@ type Room struct {
 	Aliases []matrix.RoomAlias
 }
 
-// A feed is all sources as one.
+// A feed is several sources as one: all, or those of a passage whose events are not sent.
 type feed []Source
+
+// moves is a stream without what is not sent of a passage that is skipped.
+type moves struct{ Stream }
+
+// Changes implements Source.
+func (m moves) Changes(ctx context.Context, after, upTo int64, limit int) ([]Change, error) {
+	return m.Stream.Moves(ctx, after, upTo, limit)
+}
+
+// newFeed is the sources that there are.
+func newFeed(sources ...Source) (f feed) {
+	for _, source := range sources {
+		if source != nil {
+			f = append(f, source)
+		}
+	}
+	return f
+}
 
 // sidePage is how many changes are read at once of what is no event: messages
 // to devices can be large.

@@ -28,6 +28,7 @@ type world struct {
 	aliases map[matrix.RoomID][]matrix.RoomAlias
 	wake    func(int64)
 	loads   int // of rooms
+	read    int // changes, but for memberships alone
 	failing int // the load of a room that fails, counted down
 }
 
@@ -97,6 +98,17 @@ func (w *world) Count(_ context.Context, after, upTo int64) (n int64, _ error) {
 	return n, nil
 }
 
+func (w *world) Moves(ctx context.Context, after, upTo int64, limit int) (page []sender.Change, _ error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.changes {
+		if c.Position > after && c.Position <= upTo && c.Membership != "" && len(page) < limit {
+			page = append(page, c)
+		}
+	}
+	return page, nil
+}
+
 func (w *world) Changes(_ context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,6 +120,7 @@ func (w *world) Changes(_ context.Context, after, upTo int64, limit int) ([]send
 		}
 		page = append(page, c)
 	}
+	w.read += len(page)
 	return page, nil
 }
 
@@ -334,6 +347,30 @@ func (m *memory) Advance(_ context.Context, cursors []appservice.Cursor) error {
 		}
 	}
 	return nil
+}
+
+func (m *memory) Silence(_ context.Context, service string, position int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.cursors[service]; ok && c.Silent == 0 {
+		c.Silent = max(1, position)
+		m.cursors[service] = c
+	}
+	return nil
+}
+
+func (m *memory) EndSilence(_ context.Context, service string, position int64) (appservice.Cursor, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.cursors[service]
+	if c.Silent > 0 {
+		if c.SkippedFrom > 0 || c.Position >= c.Skipped {
+			c.SkippedFrom = c.Silent
+		}
+		c.Skipped, c.Silent = position, 0
+		m.cursors[service] = c
+	}
+	return c, nil
 }
 
 func (m *memory) cursor(service string) appservice.Cursor {

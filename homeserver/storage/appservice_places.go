@@ -51,7 +51,7 @@ var (
 		LIMIT 1000`)
 	skipToPosition = database.SQL(`
 		UPDATE appservice_cursors
-		SET number = number + 1, skipped = CASE WHEN skipped > $2 THEN skipped ELSE $2 END
+		SET number = number + 1, skipped_from = 0, skipped = CASE WHEN skipped > $2 THEN skipped ELSE $2 END
 		WHERE service = $1 AND number = $3`)
 )
 

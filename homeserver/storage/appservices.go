@@ -26,7 +26,7 @@ var (
 		VALUES ($1, $2, $3, $4)
 		ON CONFLICT DO NOTHING`)
 	selectCursor = database.SQL(`
-		SELECT service, epoch, position, number, skipped
+		SELECT service, epoch, position, number, skipped_from, skipped, silent
 		FROM appservice_cursors
 		WHERE service = $1`)
 	moveCursor = database.SQL(`
@@ -37,6 +37,15 @@ var (
 		UPDATE appservice_cursors
 		SET position = $2
 		WHERE service = $1 AND number = $3 AND position < $2`)
+	silenceService = database.SQL(`
+		UPDATE appservice_cursors
+		SET silent = $2
+		WHERE service = $1 AND silent = 0`)
+	// What an operator has skipped, and nobody has gone through yet, stays so.
+	endSilence = database.SQL(`
+		UPDATE appservice_cursors
+		SET skipped_from = CASE WHEN skipped_from = 0 AND position < skipped THEN 0 ELSE silent END, skipped = $2, silent = 0
+		WHERE service = $1 AND silent > 0`)
 	insertFrozen = database.SQL(`
 		INSERT INTO appservice_transactions (service, number, txn_id, position, events, oldest, body)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`)
@@ -87,7 +96,27 @@ func (s *AppServices) Begin(ctx context.Context, c appservice.Cursor) (appservic
 }
 
 func readCursor(ctx context.Context, from database.Querier, service string) (c appservice.Cursor, err error) {
-	err = from.QueryRow(ctx, selectCursor, service).Scan(&c.Service, &c.Epoch, &c.Position, &c.Number, &c.Skipped)
+	err = from.QueryRow(ctx, selectCursor, service).Scan(&c.Service, &c.Epoch, &c.Position, &c.Number, &c.SkippedFrom, &c.Skipped, &c.Silent)
+	return c, err
+}
+
+// Silence notes from where a service's registration has had no URL, unless that is
+// known. One that has no cursor is new when it gets a URL.
+func (s *AppServices) Silence(ctx context.Context, service string, position int64) error {
+	return s.db.Update(ctx, func(tx *database.Tx) error {
+		return tx.Queue(ctx, silenceService, service, max(1, position))
+	})
+}
+
+// EndSilence leaves out the events from there up to a position, and returns the cursor.
+func (s *AppServices) EndSilence(ctx context.Context, service string, position int64) (c appservice.Cursor, err error) {
+	err = s.db.Update(ctx, func(tx *database.Tx) error {
+		if _, err := tx.Exec(ctx, endSilence, service, position); err != nil {
+			return err
+		}
+		c, err = readCursor(ctx, tx, service)
+		return err
+	})
 	return c, err
 }
 

@@ -53,6 +53,7 @@ func TestHotStatementsUseIndexes(t *testing.T) {
 			{"page backwards", selectRoomBackward, []any{1, 9, 0, 20}, "events_room", false},
 			{"page forwards", selectRoomForward, []any{1, 0, 9, 20}, "events_room", false},
 			{"stream", selectStream, []any{0, 9, 20}, "events_position", true},
+			{"moves of the stream", selectMovesStream, []any{0, 9, 20}, "events_position", true},
 			{"newest event", selectEventsMaxPosition, nil, "events_position", false},
 			{"events since", selectEventsSince, []any{1, 2, 3, 9, 20}, "events_time", false},
 			{"events until", selectEventsUntil, []any{1, 2, 3, 9, 20}, "events_time", false},
