@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,6 +145,9 @@ func (n *network) openAlone(ctx context.Context, name, key string) error {
 	if _, err := matrix.ParseRoomAlias(string(n.aliasOf(name))); err != nil {
 		return matrix.NotFound("%s is too long for an alias.", decode(name))
 	}
+	if err := n.mayAsk(ctx, name); err != nil {
+		return err
+	}
 	asking, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	view, err := n.enterChannel(asking, name, key)
@@ -166,6 +170,26 @@ func (n *network) openAlone(ctx context.Context, name, key string) error {
 	defer cancel()
 	if err := view.portal.Drained(patient); err != nil {
 		n.log.Info("the room opens before all that was said earlier is in it", "channel", name)
+	}
+	return nil
+}
+
+// openingLimit is how often the bot goes into a channel because somebody asks what is behind an alias: without an account
+// anybody may ask, and need not come.
+var openingLimit = wire.Flood{Burst: 60, Interval: 20 * time.Second}
+
+// mayAsk tells whether IRC is asked for one more channel. Those that the operator has named, and those in which the bot is
+// already, are not counted.
+func (n *network) mayAsk(ctx context.Context, name string) error {
+	allowed := true
+	n.ask(ctx, func() {
+		if n.known(name) == nil && !n.listed(name) && !slices.ContainsFunc(n.now().Channels, func(one string) bool { return n.fold(one) == n.fold(name) }) {
+			allowed = n.openings.take(time.Now())
+		}
+	})
+	if !allowed {
+		n.log.Warn("too many channels are asked for", "channel", name)
+		return matrix.NewError(http.StatusTooManyRequests, "M_LIMIT_EXCEEDED", "Too many channels of %s are being opened. Try again in some minutes.", n.now().Name)
 	}
 	return nil
 }

@@ -105,6 +105,38 @@ func TestWhoIsWho(t *testing.T) {
 	k.hears("not a user ID")
 }
 
+// In a channel's room nobody is told of channels that are none of the others' business.
+func TestOthersAreToldOfNoSecretChannels(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		bob.Join("#trestle")
+		bob.Join("#secret")
+		bob.Send("MODE #secret +s")
+		start(t, h, config(h, server.Addr, t.TempDir()))
+		bob.Expect(":trestle!", "JOIN", "#trestle")
+		k := newTalk(t, h)
+		room := join(t, h, alice, "alice", bob)
+		if _, refusal := h.Join(alice, "#irc_local_#secret:localhost"); refusal != "" {
+			t.Fatal(refusal)
+		}
+		bob.Expect(":alice!", "JOIN", "#secret")
+		for command, shown := range map[string]string{"whois bob": "is @irc_local_bob:localhost", "cmd WHOIS bob": "127.0.0.1", "listrooms": "direct chat"} {
+			event := h.Say(room, alice, "!irc "+command)
+			text := h.Wait(room, "an answer", func(e fakehomeserver.Event) bool {
+				return e.Sender == bot && isMessage(e) && strings.Contains(e.Body(), shown) && e.ID != event
+			}).Body()
+			if strings.Contains(text, "#secret") {
+				t.Errorf("%s: everybody reads %q", command, text)
+			}
+			k.says(command)
+			if text := k.hears("#trestle"); !strings.Contains(text, "#secret") {
+				t.Errorf("%s: alice is told %q", command, text)
+			}
+		}
+	})
+}
+
 // Who has quit is not on IRC, over restarts, and so reads nothing, until they come back.
 func TestQuit(t *testing.T) {
 	t.Parallel()

@@ -72,6 +72,7 @@ type network struct {
 	proving   map[string]bool      // channels of which somebody claims to be an operator
 	asks      *meter               // questions to operators
 	answers   *meter               // what those who answer are told
+	openings  *meter               // channels that are asked for
 
 	flights flights
 }
@@ -97,7 +98,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 	n.live.Store(&settings{config, templates})
 	n.identRoom.Store(identLength)
 	n.questions, n.proving = map[string]*question{}, map[string]bool{}
-	n.asks, n.answers = newMeter(askPace), newMeter(answerLimit)
+	n.asks, n.answers, n.openings = newMeter(askPace), newMeter(answerLimit), newMeter(openingLimit)
 	n.met = make(chan struct{})
 	n.meet = sync.OnceFunc(func() { close(n.met) })
 	// Events of the last run may come before start. Connections outlive the

@@ -129,6 +129,9 @@ func sameMember(e *client.Event) bool {
 }
 
 func (s *Service) commandListRooms(ctx context.Context, call *bridge.Call) (string, error) {
+	if call.Portal != nil && !call.Portal.Direct() {
+		return "", matrix.Forbidden("Do that in a direct chat with %s: here, others read along, and a channel may be secret.", s.bridge.Client().Bot().ID)
+	}
 	asked := s.all()
 	if len(call.Args) > 0 {
 		n := s.networkAt(call.Args[0])

@@ -46,7 +46,7 @@ func (s *Service) commandRaw(ctx context.Context, call *bridge.Call) (string, er
 	if err != nil {
 		return "", err
 	}
-	return n.sayRaw(ctx, call.Sender, m)
+	return n.sayRaw(ctx, call, m)
 }
 
 // parseRaw makes one message of words that may say anything. The first that begins with a colon begins
@@ -80,16 +80,16 @@ func parseRaw(args []string) (*wire.Message, error) {
 
 // sayRaw has a user's puppet say a command, in its place between what the user says, so that an error
 // is not taken for one about a message.
-func (n *network) sayRaw(ctx context.Context, user matrix.UserID, m *wire.Message) (string, error) {
-	conn, err := n.connOf(ctx, user)
+func (n *network) sayRaw(ctx context.Context, call *bridge.Call, m *wire.Message) (string, error) {
+	conn, err := n.connOf(ctx, call.Sender)
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
-	var heard hearing
+	heard := hearing{public: call.Portal != nil}
 	defer conn.Watch(func(said *wire.Message) {
-		if answers(conn, m, said) {
+		if answers(conn, m, said) && !heard.withheld(said) {
 			heard.add(said)
 		}
 	})()
@@ -98,7 +98,7 @@ func (n *network) sayRaw(ctx context.Context, user matrix.UserID, m *wire.Messag
 		channel: n.fold(m.Param(0)), message: m, direct: true, optional: true,
 		finish: func(err error) { done <- err },
 	}
-	n.ask(ctx, func() { n.puppet(user).speech.add(u) })
+	n.ask(ctx, func() { n.puppet(call.Sender).speech.add(u) })
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -128,9 +128,21 @@ func answers(c *wire.Conn, to, m *wire.Message) bool {
 
 // A hearing gathers what a server says to a question.
 type hearing struct {
+	public bool // people read it who have not asked
+
 	mu    sync.Mutex
 	lines []string
 	more  int
+}
+
+// withheld tells whether an answer is for nobody but who has asked: in which channels somebody is, of which some may be secret, and
+// where they really connect from.
+func (a *hearing) withheld(m *wire.Message) bool {
+	switch m.Command {
+	case "319", "338", "378", "379":
+		return a.public
+	}
+	return false
 }
 
 func (a *hearing) add(m *wire.Message) {

@@ -175,3 +175,38 @@ func TestChannelsBeyondTheServersLimit(t *testing.T) {
 		t.Errorf("JOIN %s", <-joins)
 	}
 }
+
+// Who asks for endless aliases, which takes no account, does not have the bot in endless channels.
+func TestLookUpsOpenFewChannels(t *testing.T) {
+	server := ircv3.Start(t, ircv3.Options{})
+	usual, joins := server.Command("JOIN"), make(chan string, 1000)
+	server.Handle("JOIN", func(s *ircv3.Server, c *ircv3.Client, m *ircv3.Message) {
+		joins <- m.Param(0)
+		usual(s, c, m)
+	})
+	n, _ := listen(t, fakehomeserver.New(t), server.Addr)
+	ask := func(channel string) error {
+		return n.service.QueryAlias(t.Context(), matrix.RoomAlias("#irc_local_"+channel+":"+fakehomeserver.ServerName))
+	}
+	for i := range openingLimit.Burst {
+		if err := ask(fmt.Sprint("#c", i)); err != nil {
+			t.Fatalf("channel %d: %v", i, err)
+		}
+	}
+	if err := ask("#onemore"); matrix.Code(err) != "M_LIMIT_EXCEEDED" {
+		t.Errorf("the answer to one more is %v", err)
+	}
+	if err := ask("#c0"); err != nil {
+		t.Errorf("what is open already is refused: %v", err)
+	}
+	if len(joins) != openingLimit.Burst {
+		t.Errorf("the bot joins %d channels", len(joins))
+	}
+	n.ask(t.Context(), func() { n.openings.filled = n.openings.filled.Add(-openingLimit.Interval) })
+	if err := ask("#onemore"); err != nil {
+		t.Errorf("after %s: %v", openingLimit.Interval, err)
+	}
+	if err := ask("#another"); matrix.Code(err) != "M_LIMIT_EXCEEDED" {
+		t.Errorf("then it is more than one more: %v", err)
+	}
+}

@@ -26,7 +26,7 @@ func (s *Service) commandWhois(ctx context.Context, call *bridge.Call) (string, 
 	if len(args) != 1 || !names.ValidNick(args[0]) {
 		return "", matrix.MissingParam("Say whom: whois nick, or whois @user:server.")
 	}
-	return n.whois(ctx, call.Sender, args[0])
+	return n.whois(ctx, call, args[0])
 }
 
 // whoisUser is about a Matrix user: a virtual one is somebody on IRC.
@@ -36,7 +36,7 @@ func (s *Service) whoisUser(ctx context.Context, call *bridge.Call, user matrix.
 	}
 	if _, ghost := s.Ghost(user); ghost {
 		n, nick := s.whose(user)
-		return n.whois(ctx, call.Sender, nick)
+		return n.whois(ctx, call, nick)
 	}
 	asked := s.all()
 	if len(call.Args) > 1 {
@@ -58,7 +58,7 @@ func (s *Service) whoisUser(ctx context.Context, call *bridge.Call, user matrix.
 
 // whois says what the bridge knows of a nick, and what IRC tells whoever asks. That is asked on the
 // user's own connection: the bot's would tell of channels that are none of the user's business.
-func (n *network) whois(ctx context.Context, by matrix.UserID, nick string) (string, error) {
+func (n *network) whois(ctx context.Context, call *bridge.Call, nick string) (string, error) {
 	text := fmt.Sprintf("%s on %s is %s.", decode(nick), n.now().Name, n.ghost(nick).ID)
 	n.ask(ctx, func() {
 		switch p := n.byNick[n.fold(nick)]; {
@@ -68,15 +68,15 @@ func (n *network) whois(ctx context.Context, by matrix.UserID, nick string) (str
 			text = fmt.Sprintf("%s on %s is this bridge.", decode(nick), n.now().Name)
 		}
 	})
-	conn, err := n.connOf(ctx, by)
+	conn, err := n.connOf(ctx, call.Sender)
 	if err != nil {
 		return text + " You have no connection by which IRC could be asked for more.", nil
 	}
-	var heard hearing
+	heard := hearing{public: call.Portal != nil}
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
 	err = conn.Request(ctx, wire.NewMessage("WHOIS", nick), func(m *wire.Message) bool {
-		if m.Numeric() != 318 && m.Numeric() > 0 && n.fold(m.Param(1)) == n.fold(nick) && len(m.Params) > 2 {
+		if m.Numeric() != 318 && m.Numeric() > 0 && n.fold(m.Param(1)) == n.fold(nick) && len(m.Params) > 2 && !heard.withheld(m) {
 			heard.line(plain(strings.Join(m.Params[2:], " ")))
 		}
 		return m.Numeric() == 318 && n.fold(m.Param(1)) == n.fold(nick)
