@@ -106,7 +106,7 @@ func (n *network) reachable(user matrix.UserID, portal *bridge.Portal) {
 	}
 	p := n.puppet(user)
 	p.directs[portal] = true
-	p.connect()
+	p.connectAsked()
 }
 
 // directEvent works off an event of a direct chat's room.

@@ -105,6 +105,19 @@ func (p *puppet) connect() {
 	p.link = n.connect(p)
 }
 
+// connectAsked is connect for what the user does, as often as they like: whom a network refuses, or who comes and goes, is no
+// flood of connections.
+func (p *puppet) connectAsked() {
+	if p.link != nil || p.waiting != nil {
+		return
+	}
+	if wait := p.asked.reserve(time.Now()); wait > 0 {
+		p.waiting = p.net.after(wait, p.connectAgain)
+		return
+	}
+	p.connect()
+}
+
 // needed tells whether there is a reason to be on IRC.
 func (p *puppet) needed() bool { return len(p.wanted) > 0 || len(p.directs) > 0 }
 
@@ -219,11 +232,7 @@ func (p *puppet) down(l *link, err error) {
 	p.lostKicks()
 	if p.again {
 		p.again = false
-		if wait := p.asked.reserve(time.Now()); wait > 0 {
-			p.waiting = n.after(wait, p.connectAgain)
-		} else {
-			p.connect()
-		}
+		p.connectAsked()
 		return
 	}
 	if n.stopping || n.ctx.Err() != nil || l.unused && !p.speech.busy() {

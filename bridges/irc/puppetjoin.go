@@ -45,7 +45,7 @@ func (n *network) personJoined(portal *bridge.Portal, user matrix.UserID, displa
 		p.join(channel)
 		return
 	}
-	p.connect()
+	p.connectAsked()
 }
 
 // personLeft takes the puppet out of a channel, behind what it still has to say.

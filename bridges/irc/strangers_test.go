@@ -3,6 +3,7 @@ package irc
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,5 +209,41 @@ func TestLookUpsOpenFewChannels(t *testing.T) {
 	}
 	if err := ask("#another"); matrix.Code(err) != "M_LIMIT_EXCEEDED" {
 		t.Errorf("then it is more than one more: %v", err)
+	}
+}
+
+// Whom the network has banned does not come back again and again, however often they ask for that.
+func TestWhoIsRefusedConnectsSeldom(t *testing.T) {
+	server := ircv3.Start(t, ircv3.Options{})
+	usual := server.Command("USER")
+	var attempts atomic.Int32
+	server.Handle("USER", func(s *ircv3.Server, c *ircv3.Client, m *ircv3.Message) {
+		if m.Param(0) != "alice" {
+			usual(s, c, m)
+			return
+		}
+		attempts.Add(1)
+		c.Reply("465", "You are banned")
+		c.Break()
+	})
+	h := fakehomeserver.New(t)
+	h.Register("@alice:localhost", "alice")
+	n, _ := listen(t, h, server.Addr)
+	portal, err := n.service.bridge.Portal(t.Context(), n.directKey("bob", "@alice:localhost"), "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.ask(t.Context(), func() { n.puppet("@alice:localhost").directs[portal] = true })
+	for range 3 * reconnects.Burst {
+		n.reconnect(t.Context(), "@alice:localhost")
+		for refused := false; !refused; {
+			n.ask(t.Context(), func() {
+				p := n.puppet("@alice:localhost")
+				refused = p.link == nil && p.waiting != nil
+			})
+		}
+	}
+	if got := int(attempts.Load()); got != reconnects.Burst {
+		t.Errorf("alice has connected %d times", got)
 	}
 }
