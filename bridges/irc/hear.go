@@ -89,7 +89,6 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 			return
 		}
 		ch.joined, ch.refused = true, false
-		n.relay.enters(ch.key, true)
 		n.skew = max(time.Since(m.Time), 0)
 		n.watched.Store(ch.key, true)
 		n.show(n.enter(ch, m.Prefix), m.Prefix)

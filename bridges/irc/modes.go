@@ -28,6 +28,7 @@ func (n *network) hearModes(by wire.Prefix, name string, changes []wire.ModeChan
 	}
 	if all {
 		ch.told = true
+		n.relay.enters(ch.key, ch.joined)
 		n.shown(ch)
 	}
 }
@@ -56,6 +57,7 @@ func (n *network) hearFlag(ch *channel, change wire.ModeChange) {
 func (n *network) hearModesRefused(m *wire.Message) {
 	if ch := n.known(m.Param(1)); ch != nil && !ch.told {
 		ch.told = true
+		n.relay.enters(ch.key, true)
 		n.shown(ch)
 	}
 }
@@ -78,8 +80,8 @@ func (n *network) shown(ch *channel) {
 // askModes asks for what a join does not bring.
 func (n *network) askModes(ch *channel, name string) {
 	ch.told = false
-	n.bot.send(wire.NewMessage("MODE", name))
 	if ch.portal != nil && len(ch.portal.Bans()) > 0 || n.relayMode(ch.key) != RelayOff {
-		n.bot.send(wire.NewMessage("MODE", name, "b"))
+		n.bot.send(wire.NewMessage("MODE", name, "b")) // first: whom it bans, the bot must not speak for
 	}
+	n.bot.send(wire.NewMessage("MODE", name))
 }

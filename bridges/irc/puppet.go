@@ -45,7 +45,8 @@ type puppet struct {
 	opening  map[*bridge.Portal]bool // direct chats that are about to be
 	seen     sightings               // as whom the bot sees it
 	failures int
-	since    time.Time // when the connection came up
+	since    time.Time   // when the connection came up
+	was      wire.Prefix // of the last connection, when it ended
 	waiting  *time.Timer
 	idling   *time.Timer          // the next look at whether it is idle
 	again    bool                 // connect at once when this connection has ended
@@ -219,7 +220,7 @@ func (p *puppet) down(l *link, err error) {
 	p.link = nil
 	nick := ""
 	if l.conn != nil {
-		nick = l.conn.Nick()
+		nick, p.was = l.conn.Nick(), l.conn.Self()
 		maps.DeleteFunc(n.byNick, func(_ string, owner *puppet) bool { return owner == p })
 		if time.Since(p.since) > stableAfter {
 			p.failures = 0
@@ -252,6 +253,14 @@ func (p *puppet) down(l *link, err error) {
 	default:
 		p.later(n.now().Reconnect.delay(p.failures), err)
 	}
+}
+
+// prefix is how others see the puppet, or saw it last; without a nick if it has never been seen.
+func (p *puppet) prefix() wire.Prefix {
+	if p.link != nil && p.link.conn != nil {
+		return p.link.conn.Self()
+	}
+	return p.was
 }
 
 // permanent tells whether the network refused a puppet so that trying again soon is

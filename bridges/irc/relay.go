@@ -229,13 +229,31 @@ func (n *network) voiceFor(user matrix.UserID, u *utterance) (*speech, error) {
 	}
 	display, _ := portal.Person(user)
 	nick := n.relay.nick(user, display)
-	if mask := n.relayMask(n.channel(portal.Name()), nick); mask != "" {
+	if mask := n.relayMask(n.channel(portal.Name()), user, nick); mask != "" {
 		return nil, errors.New("IRC has banned " + decode(nick) + " (" + decode(mask) + ")")
 	}
 	if u.message == nil {
-		u.guise = n.relay.guise(u.channel, nick)
+		u.guise, u.spokenFor = n.relay.guise(u.channel, nick), user
 	}
 	return n.relay.voice(u.channel), nil
+}
+
+// mayStillSpeak looks again, when something is about to be said, whether IRC has banned whom it is said for: while it waited, the bot may
+// have been away, and did not know.
+func (n *network) mayStillSpeak(ctx context.Context, u *utterance) error {
+	mask := ""
+	n.ask(ctx, func() {
+		if ch, nick := n.channels[u.channel], ""; ch != nil {
+			nick, _ = n.relay.called(u.spokenFor)
+			if mask = n.relayMask(ch, u.spokenFor, nick); mask != "" {
+				mask = decode(nick) + " (" + decode(mask) + ")"
+			}
+		}
+	})
+	if mask != "" {
+		return errors.New("IRC has banned " + mask)
+	}
+	return ctx.Err()
 }
 
 // takeOver has the bot say what somebody's connection cannot, as there will be none.
@@ -255,12 +273,30 @@ func (n *network) takeOver(user matrix.UserID, u *utterance) (taken bool) {
 	return taken
 }
 
-// relayMask is the ban of a channel that means somebody who is spoken for there.
-func (n *network) relayMask(ch *channel, nick string) string {
-	if mask := n.maskOf(ch, wire.Prefix{Nick: nick}); mask != "" {
-		return mask
+// relayMask is the ban of a channel that means somebody who is spoken for there, by the name that the bot gives them or by the
+// connection that they have, or had: to have none any more ends no ban.
+func (n *network) relayMask(ch *channel, user matrix.UserID, nick string) string {
+	for _, mask := range ch.masks {
+		if n.meansRelayed(mask, user, nick) {
+			return mask
+		}
 	}
-	return n.maskOf(ch, wire.Prefix{Nick: n.relay.shown(nick)})
+	return ""
+}
+
+// meansRelayed tells whether a mask means somebody for whom the bot speaks, or would.
+func (n *network) meansRelayed(mask string, user matrix.UserID, nick string) bool {
+	if n.means(mask, wire.Prefix{Nick: nick}) || n.means(mask, wire.Prefix{Nick: n.relay.shown(nick)}) {
+		return true
+	}
+	if p := n.puppets[user]; p != nil && p.prefix().Nick != "" {
+		return n.means(mask, p.prefix())
+	}
+	// Since the bridge was started they have had no connection, and what they are called on one is all there is.
+	name := n.service.names.known(n.config.ID, user, n.service.config.ServerName, int(n.identRoom.Load()))
+	_, address, _ := strings.Cut(mask, "!")
+	called, host, _ := strings.Cut(address, "@")
+	return name != "" && host == "*" && strings.Trim(called, "*~") != "" && (n.means(mask, wire.Prefix{Nick: nick, User: name, Host: "*"}) || n.means(mask, wire.Prefix{Nick: nick, User: "~" + name, Host: "*"}))
 }
 
 // relayMasked tells a room of a mask that means somebody for whom the bot speaks there.
@@ -270,7 +306,7 @@ func (n *network) relayMasked(ch *channel, by wire.Prefix, change wire.ModeChang
 	}
 	for user := range ch.portal.People() {
 		nick, known := n.relay.called(user)
-		if known && n.relays(ch.key, user) && (n.means(change.Arg, wire.Prefix{Nick: nick}) || n.means(change.Arg, wire.Prefix{Nick: n.relay.shown(nick)})) {
+		if known && n.relays(ch.key, user) && n.meansRelayed(change.Arg, user, nick) {
 			ch.portal.Notice(decode(by.Nick) + " of IRC has banned " + string(user) + " (" + decode(change.Arg) + "): what they say here does not reach IRC.")
 		}
 	}

@@ -343,6 +343,42 @@ func TestTheBotSpeaksForNobodyWhomIRCRefuses(t *testing.T) {
 	told(m.Homeserver, m.room, "IRC has banned carol (carol!*@*)")
 }
 
+// A ban of somebody's connection is one of whom the bot would speak for without it, also after a restart.
+func TestABanOfAConnectionOutlivesIt(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{UserLen: 11})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].Relay = irc.Relay{Mode: irc.RelayOn}
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	room := join(t, h, alice, "alice", bob)
+	k := newTalk(t, h)
+	k.says("relay on")
+	bob.Expect(":alice!", "PART #trestle")
+	h.Say(room, alice, "spoken for")
+	bob.Expect(":trestle!", "<alice> spoken for")
+	bob.Send("MODE #trestle +b *!~alice@*")
+	told(h, room, "bob of IRC has banned "+alice)
+	banned := "IRC has banned alice (*!~alice@*)"
+	h.Say(room, alice, "not any more")
+	told(h, room, banned)
+	stop()
+	event := h.Say(room, alice, "nor now")
+	start(t, h, c)
+	h.Wait(room, "that this is not said either", func(e fakehomeserver.Event) bool {
+		return e.Sender == bot && strings.Contains(string(e.Content), event) && strings.Contains(e.Body(), banned)
+	})
+	bob.Send("MODE #trestle -b *!~alice@*")
+	bob.Say("#trestle", "alice may speak")
+	h.WaitBody(room, ghost("bob"), "alice may speak")
+	h.Say(room, alice, "thanks")
+	if line := bob.Expect(":trestle!", "<alice> "); !strings.HasSuffix(line, "thanks") {
+		t.Errorf("IRC hears %q", line)
+	}
+}
+
 // A rule of the operator's counts for those for whom the bot speaks, too.
 func TestTheBotSpeaksForNobodyWhomARuleNames(t *testing.T) {
 	t.Parallel()

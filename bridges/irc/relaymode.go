@@ -83,8 +83,7 @@ func (n *network) relayJoined(p *bridge.Portal, user matrix.UserID, display stri
 		return false
 	}
 	nick, ch := n.relay.nick(user, display), n.known(channel)
-	if puppet := n.puppets[user]; ch != nil && (n.relayMask(ch, nick) != "" ||
-		puppet != nil && puppet.link != nil && puppet.link.conn != nil && n.maskOf(ch, puppet.link.conn.Self()) != "") {
+	if ch != nil && n.relayMask(ch, user, nick) != "" {
 		p.Remove(user, "Banned from "+decode(p.Name())+" on IRC")
 		return true
 	}

@@ -52,25 +52,26 @@ type speech struct {
 // An utterance is something to be said: a text, or a command that has its place between
 // texts.
 type utterance struct {
-	seq      int64  // of the event, for the journal; 0: none
-	channel  string // folded
-	target   string
-	kind     wire.Kind
-	lines    []string
-	at       progress
-	message  *wire.Message     // instead of lines
-	tags     map[string]string // of the first line, if the server has tags
-	single   bool              // a message for each line, whatever the server can do
-	guise    guise             // for whom the bot says it; nil: whose connection it is
-	plain    bool              // not by RELAYMSG
-	direct   bool              // to a person
-	optional bool              // not worth connecting or joining for
-	doubt    string            // what may be on IRC twice
-	ids      []string          // by which the server knows what has been said
-	portal   *bridge.Portal    // of the event; nil: it is none's
-	event    matrix.EventID
-	sender   matrix.UserID
-	finish   func(error) // a *wire.SendError if refused
+	seq       int64  // of the event, for the journal; 0: none
+	channel   string // folded
+	target    string
+	kind      wire.Kind
+	lines     []string
+	at        progress
+	message   *wire.Message     // instead of lines
+	tags      map[string]string // of the first line, if the server has tags
+	single    bool              // a message for each line, whatever the server can do
+	guise     guise             // for whom the bot says it; nil: whose connection it is
+	spokenFor matrix.UserID     // the same
+	plain     bool              // not by RELAYMSG
+	direct    bool              // to a person
+	optional  bool              // not worth connecting or joining for
+	doubt     string            // what may be on IRC twice
+	ids       []string          // by which the server knows what has been said
+	portal    *bridge.Portal    // of the event; nil: it is none's
+	event     matrix.EventID
+	sender    matrix.UserID
+	finish    func(error) // a *wire.SendError if refused
 }
 
 func (s *speech) init(n *network, p *puppet, wants func(channel string) bool) {
@@ -178,6 +179,11 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 		}
 		if u.direct && u.portal != nil {
 			if err := s.net.readdress(ctx, u); err != nil {
+				return err
+			}
+		}
+		if u.spokenFor != "" {
+			if err := s.net.mayStillSpeak(ctx, u); err != nil {
 				return err
 			}
 		}

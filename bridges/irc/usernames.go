@@ -136,6 +136,21 @@ func (u *userNames) of(ctx context.Context, network string, user matrix.UserID, 
 	return "", errNoUserName
 }
 
+// known is the name that a user has on a network, empty if they have none yet.
+func (u *userNames) known(network string, user matrix.UserID, home matrix.ServerName, length int) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range identTries {
+		one := userName{network, ident(user, home, length, i)}
+		if owner, taken := u.owners[one]; owner == user || !strings.Contains(one.name, "_") {
+			return one.name
+		} else if !taken {
+			return ""
+		}
+	}
+	return ""
+}
+
 // noteRoom notes how long user names may be on a server. The shortest counts for all of the network.
 func (n *network) noteRoom(room int) {
 	if room := int64(room); room < n.identRoom.Load() {
