@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 
 	"trestle/homeserver/rooms"
 	"trestle/internal/database"
@@ -45,6 +46,11 @@ func (s *Service) Act(ctx context.Context, id string, action Action) error {
 	}
 	switch action {
 	case Send:
+		if s.options.Limiter != nil && !e.Unlimited {
+			if err := s.options.Limiter.AllowKey("send", string(e.User)); err != nil {
+				return err
+			}
+		}
 		event, err := s.send(ctx, e)
 		if err != nil {
 			return err
@@ -76,11 +82,6 @@ func (s *Service) send(ctx context.Context, e *Event) (matrix.EventID, error) {
 	if err := s.options.MayAct(ctx, e.User); err != nil {
 		return "", err
 	}
-	if s.options.Limiter != nil && !e.Unlimited {
-		if err := s.options.Limiter.AllowKey("send", string(e.User)); err != nil {
-			return "", err
-		}
-	}
 	return s.options.Rooms.Send(ctx, rooms.SendRequest{
 		Room: e.RoomID, Sender: e.User, AppService: e.AppService, Guest: e.Guest, Type: e.Type, StateKey: e.StateKey,
 		Content: e.Content, Timestamp: e.Timestamp, TxnKey: rooms.DelayedTxnKey(e.ID),
@@ -102,8 +103,9 @@ func (s *Service) restart(ctx context.Context, e *Event) error {
 	})
 }
 
-// due sends an event whose time has come. A refusal is final; after any other
-// failure it is tried again.
+// due sends an event whose time has come. It was counted when it was scheduled,
+// and is not now: nobody would try again for its user. A refusal is final; after
+// any other failure, and what passes, it is tried again.
 func (s *Service) due(ctx context.Context, id string) error {
 	unlock, err := s.lock(ctx, id)
 	if err != nil {
@@ -116,7 +118,7 @@ func (s *Service) due(ctx context.Context, id string) error {
 	}
 	event, err := s.send(ctx, e)
 	var refused *matrix.Error
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests {
 		failure, err := json.Marshal(refused)
 		if err != nil {
 			return err

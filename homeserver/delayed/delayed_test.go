@@ -135,6 +135,42 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// When their time comes events count as nobody's haste, as they did when they
+// were scheduled, and nothing is lost by what passes.
+func TestHaste(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		p := newPost(t, url)
+		p.options.Limiter = exhausted{}
+		p.Service = delayed.New(p.options)
+		id := p.schedule(p.message(alice, "on time", "", time.Second))
+		p.wantCode("sending it now", p.Act(t.Context(), id, delayed.Send), "M_LIMIT_EXCEEDED")
+		p.wait(time.Second)
+		if said := p.said(); !slices.Equal(said, []string{"on time"}) {
+			t.Errorf("on time: %v", said)
+		}
+		for _, passing := range []error{matrix.LimitExceeded(time.Second), matrix.NewError(503, "M_UNKNOWN", "Not now.")} {
+			p.barred = passing
+			id := p.schedule(p.message(alice, passing.Error(), "", time.Second))
+			if next := p.wait(time.Second); next != 10*time.Second {
+				t.Errorf("%v: back in %v", passing, next)
+			}
+			if e, err := p.Find(t.Context(), alice, id); err != nil || e.FinalisedAt != 0 {
+				t.Errorf("%v: %+v, %v", passing, e, err)
+			}
+			p.barred = nil
+			p.wait(10 * time.Second)
+			if e, err := p.Find(t.Context(), alice, id); err != nil || e.EventID == "" {
+				t.Errorf("%v: %+v, %v", passing, e, err)
+			}
+		}
+	})
+}
+
+// exhausted lets nobody do anything.
+type exhausted struct{}
+
+func (exhausted) AllowKey(string, string) error { return matrix.LimitExceeded(time.Second) }
+
 func TestScheduling(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
 		p := newPost(t, url)
