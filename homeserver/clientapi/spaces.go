@@ -22,7 +22,7 @@ func (a *spacesAPI) routes() []api.Route {
 		api.Endpoint(http.MethodGet, "/_matrix/client/v1/room_summary/{roomIdOrAlias}", api.Optional, a.summary,
 			api.Aliases("/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}",
 				"/_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary")),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v1/rooms/{roomId}/hierarchy", api.Guest, a.hierarchy),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v1/rooms/{roomId}/hierarchy", api.Guest, a.hierarchy, api.Limit("spaces")),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v1/mutual_rooms", api.User, a.mutual),
 		api.Endpoint(http.MethodGet, "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms", api.User, a.earlyMutual),
 		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/upgrade", api.User, a.upgrade, api.Limit("create")),

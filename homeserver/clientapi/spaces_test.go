@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"trestle/internal/config"
 	"trestle/internal/testkit"
 )
 
@@ -130,6 +131,19 @@ func TestTheHierarchyOfASpace(t *testing.T) {
 		alice.must("POST", v3+"/rooms/"+root+"/ban", map[string]string{"user_id": bob.user})
 		bob.refused("GET", path, nil, 403, "M_FORBIDDEN")
 	})
+}
+
+// A page of a space may cost a look at thousands of rooms, and is counted by itself.
+func TestHierarchiesAreCounted(t *testing.T) {
+	server := newWholeServer(t, testkit.SQLite(t), func(cfg *config.Config) {
+		cfg.NoRateLimits = false
+		cfg.RateLimits["spaces"] = config.RateLimit{PerSecond: 0.001, Burst: 1}
+	})
+	alice, bob := server.person("alice"), server.person("bob")
+	path := v1 + "/rooms/" + alice.space("root") + "/hierarchy"
+	alice.must("GET", path, nil)
+	alice.refused("GET", path, nil, 429, "M_LIMIT_EXCEEDED")
+	bob.must("GET", path, nil)
 }
 
 func TestTheSummaryOfARoom(t *testing.T) {

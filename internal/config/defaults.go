@@ -86,6 +86,7 @@ func Default() *Config {
 			"upload":   {2, 30},
 			"preview":  {2, 30},
 			"search":   {1, 20},
+			"spaces":   {2, 40},
 			"report":   {0.1, 20},
 		},
 		Notices: Notices{LocalPart: "_server", DisplayName: "Server Notices", RoomName: "Server Notices"},
