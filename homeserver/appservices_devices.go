@@ -160,6 +160,9 @@ type keyCountSource struct {
 	encryption *encryption.Service
 }
 
+// keyCountSize is about how long one of the counts is as text.
+const keyCountSize = 40
+
 // Changes is the counts that changed in a part of the stream, as they are now.
 func (s *keyCountSource) Changes(ctx context.Context, after, upTo int64, limit int) ([]sender.Change, error) {
 	if !s.keys.above(after) || !s.anyone(wantsDevices) {
@@ -185,6 +188,7 @@ func (s *keyCountSource) Changes(ctx context.Context, after, upTo int64, limit i
 					return nil, err
 				}
 				change.Keys[d.Device] = sender.UnusedKeys{OneTime: oneTime, Fallback: fallback}
+				change.Size += 2*len(d.Device) + keyCountSize*(len(oneTime)+len(fallback))
 			}
 			changes = append(changes, change)
 		}

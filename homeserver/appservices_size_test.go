@@ -11,6 +11,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"trestle/appservice"
 	"trestle/internal/testkit"
 )
 
@@ -47,6 +48,27 @@ func TestTransactionsAreNoLongerThanPromised(t *testing.T) {
 		}
 		down.Store(false)
 		s.Until(t, invites)
+		if longest := longest.Load(); longest < 100_000 || longest > 1_200_000 {
+			t.Errorf("the longest transaction has %d bytes", longest)
+		}
+	})
+}
+
+// One message to all devices of a user who has many does not make a transaction that a
+// service has no room for, either.
+func TestMessagesToManyDevicesAreSeveralTransactions(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := withService(t, database, keeper)
+		var longest atomic.Int64
+		s.Body = func(body []byte) { longest.Store(max(longest.Load(), int64(len(body)))) }
+		alice := login(t, s.base, "alice")
+		s.register("irc_bob")
+		const devices = 60
+		for n := range devices {
+			s.device("@irc_bob:test", id.DeviceID(fmt.Sprint("D", n)))
+		}
+		tell(t, alice, "@irc_bob:test", "*", strings.Repeat("x", 50_000))
+		s.UntilSeen(t, "all messages", func(txns []*appservice.Transaction) bool { return len(told(t, txns)) == devices })
 		if longest := longest.Load(); longest < 100_000 || longest > 1_200_000 {
 			t.Errorf("the longest transaction has %d bytes", longest)
 		}

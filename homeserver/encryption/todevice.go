@@ -23,6 +23,12 @@ const (
 	messagesAtOnce = 100
 	// maxQueue bounds the messages that wait for a device.
 	maxQueue = 20_000
+	// sharedMessages and sharedBytes bound the messages of one request that have one
+	// position: readers of the stream take those together.
+	sharedMessages, sharedBytes = 50, 64 << 10
+	// maxMessages and maxBytes bound what one request makes, when each user's "*" has
+	// become the user's devices.
+	maxMessages, maxBytes = 50_000, 32 << 20
 	// transactionLifetime is how long a repeat of a transaction is known to be one.
 	transactionLifetime = 24 * time.Hour
 )
@@ -68,47 +74,81 @@ func (s *Service) Send(ctx context.Context, m Sending) error {
 	if err := m.check(); err != nil {
 		return err
 	}
-	var messages []storage.ToDeviceMessage
 	var users []matrix.UserID
 	for user, devices := range m.Messages {
-		if !s.local(user) || len(devices) == 0 {
-			continue
-		}
-		users = append(users, user)
-		for device, content := range devices {
-			messages = append(messages, storage.ToDeviceMessage{User: user, Device: device, Sender: m.Sender, Type: m.Type, Content: content})
+		if s.local(user) && len(devices) > 0 {
+			users = append(users, user)
 		}
 	}
-	slices.SortFunc(messages, func(a, b storage.ToDeviceMessage) int {
-		// What is meant for one device comes before what is meant for all, of
-		// which the former then gets no second message.
-		return boolOrder(a.Device == "*", b.Device == "*")
-	})
+	slices.Sort(users)
 	return s.store.DB.Update(ctx, func(tx *database.Tx) error {
 		isNew, err := s.keys.ToDevice.Begin(ctx, tx, m.Sender, m.Device, m.Type, m.TxnID, s.options.Now().UnixMilli())
-		if err != nil || !isNew || len(messages) == 0 {
+		if err != nil || !isNew {
 			return err
 		}
-		position, err := tx.Position(ctx)
+		messages, err := s.addressed(ctx, tx, m, users)
+		if err != nil || len(messages) == 0 {
+			return err
+		}
+		last, err := place(ctx, tx, messages)
 		if err != nil {
 			return err
 		}
-		for i := range messages {
-			messages[i].Position = position
-		}
-		tx.OnCommit(func() { s.sent(users, position) })
+		tx.OnCommit(func() { s.sent(users, last) })
 		return s.keys.ToDevice.Insert(ctx, tx, messages)
 	})
 }
 
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// addressed is a message for each device. One that is meant for all of a user's devices
+// is not for those that get one of their own.
+func (s *Service) addressed(ctx context.Context, tx *database.Tx, m Sending, users []matrix.UserID) (messages []storage.ToDeviceMessage, err error) {
+	bytes := 0
+	add := func(user matrix.UserID, device matrix.DeviceID, content json.RawMessage) {
+		bytes += len(content)
+		messages = append(messages, storage.ToDeviceMessage{User: user, Device: device, Sender: m.Sender, Type: m.Type, Content: content})
 	}
-	return 1
+	var all []matrix.UserID
+	for _, user := range users {
+		for device, content := range m.Messages[user] {
+			if device == "*" {
+				all = append(all, user)
+				continue
+			}
+			add(user, device, content)
+		}
+	}
+	if len(all) > 0 {
+		devices, err := s.keys.ToDevice.Devices(ctx, tx, all, maxMessages+1)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range devices {
+			if _, own := m.Messages[d.User][d.Device]; own {
+				continue
+			}
+			if add(d.User, d.Device, m.Messages[d.User]["*"]); bytes > maxBytes || len(messages) > maxMessages {
+				return nil, matrix.TooLarge("These messages go to too many devices for their size.")
+			}
+		}
+	}
+	return messages, nil
+}
+
+// place gives messages their positions in the stream, and returns the last.
+func place(ctx context.Context, tx *database.Tx, messages []storage.ToDeviceMessage) (last int64, err error) {
+	count, bytes := sharedMessages, 0
+	for i := range messages {
+		size := len(messages[i].Content)
+		if count == sharedMessages || bytes+size > sharedBytes {
+			if last, err = tx.Position(ctx); err != nil {
+				return 0, err
+			}
+			count, bytes = 0, 0
+		}
+		count, bytes = count+1, bytes+size
+		messages[i].Position = last
+	}
+	return last, nil
 }
 
 func (s *Service) sent(users []matrix.UserID, position int64) {

@@ -2,6 +2,9 @@ package encryption_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +109,60 @@ func TestTidyShortensQueues(t *testing.T) {
 		}
 		if got := count(surplus + 1); got != 1 {
 			t.Errorf("%d of the oldest messages after", got)
+		}
+	})
+}
+
+// What one request sends to many devices has positions enough that no reader of the
+// stream has to take much at once, and each device gets one message.
+func TestMessagesToManyDevices(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s, db := service(t, url, nil)
+		const devices = 600
+		err := db.Update(t.Context(), func(tx *database.Tx) error {
+			for i := range devices {
+				if _, err := storage.NewAccounts(db).Devices.Insert(t.Context(), tx, "@many:hs", matrix.DeviceID(fmt.Sprint("M", i)), "", 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := func(txn string, messages map[matrix.UserID]map[matrix.DeviceID]json.RawMessage) error {
+			return s.Send(t.Context(), encryption.Sending{Sender: "@b:hs", Device: "B", Type: "test", TxnID: txn, Messages: messages})
+		}
+		body := func(size int) json.RawMessage { return json.RawMessage(`{"x":"` + strings.Repeat("x", size) + `"}`) }
+		all := map[matrix.DeviceID]json.RawMessage{"*": body(5000), "M1": body(1), "none": body(1)}
+		if err := send("1", map[matrix.UserID]map[matrix.DeviceID]json.RawMessage{"@many:hs": all, "@a:hs": {"*": body(1)}, "@none:hs": {"*": body(1)}}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := storage.NewEncryption(db).ToDevice.To(t.Context(), []matrix.UserID{"@many:hs", "@a:hs"}, 0, 1<<60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count, bytes, got := map[int64]int{}, map[int64]int{}, []string{}
+		for _, m := range list {
+			count[m.Position]++
+			bytes[m.Position] += len(m.Content)
+			if count[m.Position] > 50 || bytes[m.Position] > 64<<10 {
+				t.Fatalf("%d messages of %d bytes have one position", count[m.Position], bytes[m.Position])
+			}
+			if (len(m.Content) < 100) != (m.Device == "M1" || m.User == "@a:hs") {
+				t.Errorf("%s of %s gets %d bytes", m.Device, m.User, len(m.Content))
+			}
+			got = append(got, string(m.User)+string(m.Device))
+		}
+		slices.Sort(got)
+		if n := len(slices.Compact(got)); n != devices+1 || n != len(list) {
+			t.Errorf("%d of %d devices get %d messages", n, devices+1, len(list))
+		}
+		if err := send("2", map[matrix.UserID]map[matrix.DeviceID]json.RawMessage{"@many:hs": {"*": body(60_000)}}); matrix.Code(err) != "M_TOO_LARGE" {
+			t.Errorf("too much: %v", err)
+		}
+		if err := send("2", map[matrix.UserID]map[matrix.DeviceID]json.RawMessage{"@a:hs": {"*": body(60_000)}}); err != nil || waiting(t, s) != 2 {
+			t.Errorf("what was refused is done: %v", err)
 		}
 	})
 }

@@ -14,7 +14,7 @@ type ToDevice struct{ db *database.DB }
 // A ToDeviceMessage is a message to one device.
 type ToDeviceMessage struct {
 	User     matrix.UserID
-	Device   matrix.DeviceID // "*" when it is sent: all of the user
+	Device   matrix.DeviceID
 	Sender   matrix.UserID
 	Type     string
 	Content  json.RawMessage
@@ -34,8 +34,14 @@ var (
 		INSERT INTO to_device (user_id, device_id, position, sender, type, content)
 		SELECT user_id, device_id, $3, $4, $5, $6
 		FROM devices
-		WHERE user_id = $1 AND ($2 = '*' OR device_id = $2)
+		WHERE user_id = $1 AND device_id = $2
 		ON CONFLICT DO NOTHING`)
+	selectDevicesOfUsers = database.SQL(`
+		SELECT user_id, device_id
+		FROM devices
+		WHERE user_id = ANY($1)
+		ORDER BY user_id, device_id
+		LIMIT $2`)
 	selectToDevice = database.SQL(`
 		SELECT position, sender, type, content
 		FROM to_device
@@ -84,6 +90,11 @@ func (s *ToDevice) Insert(ctx context.Context, tx *database.Tx, messages []ToDev
 	return tx.ExecMany(ctx, insertToDevice, rows)
 }
 
+// Devices is the devices of some users, at most so many altogether.
+func (s *ToDevice) Devices(ctx context.Context, tx *database.Tx, users []matrix.UserID, limit int) ([]ToDeviceQueue, error) {
+	return readQueues(tx.Query(ctx, selectDevicesOfUsers, users, limit))
+}
+
 // Pending is up to limit messages to a device with positions in (after, upTo], oldest first.
 func (s *ToDevice) Pending(ctx context.Context, user matrix.UserID, device matrix.DeviceID, after, upTo int64, limit int) ([]ToDeviceMessage, error) {
 	rows, err := s.db.Read().Query(ctx, selectToDevice, user, device, after, upTo, limit)
@@ -128,7 +139,10 @@ type ToDeviceQueue struct {
 
 // LongQueues is up to 1,000 devices that have more messages than a number.
 func (s *ToDevice) LongQueues(ctx context.Context, longerThan int) ([]ToDeviceQueue, error) {
-	rows, err := s.db.Read().Query(ctx, selectLongQueues, longerThan)
+	return readQueues(s.db.Read().Query(ctx, selectLongQueues, longerThan))
+}
+
+func readQueues(rows *database.Rows, err error) ([]ToDeviceQueue, error) {
 	if err != nil {
 		return nil, err
 	}
