@@ -2,6 +2,7 @@ package homeserver_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -316,6 +317,11 @@ func TestImportsThatAreRefused(t *testing.T) {
 		i.refused("too many", "M_TOO_LARGE", many)
 		if got := i.history(mautrix.DirectionForward); !slices.Equal(got, []string{"create"}) {
 			t.Errorf("refused, and yet there is %q", got)
+		}
+		status, answer := request(t, unjudged(t, i.bot), "POST", "/_matrix/client/unstable/com.beeper.backfill/rooms/"+url.PathEscape(string(i.room))+"/batch_send", nil,
+			members{"events": []any{}})
+		if list, is := answer["event_ids"].([]any); status != http.StatusOK || !is || len(list) > 0 {
+			t.Errorf("a batch of nothing is answered with %d %v", status, answer)
 		}
 		i.imports(&mautrix.ReqBeeperBatchSend{Events: []*event.Event{past("before", 900, true)}})
 		i.refused("an ID that is taken", "M_INVALID_PARAM", one(func(e *event.Event) { e.ID, e.Sender = "$before:irc.example", "@irc_eve:test" }))

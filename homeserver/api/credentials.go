@@ -58,6 +58,9 @@ func (x *exchange) authenticate() error {
 		}
 		return matrix.MissingToken()
 	}
+	if err := presented.check(); err != nil {
+		return err
+	}
 	who, err := x.server.options.Authenticator.Authenticate(x.ctx(), presented)
 	if err != nil {
 		return err
@@ -83,6 +86,17 @@ func permit(route *Route, who Caller) error {
 		return matrix.Forbidden("Only an application service can do this.")
 	case auth == Admin && !who.Admin:
 		return matrix.Forbidden("Only an administrator of this server can do this.")
+	}
+	return nil
+}
+
+// check refuses an identity that nobody can have.
+func (c *Credentials) check() error {
+	if err := checkText(string(c.AssertedUser)); err != nil {
+		return matrix.InvalidParam("The query parameter user_id is wrong: %v.", err)
+	}
+	if err := checkText(string(c.AssertedDevice)); err != nil {
+		return matrix.InvalidParam("The query parameter device_id is wrong: %v.", err)
 	}
 	return nil
 }

@@ -121,6 +121,9 @@ type networkVisibilityRequest struct {
 }
 
 func (r *networkVisibilityRequest) Validate() error {
+	if len(r.Network) > matrix.MaxIDLength {
+		return matrix.InvalidParam("The ID of a network has at most %d bytes.", matrix.MaxIDLength)
+	}
 	if r.Visibility == "" {
 		return matrix.MissingParam("visibility is public or private.")
 	}

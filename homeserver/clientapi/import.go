@@ -82,7 +82,7 @@ func (a *importAPI) batchSend(ctx context.Context, who api.Caller, req *batchSen
 	if done.Forward && len(done.IDs) > 0 && req.MarkReadBy != "" {
 		err = a.markRead(ctx, who, req, done.IDs[len(done.IDs)-1])
 	}
-	return &batchSendResponse{done.IDs}, err
+	return &batchSendResponse{append([]matrix.EventID{}, done.IDs...)}, err
 }
 
 // senders is which of those who said something are the service's own users;

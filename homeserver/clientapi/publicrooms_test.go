@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"trestle/internal/config"
@@ -190,6 +191,7 @@ func TestDirectoriesOfNetworks(t *testing.T) {
 			}
 		}
 		bridge.must("PUT", v3+"/directory/list/appservice/libera/"+own, object{"visibility": "public"})
+		bridge.refused("PUT", v3+"/directory/list/appservice/"+strings.Repeat("n", 256)+"/"+own, object{"visibility": "public"}, 400, "M_INVALID_PARAM")
 		if r := alice.must("POST", v3+"/publicRooms", object{"include_all_networks": true}); len(r.listedNames()) != 2 || r.at("total_room_count_estimate") != 2.0 {
 			t.Errorf("a room that is in two: %s", r.body)
 		}
