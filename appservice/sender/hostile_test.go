@@ -2,8 +2,13 @@ package sender_test
 
 import (
 	"bufio"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -110,5 +115,100 @@ func TestHostileServices(t *testing.T) {
 		if st.Transactions > 0 || st.LastError == "" || len(st.LastError) > 1000 {
 			t.Errorf("%s: %+v", st.ID, st)
 		}
+	}
+}
+
+// never is a handler that nobody should come to.
+func never(t *testing.T, who string) http.Handler {
+	return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Errorf("%s was sent something", who) })
+}
+
+// Whoever is not the service by its certificate is told nothing, and nobody else waits.
+func TestServicesAreKnownByTheirCertificates(t *testing.T) {
+	quiet := func(h http.Handler) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+		t.Cleanup(s.Close)
+		return s
+	}
+	taken := make(chan struct{}, 10)
+	good := quiet(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		taken <- struct{}{}
+	}))
+	plain, stranger := quiet(never(t, "one that speaks no TLS")), quiet(never(t, "a stranger"))
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // of which nobody takes a connection
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mute.Close() })
+	good.StartTLS()
+	plain.Start()
+	stranger.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	stranger.StartTLS()
+	trusted := good.Client().Transport.(*http.Transport).TLSClientConfig
+	port := func(s *httptest.Server) string { return s.URL[strings.LastIndex(s.URL, ":"):] }
+	w, regs := newWorld(), []*registration.Registration{service(t, "irc", good.URL)}
+	for id, url := range map[string]string{
+		"plain": "https://127.0.0.1" + port(plain), "stranger": stranger.URL, "mute": "https://" + mute.Addr().String(),
+		"other_name": "https://localhost" + port(good),
+	} {
+		r := service(t, id, url)
+		r.Namespaces.Users = append(r.Namespaces.Users, namespace(t, "@irc_.*", false))
+		regs = append(regs, r)
+	}
+	s := start(t, w, sender.Options{
+		Registry: registry(t, regs...), TLS: &tls.Config{RootCAs: trusted.RootCAs}, Timeout: 500 * time.Millisecond,
+	})
+	w.say(room, "@irc_x:"+server)
+	<-taken
+	for i := range regs[1:] {
+		untilOne(t, s, i+1, "it fails", func(st sender.Status) bool { return st.Failures >= 2 })
+	}
+	for _, st := range s.Status()[1:] {
+		if st.Transactions > 0 {
+			t.Errorf("%s has taken a transaction: %+v", st.ID, st)
+		}
+	}
+}
+
+// selfSigned is a certificate for 127.0.0.1 by nobody whom anybody knows.
+func selfSigned(t *testing.T) tls.Certificate {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}
+}
+
+// A service that answers without having read all that it is sent has answered.
+func TestServicesThatDoNotReadToTheEnd(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"by Go": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") },
+		"and closes": raw(func(conn net.Conn) {
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			as := httptest.NewServer(handler)
+			t.Cleanup(as.Close)
+			s := start(t, w, sender.Options{Registry: registry(t, service(t, "irc", as.URL))})
+			filler := strings.Repeat("x", 60_000)
+			for i := range 100 {
+				w.add(sender.Change{Room: room, Sender: "@irc_x:" + server, Body: text(fmt.Sprintf(`{"event_id":"$%d","body":%q}`, i+1, filler))})
+			}
+			until(t, s, "all is taken", func(st sender.Status) bool { return st.Events == 100 })
+			if st := s.Status()[0]; st.Failures > 0 {
+				t.Logf("%d attempts failed, the last: %s", st.Failures, st.LastError)
+			}
+		})
 	}
 }
