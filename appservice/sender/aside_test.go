@@ -1,9 +1,13 @@
 package sender_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -123,6 +127,87 @@ func TestOldNewsDoesNotWait(t *testing.T) {
 	for _, user := range []matrix.UserID{ghost, "@alice:" + server} {
 		if !slices.Contains(got, fmt.Sprint(user, " ", 49)) {
 			t.Errorf("the newest receipt of %s is not in %q", user, got)
+		}
+	}
+}
+
+// whole is a source that gives out all that there is at once.
+type whole struct{ *world }
+
+func (h whole) Changes(ctx context.Context, after, upTo int64, _ int) ([]sender.Change, error) {
+	return h.world.Changes(ctx, after, upTo, math.MaxInt)
+}
+
+// together adds changes that are no events at one position.
+func together(w, to *world, changes []sender.Change) {
+	w.mu.Lock()
+	w.head++
+	to.mu.Lock()
+	for _, c := range changes {
+		c.Position, c.Key, c.Size = w.head, string(c.Sender), len(c.Sender)
+		to.changes = append(to.changes, c)
+	}
+	to.mu.Unlock()
+	wake, position := w.wake, w.head
+	w.mu.Unlock()
+	wake(position)
+}
+
+// Of many users whose keys matter, or do not any more, all at once and again, a service
+// that was away learns what has become of each, in one list.
+func TestTheLastWordOnManyDeviceLists(t *testing.T) {
+	const users = 20_000
+	w, devices := newWorld(), newWorld()
+	as, reg := fake(t, "irc")
+	reg.DeviceLists = true
+	open := toll(as, http.StatusTeapot)
+	s := start(t, w, sender.Options{Registry: registry(t, reg), Devices: whole{devices}})
+	w.member(room, "@irc_x:"+server, "@irc_x:"+server, "join")
+	as.UntilAttempt(t, 1) // and not taken: the rest waits behind that
+	say := func(kind sender.Kind, every int) {
+		var changes []sender.Change
+		for i := range users {
+			if i%every == 0 {
+				changes = append(changes, sender.Change{Kind: kind, Sender: matrix.UserID(fmt.Sprintf("@u%d:%s", i, server)), Room: room})
+			}
+		}
+		together(w, devices, changes)
+	}
+	say(sender.DeviceChanged, 1)
+	say(sender.DeviceLeft, 2)
+	say(sender.DeviceChanged, 4)
+	say(sender.DeviceChanged, 4)
+	last := w.say(room, "@irc_x:"+server)
+	until(t, s, "all is handed out", func(st sender.Status) bool { return st.Behind == 0 || !st.Live })
+	open()
+	s.Retry("irc")
+	as.UntilSeen(t, "the last event", func(txns []*appservice.Transaction) bool {
+		return slices.ContainsFunc(txns, func(txn *appservice.Transaction) bool {
+			return slices.ContainsFunc(txn.Events, func(e json.RawMessage) bool { return strings.Contains(string(e), fmt.Sprintf(`"$%d"`, last)) })
+		})
+	})
+	became := map[matrix.UserID]string{}
+	for _, txn := range as.Transactions() {
+		if txn.DeviceLists == nil {
+			continue
+		}
+		for _, user := range txn.DeviceLists.Changed {
+			became[user] = "changed"
+		}
+		for _, user := range txn.DeviceLists.Left {
+			if slices.Contains(txn.DeviceLists.Changed[:min(100, len(txn.DeviceLists.Changed))], user) {
+				t.Errorf("%s is in both lists", user)
+			}
+			became[user] = "left"
+		}
+	}
+	for i := range users {
+		want := "changed"
+		if i%2 == 0 && i%4 != 0 {
+			want = "left"
+		}
+		if user := matrix.UserID(fmt.Sprintf("@u%d:%s", i, server)); became[user] != want {
+			t.Fatalf("%s has %q, want %q", user, became[user], want)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package sender
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 
 	"trestle/appservice"
@@ -22,6 +21,7 @@ func (q *queue) build(b batch) (appservice.Frozen, error) {
 			t.add(&changes[i])
 		}
 	}
+	t.list()
 	names := appservice.Spelling{Stable: reg.ReceiveEphemeral, Unstable: reg.PushEphemeral}
 	var err error
 	t.frozen.Body, err = t.txn.Append(make([]byte, 0, len(t.text)+4096), names)
@@ -33,6 +33,10 @@ type builder struct {
 	frozen appservice.Frozen
 	txn    appservice.Transaction
 	text   []byte
+
+	// Whose keys have changed, or who has left, in the order in which they came first.
+	users  []matrix.UserID
+	became map[matrix.UserID]Kind
 
 	// Messages leave their inboxes with the transaction if the service takes all
 	// of its users' keys this way, and for its own users only: whoever just
@@ -53,10 +57,8 @@ func (t *builder) add(c *Change) {
 		if owner := t.owner(c.Target); t.removes && owner != nil && owner.ID == t.frozen.Service {
 			t.frozen.Messages = append(t.frozen.Messages, appservice.Message{User: c.Target, Device: c.Device, Position: c.Position})
 		}
-	case DeviceChanged:
-		t.listed(c.Sender, &t.lists().Changed, &t.lists().Left)
-	case DeviceLeft:
-		t.listed(c.Sender, &t.lists().Left, &t.lists().Changed)
+	case DeviceChanged, DeviceLeft:
+		t.listed(c)
 	case KeyCounts:
 		t.count(c)
 	}
@@ -73,18 +75,29 @@ func (t *builder) write(body Body) json.RawMessage {
 	return t.text[begin:len(t.text):len(t.text)]
 }
 
-func (t *builder) lists() *appservice.DeviceLists {
-	if t.txn.DeviceLists == nil {
-		t.txn.DeviceLists = &appservice.DeviceLists{}
+// listed notes what has become of a user. The last word counts.
+func (t *builder) listed(c *Change) {
+	if t.became == nil {
+		t.became = map[matrix.UserID]Kind{}
 	}
-	return t.txn.DeviceLists
+	if _, known := t.became[c.Sender]; !known {
+		t.users = append(t.users, c.Sender)
+	}
+	t.became[c.Sender] = c.Kind
 }
 
-// listed puts a user into one list, once, and out of the other.
-func (t *builder) listed(user matrix.UserID, in, out *[]matrix.UserID) {
-	*out = slices.DeleteFunc(*out, func(other matrix.UserID) bool { return other == user })
-	if !slices.Contains(*in, user) {
-		*in = append(*in, user)
+// list puts each of these users into one list.
+func (t *builder) list() {
+	if len(t.users) == 0 {
+		return
+	}
+	t.txn.DeviceLists = &appservice.DeviceLists{}
+	for _, user := range t.users {
+		list := &t.txn.DeviceLists.Changed
+		if t.became[user] == DeviceLeft {
+			list = &t.txn.DeviceLists.Left
+		}
+		*list = append(*list, user)
 	}
 }
 

@@ -171,8 +171,11 @@ func (q *queue) read(ctx context.Context, after, upTo int64) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	news := q.supersede(mine)
 	for i := range mine {
-		q.supersede(&mine[i])
+		if !news.has(i) {
+			continue
+		}
 		q.pending = append(q.pending, mine[i])
 		q.bytes += mine[i].Size
 	}

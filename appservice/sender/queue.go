@@ -3,7 +3,6 @@ package sender
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"trestle/appservice"
@@ -114,12 +113,11 @@ func (q *queue) take(changes []Change, before int64) {
 		q.rest.add(changes, q.scanned)
 		return
 	}
-	taken := 0
+	for len(changes) > 0 && changes[0].Position <= q.scanned {
+		changes = changes[1:] // the queue has read that by itself
+	}
+	taken, news := 0, q.supersede(changes)
 	for i, c := range changes {
-		if c.Position <= q.scanned {
-			taken = i + 1
-			continue
-		}
 		if taken == i && !q.room(changes[i:]) {
 			q.live = false
 			if i > 0 {
@@ -131,9 +129,10 @@ func (q *queue) take(changes []Change, before int64) {
 			q.rest.add(changes[i:], q.scanned)
 			break
 		}
-		q.supersede(&c)
-		q.pending = append(q.pending, c)
-		q.bytes += c.Size
+		if news.has(i) {
+			q.pending = append(q.pending, c)
+			q.bytes += c.Size
+		}
 		if i+1 == len(changes) || changes[i+1].Position != c.Position {
 			taken = i + 1 // positions are taken whole or not at all
 		}
@@ -141,18 +140,47 @@ func (q *queue) take(changes []Change, before int64) {
 	q.filled.send()
 }
 
-// supersede drops what waits and is no news any more with a newer change.
-func (q *queue) supersede(c *Change) {
-	if c.Key == "" {
-		return
+// news is which of some changes are not old beside a later one of them.
+type news []bool
+
+// has reports whether a change is worth keeping; no news at all are all that there is.
+func (n news) has(i int) bool { return n == nil || n[i] }
+
+// supersede drops what waits and is no news any more with newer changes. Each of these
+// is taken now, or read again later.
+func (q *queue) supersede(changes []Change) news {
+	type subject struct {
+		kind Kind
+		key  string
 	}
-	for i := q.cutting; i < len(q.pending); i++ {
-		if old := &q.pending[i]; old.Kind == c.Kind && old.Key == c.Key {
-			q.bytes -= old.Size
-			q.pending = slices.Delete(q.pending, i, i+1)
-			return
+	var last map[subject]int
+	for i := range changes {
+		if c := &changes[i]; c.Key != "" {
+			if last == nil {
+				last = map[subject]int{}
+			}
+			last[subject{c.Kind, c.Key}] = i
 		}
 	}
+	if len(last) == 0 {
+		return nil
+	}
+	kept := q.pending[:q.cutting]
+	for _, old := range q.pending[q.cutting:] {
+		if _, newer := last[subject{old.Kind, old.Key}]; newer {
+			q.bytes -= old.Size
+			continue
+		}
+		kept = append(kept, old)
+	}
+	clear(q.pending[len(kept):])
+	q.pending = kept
+	are := make(news, len(changes))
+	for i := range changes {
+		c := &changes[i]
+		are[i] = c.Key == "" || last[subject{c.Kind, c.Key}] == i
+	}
+	return are
 }
 
 // room reports whether the changes at the first of these positions fit in. An
