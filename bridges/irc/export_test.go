@@ -27,6 +27,15 @@ func (s *Service) Ports(id string) map[string]string {
 
 // Password is what is kept for a user, opened.
 func Password(ctx context.Context, url, keyFile, network string, user matrix.UserID) (string, error) {
+	return kept(ctx, url, keyFile, whose{network, user}, "password")
+}
+
+// Certificate is a user's, and the key to it.
+func Certificate(ctx context.Context, url, keyFile, network string, user matrix.UserID) (string, error) {
+	return kept(ctx, url, keyFile, whose{network, user}, "certificate")
+}
+
+func kept(ctx context.Context, url, keyFile string, who whose, place string) (string, error) {
 	db, err := database.Open(ctx, url, migrations.Bridges, database.Options{})
 	if err != nil {
 		return "", err
@@ -36,8 +45,11 @@ func Password(ctx context.Context, url, keyFile, network string, user matrix.Use
 	if err != nil {
 		return "", err
 	}
-	who := whose{network, user}
-	secret, err := a.open(who, "password", a.of(who).password)
+	sealed := a.of(who).password
+	if place == "certificate" {
+		sealed = a.of(who).certificate
+	}
+	secret, err := a.open(who, place, sealed)
 	return string(secret), err
 }
 

@@ -1,15 +1,20 @@
 package irc_test
 
 import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,7 +43,7 @@ CREATE TABLE rooms (origin TEXT NOT NULL, room_id TEXT NOT NULL, type TEXT NOT N
 CREATE TABLE admin_rooms (room_id TEXT UNIQUE, user_id TEXT);
 CREATE TABLE pm_rooms (room_id TEXT UNIQUE, irc_domain TEXT NOT NULL, irc_nick TEXT NOT NULL, matrix_user_id TEXT, virtual_user_id TEXT);
 CREATE TABLE matrix_users (user_id TEXT UNIQUE, data JSON);
-CREATE TABLE client_config (user_id TEXT, domain TEXT NOT NULL, config JSON, password TEXT);
+CREATE TABLE client_config (user_id TEXT, domain TEXT NOT NULL, config JSON, password TEXT, cert TEXT, key TEXT);
 CREATE TABLE user_features (user_id TEXT UNIQUE, features JSON);
 CREATE TABLE ipv6_counter (count INTEGER, homeserver TEXT, server TEXT NOT NULL);
 CREATE TABLE last_seen (user_id TEXT UNIQUE NOT NULL, ts BIGINT NOT NULL);
@@ -62,22 +67,73 @@ func theirStore(t *testing.T, rows string) (url string) {
 	return url
 }
 
-// their passwords are sealed with a key, which is here in PEM.
-func theirPassword(t *testing.T, password string) (sealed string, passkey *predecessor.Passkey) {
+// A theirKey seals what their users have told them.
+type theirKey struct {
+	t   *testing.T
+	key *rsa.PrivateKey
+}
+
+func newTheirKey(t *testing.T) theirKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, &key.PublicKey, []byte("c2FsdHNhbHQ= "+password), nil)
+	return theirKey{t, key}
+}
+
+// passkey is as they keep it, in PEM.
+func (k theirKey) passkey() *predecessor.Passkey {
+	k.t.Helper()
+	passkey, err := predecessor.ParsePasskey(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k.key)}))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return passkey
+}
+
+func (k theirKey) seal(text string) string {
+	k.t.Helper()
+	raw, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, &k.key.PublicKey, []byte("c2FsdHNhbHQ= "+text), nil)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// sealLong is for what the key alone does not seal.
+func (k theirKey) sealLong(text string) string {
+	k.t.Helper()
+	secret := make([]byte, 32+aes.BlockSize)
+	rand.Read(secret)
+	block, err := aes.NewCipher(secret[:32])
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	padding := aes.BlockSize - len(text)%aes.BlockSize
+	padded := append([]byte(text), bytes.Repeat([]byte{byte(padding)}, padding)...)
+	cipher.NewCBCEncrypter(block, secret[32:]).CryptBlocks(padded, padded)
+	encode := base64.StdEncoding.EncodeToString
+	return "lg:" + k.seal(encode(secret[:32])+"_"+encode(secret[32:])) + ":" + encode(padded)
+}
+
+// theirCertificate is one, and the key to it, in PEM.
+func theirCertificate(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	passkey, err = predecessor.ParsePasskey(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "frank"}, NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base64.StdEncoding.EncodeToString(raw), passkey
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }
 
 const (
@@ -90,6 +146,7 @@ const (
 type inheritance struct {
 	h                    *fakehomeserver.Homeserver
 	room, direct, garden string
+	certificate          string // frank's, and the key to it
 	irc.Import
 }
 
@@ -115,7 +172,8 @@ func inherited(t *testing.T, addr, target string) *inheritance {
 	h.Member(left, carol, carol, "leave", "")
 	passed(t, h, i.room)
 
-	sealed, passkey := theirPassword(t, "correct horse")
+	secrets := newTheirKey(t)
+	certificate, key := theirCertificate(t)
 	url := theirStore(t, fmt.Sprintf(`
 INSERT INTO rooms VALUES
 	('alias', '%[1]s', 'channel', 'irc.harbour.example', '#quay', '{"modes":["n","t"]}', '{"name":"#quay"}'),
@@ -128,12 +186,14 @@ INSERT INTO pm_rooms VALUES
 INSERT INTO admin_rooms VALUES ('!admin:localhost', '@alice:localhost');
 INSERT INTO matrix_users VALUES ('@alice:localhost', NULL), ('%[4]s', '{"localpart":"harbour_Bob"}'), ('%[6]s', '{}'), ('%[5]s', '{}'), ('@harbour_erin:localhost', '{}');
 INSERT INTO client_config VALUES
-	('@alice:localhost', 'irc.harbour.example', '{"nick":"Captain","ipv6":"2001:db8:1:2::7"}', NULL),
-	('@dave:localhost', 'irc.harbour.example', '{"username":"davy"}', '%[7]s'),
-	('@erin:localhost', 'irc.harbour.example', NULL, 'bm9uc2Vuc2U=');
+	('@alice:localhost', 'irc.harbour.example', '{"nick":"Captain","ipv6":"2001:db8:1:2::7"}', NULL, NULL, NULL),
+	('@dave:localhost', 'irc.harbour.example', '{"username":"davy"}', '%[7]s', NULL, NULL),
+	('@erin:localhost', 'irc.harbour.example', NULL, 'bm9uc2Vuc2U=', NULL, NULL),
+	('@frank:localhost', 'irc.harbour.example', '{}', NULL, '%[9]s', '%[10]s'),
+	('@grace:localhost', 'irc.harbour.example', '{}', NULL, '%[9]s', 'lg:bm9uc2Vuc2U=:bm9uc2Vuc2U=');
 INSERT INTO user_features VALUES ('@alice:localhost', '{"features":{"mentions":true}}'), ('@carol:localhost', '{"mentions":false}');
 INSERT INTO deactivated_users VALUES ('@mallory:localhost', 1);
-`, i.room, i.direct, left, theirBob, theirGone, theirBOB, sealed, i.garden))
+`, i.room, i.direct, left, theirBob, theirGone, theirBOB, secrets.seal("correct horse"), i.garden, certificate, secrets.sealLong(key)))
 	host, port, _ := net.SplitHostPort(addr)
 	theirs, err := predecessor.Parse(fmt.Appendf(nil, `
 homeserver: {domain: localhost}
@@ -156,8 +216,9 @@ ircService:
 	if err != nil {
 		t.Fatal(err)
 	}
+	i.certificate = certificate + key
 	i.Import = irc.Import{
-		Database: target, KeyFile: filepath.Join(t.TempDir(), "irc.keys"), Config: theirs, Store: store, Passkey: passkey, Logger: slog.New(slog.DiscardHandler),
+		Database: target, KeyFile: filepath.Join(t.TempDir(), "irc.keys"), Config: theirs, Store: store, Passkey: secrets.passkey(), Logger: slog.New(slog.DiscardHandler),
 	}
 	return i
 }
@@ -248,6 +309,9 @@ func TestACommunityMovesWithoutRejoining(t *testing.T) {
 		if password, err := irc.Password(t.Context(), target, i.KeyFile, "harbour", "@dave:localhost"); err != nil || password != "correct" {
 			t.Errorf("dave's password is %q, %v", password, err)
 		}
+		if certificate, err := irc.Certificate(t.Context(), target, i.KeyFile, "harbour", "@frank:localhost"); err != nil || certificate != i.certificate {
+			t.Errorf("frank's certificate is %q, %v", certificate, err)
+		}
 		if addr, err := irc.Source(t.Context(), target, netip.MustParsePrefix("2001:db8:1:2::/64"), alice); err != nil || addr.String() != "2001:db8:1:2::7" {
 			t.Errorf("alice's address is %s, %v", addr, err)
 		}
@@ -305,7 +369,7 @@ func TestACommunityMovesWithoutRejoining(t *testing.T) {
 // moves imports: first dry, then in earnest, then again.
 func (i *inheritance) moves(t *testing.T) {
 	t.Helper()
-	want := irc.Imported{Portals: 2, Plumbed: 1, Directs: 2, Ghosts: 4, Kept: 2, Accounts: 2, Passwords: 1, Addresses: 1, Management: 1, Mentions: 2}
+	want := irc.Imported{Portals: 2, Plumbed: 1, Directs: 2, Ghosts: 4, Kept: 2, Accounts: 3, Passwords: 1, Addresses: 1, Management: 1, Mentions: 2}
 	for round, dry := range []bool{true, false, false} {
 		i.DryRun = dry
 		got, err := i.Run(t.Context())
@@ -313,7 +377,7 @@ func (i *inheritance) moves(t *testing.T) {
 			t.Fatal(err)
 		}
 		left := strings.Join(got.Left, "\n")
-		for _, about := range []string{"!plumbed:localhost", "irc.gone.example", "@erin:localhost"} {
+		for _, about := range []string{"!plumbed:localhost", "irc.gone.example", "@erin:localhost", "certificate of @grace:localhost"} {
 			if !strings.Contains(left, about) {
 				t.Errorf("nothing is said of %s in\n%s", about, left)
 			}
@@ -335,7 +399,7 @@ func TestOnlyAStoreOfTheirsIsRead(t *testing.T) {
 	if _, err := predecessor.Read(t.Context(), theirStore(t, "UPDATE schema SET version = 10;")); err == nil || !strings.Contains(err.Error(), "version 10") {
 		t.Errorf("a later schema: %v", err)
 	}
-	s, err := predecessor.Read(t.Context(), theirStore(t, "DROP TABLE deactivated_users; UPDATE schema SET version = 3; INSERT INTO admin_rooms VALUES ('!a:b', '@a:b'), ('nonsense', NULL);"))
+	s, err := predecessor.Read(t.Context(), theirStore(t, "DROP TABLE deactivated_users; ALTER TABLE client_config DROP COLUMN cert, DROP COLUMN key; UPDATE schema SET version = 3; INSERT INTO admin_rooms VALUES ('!a:b', '@a:b'), ('nonsense', NULL);"))
 	if err != nil || len(s.Skipped) != 1 || len(s.Admins) != 1 || s.Admins[0].User != matrix.UserID("@a:b") {
 		t.Errorf("an older schema: %+v, %v", s, err)
 	}

@@ -1,10 +1,12 @@
 package irc
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 
 	"trestle/bridges/irc/names"
+	"trestle/bridges/irc/predecessor"
 	"trestle/internal/matrix"
 )
 
@@ -67,18 +69,24 @@ func (m *move) clients() error {
 		if !m.known.of(who).empty() {
 			continue
 		}
+		var err error
 		one := account{username: strings.TrimSpace(client.Username), nick: client.Nick}
 		switch {
 		case client.Sealed == "":
 		case m.Passkey == nil:
 			locked++
 		default:
-			password, err := m.Passkey.Open(client.Sealed)
-			if err != nil {
-				m.leave("client_config: the password of %s on %s: %s", client.User, n.ID, err)
+			password, refused := m.Passkey.Open(client.Sealed)
+			if refused != nil {
+				m.leave("client_config: the password of %s on %s: %s", client.User, n.ID, refused)
 				break
 			}
 			if one.password, err = m.known.seal(who, "password", []byte(password)); err != nil {
+				return err
+			}
+		}
+		if client.SealedKey != "" {
+			if one.certificate, err = m.certificate(who, client); err != nil {
 				return err
 			}
 		}
@@ -90,6 +98,25 @@ func (m *move) clients() error {
 		m.leave("client_config: %d passwords, since there is no passkey", locked)
 	}
 	return nil
+}
+
+// certificate seals the one that a user shows to the network, as the other bridge has: whether it logs in too, they say. nil if it
+// cannot be had.
+func (m *move) certificate(who whose, client predecessor.Client) ([]byte, error) {
+	refused := errors.New("there is no passkey")
+	var key string
+	if m.Passkey != nil {
+		key, refused = m.Passkey.OpenLong(client.SealedKey)
+	}
+	pair := []byte(strings.TrimSpace(client.Certificate) + "\n" + strings.TrimSpace(key) + "\n")
+	if refused == nil {
+		_, refused = parseCertificate(pair)
+	}
+	if refused != nil {
+		m.leave("client_config: the certificate of %s on %s: %s", who.user, who.network, refused)
+		return nil, nil
+	}
+	return m.known.seal(who, "certificate", pair)
 }
 
 // address gives a user the address that was theirs.

@@ -31,7 +31,7 @@ ircService:
       modePowerMap: {o: 60, v: 2}
       botConfig: {nick: Pilot, password: "pa: ss", username: pilot}
       privateMessages: {enabled: false}
-      dynamicChannels: {enabled: true, published: false, aliasTemplate: "#harbour_$CHANNEL", federate: true}
+      dynamicChannels: {enabled: true, published: false, aliasTemplate: "#harbour_$CHANNEL", federate: true, exclude: ["#Staff", "#a[b]", "no"], whitelist: ["@alice:example.org"]}
       mappings:
         "#quay": {roomIds: ["!quay:example.org", "!second:example.org"], key: "k"}
         "#old": ["!old:example.org"]
@@ -88,6 +88,9 @@ func TestAConfigurationBecomesOurs(t *testing.T) {
 	if got := string(files["irc-bans-harbour"]); !strings.Contains(got, "\nuser @*:evil.example*\n") || strings.Contains(got, "(") {
 		t.Errorf("the bans are %q", got)
 	}
+	if got := string(files["irc-bans-harbour"]); !strings.HasSuffix(got, "\nroom #harbour_#staff:example.org\nroom #harbour_#a{b}:example.org\nroom #harbour_#a[b]:example.org\n") {
+		t.Errorf("the bans are %q", got)
+	}
 	if got := string(files["irc-ca-harbour.pem"]); !strings.HasPrefix(got, "-----BEGIN") {
 		t.Errorf("the authorities are %q", got)
 	}
@@ -97,7 +100,8 @@ func TestAConfigurationBecomesOurs(t *testing.T) {
 	}
 	for _, want := range []string{
 		"ircService.logging.level", "homeserver.url", "ircService.servers.irc.harbour.example.mappings.#quay", "ircService.servers.irc.harbour.example.excludedUsers",
-		"ircService.servers.irc.harbour.example.dynamicChannels.federate", "ircService.servers.irc.small.example.dynamicChannels.aliasTemplate",
+		"ircService.servers.irc.harbour.example.dynamicChannels.federate",
+		"ircService.servers.irc.harbour.example.dynamicChannels.whitelist", "ircService.servers.irc.harbour.example.dynamicChannels.exclude", "ircService.servers.irc.small.example.dynamicChannels.aliasTemplate",
 	} {
 		if !slices.Contains(about, want) {
 			t.Errorf("there is no note about %s among %v", want, about)

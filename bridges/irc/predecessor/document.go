@@ -51,10 +51,11 @@ type server struct {
 		Enabled *bool `yaml:"enabled"`
 	} `yaml:"privateMessages"`
 	Dynamic struct {
-		Enabled   bool    `yaml:"enabled"`
-		Published *bool   `yaml:"published"`
-		JoinRule  string  `yaml:"joinRule"`
-		Alias     *string `yaml:"aliasTemplate"`
+		Enabled   bool     `yaml:"enabled"`
+		Published *bool    `yaml:"published"`
+		JoinRule  string   `yaml:"joinRule"`
+		Alias     *string  `yaml:"aliasTemplate"`
+		Exclude   []string `yaml:"exclude"`
 	} `yaml:"dynamicChannels"`
 	Mappings map[string]mapping `yaml:"mappings"`
 	Excluded []struct {

@@ -24,7 +24,7 @@ func (c *Config) Files(blocked []matrix.UserID) map[string][]byte {
 		if len(lines) == 0 {
 			continue
 		}
-		n.Settings.BanFile, n.from["ban_file"] = "irc-bans-"+n.ID, "excludedUsers, and deactivated_users of the store"
+		n.Settings.BanFile, n.from["ban_file"] = "irc-bans-"+n.ID, "excludedUsers, dynamicChannels.exclude, and deactivated_users of the store"
 		files[n.Settings.BanFile] = []byte("# Who is not bridged, of matrix-appservice-irc.\n" + strings.Join(lines, "\n") + "\n")
 	}
 	return files

@@ -47,7 +47,26 @@ func (c *Config) network(domain string, s *server, taken map[string]bool) *Netwo
 			c.about(n, "excludedUsers", "%q is not a pattern that a ban file can have; write it by hand", one.Regex)
 		}
 	}
+	for _, channel := range s.Dynamic.Exclude {
+		if !validChannel(channel) {
+			c.about(n, "dynamicChannels.exclude", "%.200q is not a channel", channel)
+			continue
+		}
+		n.Bans = append(n.Bans, c.excluded(n, channel)...)
+	}
 	return n
+}
+
+// excluded are lines of a ban file by which a channel gets no room, whichever spellings the network takes for one.
+func (c *Config) excluded(n *Network, channel string) (lines []string) {
+	alias, _ := n.templates()
+	for _, mapping := range []names.CaseMapping{names.RFC1459, names.ASCII} {
+		line := "room #" + strings.Replace(alias, "{channel}", names.EscapeChannel(mapping.Fold(channel)), 1) + ":" + string(c.ServerName)
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // about is a note on one of a network's settings.

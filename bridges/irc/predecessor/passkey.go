@@ -1,6 +1,8 @@
 package predecessor
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rsa"
 	"crypto/sha1" // RSA-OAEP as Node.js has it by default
 	"crypto/x509"
@@ -55,4 +57,41 @@ func (p *Passkey) Open(sealed string) (string, error) {
 		return "", errors.New("what is in it is not a password")
 	}
 	return password, nil
+}
+
+// maxLong bounds what is sealed by a key of its own, as it is written: a private key.
+const maxLong = 64 << 10
+
+// OpenLong is a text that is too long to be sealed by the key alone: "lg:", what the key seals of a key for AES-256 and "_" and a vector,
+// ":", and the text by these.
+func (p *Passkey) OpenLong(sealed string) (string, error) {
+	rest, ok := strings.CutPrefix(sealed, "lg:")
+	head, body, both := strings.Cut(rest, ":")
+	if !ok || !both || len(body) > maxLong {
+		return "", errors.New("it is not sealed as long texts are")
+	}
+	secret, err := p.Open(head)
+	if err != nil {
+		return "", err
+	}
+	first, second, _ := strings.Cut(secret, "_")
+	key, err := base64.StdEncoding.DecodeString(first)
+	vector, alsoErr := base64.StdEncoding.DecodeString(second)
+	text, bodyErr := base64.StdEncoding.DecodeString(body)
+	if err := errors.Join(err, alsoErr, bodyErr); err != nil {
+		return "", errors.New("it is not base64")
+	}
+	if len(key) != 32 || len(vector) != aes.BlockSize || len(text) == 0 || len(text)%aes.BlockSize != 0 {
+		return "", errors.New("its parts have other lengths")
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return "", err
+	}
+	cipher.NewCBCDecrypter(block, vector).CryptBlocks(text, text)
+	padding := int(text[len(text)-1])
+	if padding == 0 || padding > aes.BlockSize {
+		return "", errors.New("the key does not open it")
+	}
+	return string(text[:len(text)-padding]), nil
 }

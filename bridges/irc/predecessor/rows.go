@@ -88,6 +88,11 @@ func (s *Store) addClient(row []string) error {
 		Username string `json:"username"`
 		Nick     string `json:"nick"`
 		IPv6     string `json:"ipv6"`
+
+		Certificate struct {
+			Certificate string `json:"cert"`
+			Key         string `json:"key"`
+		} `json:"certificate"`
 	}
 	if err := parse(row[2], &said); err != nil {
 		return err
@@ -105,11 +110,16 @@ func (s *Store) addClient(row []string) error {
 		}
 		said.IPv6 = addr.String()
 	}
-	if said.Username == "" && said.Nick == "" && said.IPv6 == "" && row[3] == "" {
+	certificate, key := cmp.Or(row[4], said.Certificate.Certificate), cmp.Or(row[5], said.Certificate.Key)
+	if certificate == "" || key == "" {
+		certificate, key = "", ""
+	}
+	if said.Username == "" && said.Nick == "" && said.IPv6 == "" && row[3] == "" && key == "" {
 		return nil
 	}
 	s.Clients = append(s.Clients, Client{
 		User: user, Domain: row[1], Username: said.Username, Nick: said.Nick, IPv6: said.IPv6, Sealed: row[3],
+		Certificate: certificate, SealedKey: key,
 	})
 	return nil
 }

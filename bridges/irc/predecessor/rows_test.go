@@ -1,6 +1,8 @@
 package predecessor
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -26,11 +28,11 @@ func TestRows(t *testing.T) {
 		{"pm_rooms", []string{"!a:b", "irc.example.org", "bob~", "@a:b", "@irc_bob:b"}, true},
 		{"pm_rooms", []string{"!a:b", "irc.example.org", "b ob", "@a:b", "@irc_bob:b"}, false},
 		{"pm_rooms", []string{"!a:b", "irc.example.org", "bob", "", "@irc_bob:b"}, false},
-		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"al","ipv6":"2001:DB8::1"}`, ""}, true},
-		{"client_config", []string{"@a:b", "irc.example.org", "", "sealed"}, true},
-		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":7}`, ""}, false},
-		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"a b"}`, ""}, false},
-		{"client_config", []string{"@a:b", "irc.example.org", `{"ipv6":"127.0.0.1"}`, ""}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"al","ipv6":"2001:DB8::1"}`, "", "", ""}, true},
+		{"client_config", []string{"@a:b", "irc.example.org", "", "sealed", "", ""}, true},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":7}`, "", "", ""}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"a b"}`, "", "", ""}, false},
+		{"client_config", []string{"@a:b", "irc.example.org", `{"ipv6":"127.0.0.1"}`, "", "", ""}, false},
 		{"user_features", []string{"@a:b", `{"mentions":true}`}, true},
 		{"user_features", []string{"@a:b", `{"features":{"mentions":true}}`}, true},
 		{"user_features", []string{"@a:b", `{"features":{"mentions":false},"mentions":true}`}, true},
@@ -66,7 +68,7 @@ func FuzzRows(f *testing.F) {
 	f.Add("alias", "!a:b", "channel", "irc.example.org", "#a")
 	f.Add("@a:b", "irc.example.org", `{"nick":"al","username":"x","ipv6":"::1"}`, "c2VjcmV0", "")
 	f.Fuzz(func(t *testing.T, a, b, c, d, e string) {
-		columns := []string{a, b, c, d, e}
+		columns := []string{a, b, c, d, e, e}
 		s := &Store{Mentions: map[matrix.UserID]bool{}}
 		for _, table := range tables {
 			_ = table.row(s, columns[:strings.Count(table.columns, ",")+1])
@@ -117,6 +119,34 @@ func TestPasswordsAreOpened(t *testing.T) {
 			if password, err := passkey.Open(sealed); err == nil {
 				t.Errorf("%.30q opens as %q", sealed, password)
 			}
+		}
+	}
+	// What is longer than the key can seal is sealed by a key of its own.
+	aesKey, iv, long := make([]byte, 32), make([]byte, 16), strings.Repeat("-----BEGIN PRIVATE KEY-----\n", 100)
+	padded := []byte(long)
+	for n, i := aes.BlockSize-len(long)%aes.BlockSize, 0; i < n; i++ {
+		padded = append(padded, byte(n))
+	}
+	block, err := aes.NewCipher(aesKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(padded, padded)
+	text := base64.StdEncoding.EncodeToString
+	head := "lg:" + seal("c2FsdA== "+text(aesKey)+"_"+text(iv)) + ":"
+	passkey, err := ParsePasskey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: modern}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := passkey.OpenLong(head + text(padded)); err != nil || got != long {
+		t.Errorf("it opens %.50q, %v", got, err)
+	}
+	for _, sealed := range []string{
+		"", "lg:", "lg::", head, head + "!", head + text(padded[:20]), head + text(make([]byte, 32)), "lg:" + seal("salt a_b") + ":" + text(padded),
+		"lg:" + seal("salt "+text(aesKey[:5])+"_"+text(iv)) + ":" + text(padded), "lg:" + seal("salt "+text(aesKey)+"_"+text(iv[:3])) + ":" + text(padded), head + strings.Repeat("A", 1<<20),
+	} {
+		if got, err := passkey.OpenLong(sealed); err == nil {
+			t.Errorf("%.30q opens as %.50q", sealed, got)
 		}
 	}
 	for _, text := range []string{"", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {

@@ -58,6 +58,8 @@ type Client struct {
 	Nick     string
 	IPv6     string
 	Sealed   string // the password, by the passkey
+
+	Certificate, SealedKey string // PEM, and the key to it, by the passkey
 }
 
 // Read reads a store of PostgreSQL as it is at one moment.
@@ -82,7 +84,7 @@ var tables = []table{
 	{"admin_rooms", "room_id, user_id", (*Store).addAdmin},
 	{"pm_rooms", "room_id, irc_domain, irc_nick, matrix_user_id, virtual_user_id", (*Store).addDirect},
 	{"matrix_users", "user_id", (*Store).addGhost},
-	{"client_config", "user_id, domain, config, password", (*Store).addClient},
+	{"client_config", "user_id, domain, config, password, cert, key", (*Store).addClient},
 	{"user_features", "user_id, features", (*Store).addFeatures},
 	{"deactivated_users", "user_id", (*Store).addBlocked},
 }
@@ -117,8 +119,24 @@ func (s *Store) read(ctx context.Context, db *database.Foreign) error {
 }
 
 func (s *Store) readTable(ctx context.Context, db *database.Foreign, t table) error {
+	there := map[string]bool{} // some have come with later versions
+	err := db.Each(ctx, "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass('"+t.name+"') AND attnum > 0 AND NOT attisdropped", func(scan func(...any) error) error {
+		var column string
+		err := scan(&column)
+		there[column] = true
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	columns := strings.Split(t.columns, ", ")
-	query := "SELECT coalesce(" + strings.Join(columns, "::text, ''), coalesce(") + "::text, '') FROM " + t.name + " ORDER BY 1, 2"
+	selected := make([]string, len(columns))
+	for i, column := range columns {
+		if selected[i] = "''"; there[column] {
+			selected[i] = "coalesce(" + column + "::text, '')"
+		}
+	}
+	query := "SELECT " + strings.Join(selected, ", ") + " FROM " + t.name + " ORDER BY 1, 2"
 	if len(columns) == 1 {
 		query = strings.TrimSuffix(query, ", 2")
 	}
