@@ -100,6 +100,9 @@ func (s *Service) commandNick(ctx context.Context, call *bridge.Call) (string, e
 	if err != nil {
 		return "", err
 	}
+	if len(args) > 1 {
+		return "", matrix.InvalidParam("A nick is one word. If you mean another network, say which: nick network nick.")
+	}
 	if len(args) > 0 {
 		return n.chooseNick(ctx, call.Sender, args[0])
 	}

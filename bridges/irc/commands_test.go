@@ -2,6 +2,7 @@ package irc_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"trestle/bridges/irc"
 	"trestle/internal/testkit"
 	"trestle/internal/testkit/fakehomeserver"
+	"trestle/internal/testkit/ircv3"
 )
 
 // What somebody asks of IRC is said on their own connection, and the answer is shown.
@@ -135,6 +137,26 @@ func TestOthersAreToldOfNoSecretChannels(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What people say a little wrong is not taken for something else, and a refusal says what of.
+func TestAnswersSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	h, server, folder := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{Accounts: map[string]string{"alice": "right"}}), t.TempDir()
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, folder)
+	c.KeyFile = filepath.Join(folder, "irc.keys")
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	k := newTalk(t, h)
+	join(t, h, alice, "alice", bob)
+	k.says("nick nowhere ali")
+	k.hears("A nick is one word")
+	k.says("nick")
+	k.hears("You are alice on Local.")
+	k.says("storepass wrong")
+	k.hears("Your connection to Local is not made: authentication refused")
 }
 
 // Who has quit is not on IRC, over restarts, and so reads nothing, until they come back.

@@ -43,7 +43,7 @@ func (p *puppet) notify(text string) {
 		return
 	}
 	for _, w := range p.wanted {
-		w.portal.Notice(string(p.user) + " " + text)
+		w.portal.Notice(string(p.user) + "'s connection " + text)
 		return
 	}
 }

@@ -295,7 +295,7 @@ func (p *puppet) refused(err error) {
 	p.speech.setState(nil, err)
 	text := fmt.Sprintf("no connection to %s: %s", p.net.now().Name, decode(err.Error()))
 	if errors.Is(err, wire.ErrAuth) || errors.Is(err, errLocked) {
-		p.notifyOnce("has " + text) // there is the time that messages are held to put that right
+		p.notifyOnce(fmt.Sprintf("to %s is not made: %s", p.net.now().Name, decode(err.Error()))) // there is the time that messages are held to put that right
 	} else {
 		p.tell("has " + text)
 		p.expelAll("There is " + text)
