@@ -18,7 +18,7 @@ import (
 
 var (
 	selectFormer = database.SQL(`
-		SELECT room_id, portal, replacement, finished
+		SELECT room_id, portal, replacement, finished, since
 		FROM former_rooms
 		ORDER BY since DESC, room_id
 		LIMIT 1000000`)
@@ -50,15 +50,16 @@ func (b *Bridge) loadFormer(ctx context.Context) error {
 	defer rows.Close()
 	for rows.Next() {
 		var l left
-		var portal int64
+		var portal, since int64
 		var finished bool
-		if err := rows.Scan(&l.room, &portal, &l.to, &finished); err != nil {
+		if err := rows.Scan(&l.room, &portal, &l.to, &finished, &since); err != nil {
 			return err
 		}
 		if l.portal = b.byID[portal]; l.portal == nil {
 			continue
 		}
 		l.portal.former = append(l.portal.former, l.room)
+		l.portal.movedAt = max(l.portal.movedAt, since)
 		if !finished {
 			b.unfinished = append(b.unfinished, l)
 		}
@@ -172,7 +173,8 @@ func mayModerate(raw json.RawMessage, user matrix.UserID) bool {
 // the new room, and nothing is sent before it is saved.
 func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID) error {
 	b := p.bridge
-	row, err := p.enter(next, old, to)
+	now := millis(time.Now())
+	row, err := p.enter(next, old, to, now)
 	if err != nil {
 		return err
 	}
@@ -184,7 +186,7 @@ func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID
 		return b.db.Update(ctx, func(tx *database.Tx) error {
 			return errors.Join(
 				tx.Queue(ctx, upsertPortal, row...),
-				tx.Queue(ctx, insertFormer, old, p.id, to, millis(time.Now())),
+				tx.Queue(ctx, insertFormer, old, p.id, to, now),
 				tx.Queue(ctx, deleteMembers, p.id),
 				tx.Queue(ctx, deleteRights, p.id),
 				tx.ExecMany(ctx, upsertMember, people),
@@ -217,7 +219,7 @@ func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID
 }
 
 // enter has the portal know the new room, and returns its row.
-func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID) ([]any, error) {
+func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID, now int64) ([]any, error) {
 	// Whoever is to be brought into a room is wanted in this one or in that one: members.next.
 	p.members.mu.Lock()
 	defer p.members.mu.Unlock()
@@ -228,7 +230,7 @@ func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID) ([]any, error) {
 	}
 	p.members.begin()
 	p.room, p.people, p.topic = to, maps.Clone(next.people), next.topic
-	p.former = append([]matrix.RoomID{old}, p.former...)
+	p.former, p.movedAt = append([]matrix.RoomID{old}, p.former...), now
 	p.granted, p.listing.hidden = granted{}, false
 	fresh := newGate()
 	fresh.guarded, fresh.present, fresh.leaving = p.gate.guarded, p.gate.present, p.gate.leaving
@@ -239,6 +241,57 @@ func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID) ([]any, error) {
 	close(p.gate.changed)
 	p.gate = fresh
 	return p.row(), nil
+}
+
+// repeat sends a message to the room that was replaced, if an earlier process may have sent it there, and
+// reports whether it is there. The homeserver knows it by its transaction ID then, and refuses
+// what is new: neither that message nor any behind it was sent.
+func (p *Portal) repeat(ctx context.Context, e entry) (there bool, err error) {
+	if !p.mayBeIn(e) {
+		return false, nil
+	}
+	if _, err := p.pass(ctx, e); err != nil {
+		return false, ctx.Err() // sendOne knows what is to be done
+	}
+	p.mu.Lock()
+	var former matrix.RoomID
+	if len(p.former) > 0 && e.Time <= p.movedAt {
+		former = p.former[0]
+	}
+	p.mu.Unlock()
+	if former == "" || !p.relate(ctx, &e) {
+		return false, nil
+	}
+	b := p.bridge
+	user := b.client.Bot()
+	if e.Sender != "" {
+		user = b.client.As(e.Sender)
+	}
+	var event matrix.EventID
+	err = client.Retry(ctx, b.noteFailing("ask for a message in a room that was replaced"), func(ctx context.Context) (err error) {
+		event, err = b.post(ctx, user, p, former, client.Message{
+			Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time), TransactionID: b.transaction(e),
+		})
+		return err
+	})
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err != nil {
+		p.mu.Lock()
+		p.drain.inherited = 0
+		p.mu.Unlock()
+		return false, nil
+	}
+	p.sent(e, event, nil)
+	return true, nil
+}
+
+// mayBeIn tells whether a message may be in a room already without our knowing.
+func (p *Portal) mayBeIn(e entry) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return e.Kind == kindMessage && e.seq <= p.drain.inherited
 }
 
 // begin forgets who is in the room: it is another one. It is called with mu held.

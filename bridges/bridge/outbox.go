@@ -50,6 +50,9 @@ type drain struct {
 	running bool
 	again   bool  // entries came since it last looked
 	sent    int64 // the last entry that was sent or given up
+	// inherited is the last entry that an earlier process has left, perhaps sent and not
+	// noted; 0 once it is known of one that it was not.
+	inherited int64
 }
 
 var (
@@ -64,7 +67,7 @@ var (
 		DELETE FROM outbox
 		WHERE seq = ANY($1)`)
 	selectQueued = database.SQL(`
-		SELECT portal, entry
+		SELECT seq, portal, entry
 		FROM outbox
 		ORDER BY seq
 		LIMIT 10000000`)
@@ -107,9 +110,9 @@ func (b *Bridge) loadQueued(ctx context.Context) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var portal int64
+		var seq, portal int64
 		var raw []byte
-		if err := rows.Scan(&portal, &raw); err != nil {
+		if err := rows.Scan(&seq, &portal, &raw); err != nil {
 			return err
 		}
 		var e entry
@@ -118,6 +121,7 @@ func (b *Bridge) loadQueued(ctx context.Context) error {
 		}
 		if p := b.byID[portal]; p != nil {
 			p.queued[e.Sender]++
+			p.drain.inherited = seq
 			if e.Kind == kindKick && p.gate.guarded {
 				p.gate.leaving[e.Target]++
 			}

@@ -2,6 +2,7 @@ package irc_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -198,6 +199,40 @@ func TestWhatIsRefusedBeforeTheTombstoneIsHeard(t *testing.T) {
 	start(t, h, c)
 	h.Member(next, alice, bot, "invite", "")
 	h.WaitBody(next, ghost("bob"), "is anybody here?")
+}
+
+// What was in the old room already when the bridge stopped, and was not noted, does not come into the new one as well;
+// what was not there does.
+func TestWhatIsInTheOldRoomIsNotSentToTheNewOne(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	old := join(t, h, alice, "alice", bob)
+	bob.Say("#trestle", "hello")
+	h.WaitBody(old, ghost("bob"), "hello")
+	release := h.Hold(ghost("bob"), "")
+	bob.Say("#trestle", "once")
+	h.WaitBody(old, ghost("bob"), "once") // but the bridge does not hear of it
+	bob.Say("#trestle", "later")
+	bob.Say("#trestle", "latest")
+	bob.Send("PRIVMSG trestle :\x01PING taken\x01")
+	bob.Expect("NOTICE bob", "PING taken\x01")
+	next := h.Successor(alice, old, false)
+	h.Tombstone(old, alice, next)
+	h.Wait(next, "the main alias", func(e fakehomeserver.Event) bool { return e.Type == "m.room.canonical_alias" })
+	stop()
+	release()
+	bob.Expect(":trestle!", "QUIT")
+	sent := bodiesOf(h, old, ghost("bob"))
+	start(t, h, c)
+	h.WaitBody(next, ghost("bob"), "latest")
+	if all := append(sent, bodiesOf(h, next, ghost("bob"))...); !slices.Equal(all, []string{"hello", "once", "later", "latest"}) {
+		t.Errorf("the rooms have %q", all)
+	}
 }
 
 // A room of others is linked when it was replaced, too, and is no more the bridge's than before.
