@@ -29,6 +29,7 @@ func TestServerNotices(t *testing.T) {
 		id := root.must("POST", v1+"/send_server_notice", notice).text("event_id")
 		room := alice.invited()
 		alice.refused("POST", v3+"/rooms/"+room+"/leave", map[string]any{}, 403, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM")
+		alice.refused("PUT", v3+"/rooms/"+room+"/state/m.room.member/"+alice.user, map[string]string{"membership": "leave"}, 403, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM")
 		if r := alice.must("GET", v3+"/user/"+alice.user+"/rooms/"+room+"/tags", nil); r.at("tags", "m.server_notice") == nil {
 			t.Error(r.body)
 		}

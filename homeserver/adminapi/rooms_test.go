@@ -49,7 +49,17 @@ func TestRooms(t *testing.T) {
 		root.must("POST", v3+"/rooms/"+attic+"/join", map[string]any{})
 
 		root.must("PUT", v1+"/rooms/"+cellar+"/block", map[string]bool{"block": true})
-		s.person("carol").refused("POST", v3+"/rooms/"+cellar+"/join", map[string]any{}, 403, "M_FORBIDDEN")
+		carol := s.person("carol")
+		carol.refused("POST", v3+"/rooms/"+cellar+"/join", map[string]any{}, 403, "M_FORBIDDEN")
+		for _, membership := range []string{"join", "knock"} {
+			content := map[string]string{"membership": membership}
+			if r := carol.do("PUT", v3+"/rooms/"+cellar+"/state/m.room.member/"+carol.user, content); r.status != 403 || !strings.Contains(r.body, "blocked") {
+				t.Errorf("%s by a state event: %d %s", membership, r.status, r.body)
+			}
+		}
+		if r := carol.do("POST", v3+"/knock/"+cellar, map[string]any{}); r.status != 403 || !strings.Contains(r.body, "blocked") {
+			t.Errorf("knocking: %d %s", r.status, r.body)
+		}
 		if r := root.must("GET", v1+"/rooms/"+cellar+"/block", nil); r.at("block") != true || r.text("user_id") != root.user {
 			t.Error(r.body)
 		}

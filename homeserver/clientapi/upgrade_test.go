@@ -122,6 +122,29 @@ func TestARoomIsReplacedByHand(t *testing.T) {
 	alice.refused("GET", v3+"/pushrules/global/room/"+stranger, nil, 404, "M_NOT_FOUND")
 }
 
+// Who comes by a state event of theirs takes as much along as by any other way,
+// once.
+func TestComingByAStateEvent(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		server := newWholeServer(t, database)
+		alice, bob := server.person("alice"), server.person("bob")
+		old := alice.make("old")
+		bob.join(old)
+		tag := func(room string) string { return v3 + "/user/" + bob.user + "/rooms/" + room + "/tags" }
+		bob.must("PUT", tag(old)+"/m.favourite", map[string]float64{"order": 0.5})
+		room := alice.must("POST", v3+"/rooms/"+old+"/upgrade", map[string]string{"new_version": "12"}).field("replacement_room")
+		bob.setState(room, "m.room.member", bob.user, map[string]string{"membership": "join"})
+		if tags := bob.must("GET", tag(room), nil); tags.at("tags", "m.favourite", "order") != 0.5 {
+			t.Errorf("tags: %s", tags.body)
+		}
+		bob.must("DELETE", tag(room)+"/m.favourite", nil)
+		bob.setState(room, "m.room.member", bob.user, map[string]string{"membership": "join", "displayname": "Bob"})
+		if tags := bob.must("GET", tag(room), nil); tags.at("tags", "m.favourite") != nil {
+			t.Errorf("taken along again: %s", tags.body)
+		}
+	})
+}
+
 // Rooms of before version 10 can have texts for levels, which newer ones refuse.
 func TestLevelsOfOldRoomsAreUpgraded(t *testing.T) {
 	s := newWholeServer(t, testkit.SQLite(t))

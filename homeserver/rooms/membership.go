@@ -104,8 +104,20 @@ func (s *Service) Leave(ctx context.Context, req MemberRequest) error {
 	return err
 }
 
+// mayLeave is M_CANNOT_LEAVE_SERVER_NOTICE_ROOM for who refuses to be told things.
+func (s *Service) mayLeave(ctx context.Context, info *storage.RoomInfo, user matrix.UserID) error {
+	m, err := s.store.Members.In(ctx, info.NID, user)
+	if err != nil || m == nil {
+		return err
+	}
+	return s.refuseNotice(ctx, m, user)
+}
+
 // Knock asks to be let in.
 func (s *Service) Knock(ctx context.Context, req MemberRequest) error {
+	if err := s.refuseBlocked(req.Room); err != nil {
+		return err
+	}
 	req.Target = req.Sender
 	_, err := s.setMembership(ctx, req, "knock", nil)
 	return err
@@ -304,7 +316,8 @@ func sameProfile(a, b json.RawMessage) bool {
 }
 
 // checkMemberState prepares a member event that a client sends as plain state.
-func (s *Service) checkMemberState(ctx context.Context, req *SendRequest) error {
+// What is refused to those who ask by the endpoints for it is refused here, too.
+func (s *Service) checkMemberState(ctx context.Context, info *storage.RoomInfo, req *SendRequest) error {
 	var content struct {
 		Membership string `json:"membership"`
 	}
@@ -314,8 +327,17 @@ func (s *Service) checkMemberState(ctx context.Context, req *SendRequest) error 
 	if _, err := matrix.ParseUserID(*req.StateKey); err != nil {
 		return matrix.InvalidParam("The state key: %v.", err)
 	}
+	own := *req.StateKey == string(req.Sender)
 	switch content.Membership {
-	case "join", "leave", "ban", "knock":
+	case "join", "knock":
+		if own {
+			return s.refuseBlocked(info.ID)
+		}
+	case "leave":
+		if own {
+			return s.mayLeave(ctx, info, req.Sender)
+		}
+	case "ban":
 	case "invite":
 		return s.mayInvite(ctx, req.Sender, matrix.UserID(*req.StateKey), req.AppService)
 	default:

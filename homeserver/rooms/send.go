@@ -125,7 +125,7 @@ func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req Sen
 	case "m.room.create":
 		err = matrix.Forbidden("A room is created once.")
 	case "m.room.member":
-		err = s.checkMemberState(ctx, &req)
+		err = s.checkMemberState(ctx, info, &req)
 	}
 	if err != nil {
 		return p, err
@@ -134,7 +134,11 @@ func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req Sen
 	if err != nil {
 		return p, matrix.BadJSON("The content is not what Matrix allows: %v.", err)
 	}
-	p = plan{req: req, fill: func(d *draft) error {
+	comes := false
+	p = plan{req: req, fill: func(d *draft) (err error) {
+		if comes, err = d.comes(req); err != nil {
+			return err
+		}
 		changed := req // by authorise, at each attempt anew
 		if err := d.checkState(&changed, canonical); err != nil {
 			return err
@@ -142,6 +146,13 @@ func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req Sen
 		return d.send(changed, nil)
 	}}
 	switch {
+	case req.Type == "m.room.member":
+		p.then = func(ctx context.Context, same bool) error {
+			if same || !comes {
+				return nil
+			}
+			return s.follow(ctx, info, req.Sender)
+		}
 	case *req.StateKey != "":
 	case req.Type == "m.room.tombstone":
 		p.then = func(ctx context.Context, same bool) error {
@@ -155,6 +166,21 @@ func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req Sen
 		p.then = func(ctx context.Context, _ bool) error { return s.dismissGuests(ctx, info) }
 	}
 	return p, nil
+}
+
+// comes reports whether a member event takes its sender into the room.
+func (d *draft) comes(req SendRequest) (bool, error) {
+	if req.Type != "m.room.member" || *req.StateKey != string(req.Sender) {
+		return false, nil
+	}
+	var content struct {
+		Membership string `json:"membership"`
+	}
+	if json.Unmarshal(req.Content, &content) != nil || content.Membership != "join" {
+		return false, nil
+	}
+	was, err := d.membership(req.Sender)
+	return was != "join", err
 }
 
 // checkState is errSame if the state already is as requested.
