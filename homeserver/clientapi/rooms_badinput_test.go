@@ -198,6 +198,7 @@ func TestWrongRequestsAboutRooms(t *testing.T) {
 			{"PUT", v3 + "/directory/room/%23new:elsewhere", `{"room_id":"` + public + `"}`, 400, "M_INVALID_PARAM"},
 			{"PUT", v3 + "/directory/room/%23new:hs.example", `{}`, 400, "M_MISSING_PARAM"},
 			{"PUT", v3 + "/directory/room/%23hall:hs.example", `{"room_id":"` + public + `"}`, 409, "M_UNKNOWN"},
+			{"PUT", v3 + "/directory/room/%23new:hs.example", `{"room_id":"` + strings.TrimPrefix(out, v3+"/rooms/") + `"}`, 403, "M_FORBIDDEN"},
 			{"DELETE", v3 + "/directory/room/%23hall:hs.example", "", 403, "M_FORBIDDEN"},
 			{"DELETE", v3 + "/directory/room/%23none:hs.example", "", 404, "M_NOT_FOUND"},
 			{"GET", out + "/aliases", "", 403, "M_FORBIDDEN"},

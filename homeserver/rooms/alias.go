@@ -42,8 +42,9 @@ func (s *Service) AliasExists(ctx context.Context, alias matrix.RoomAlias) (bool
 	return found != nil, err
 }
 
-// CreateAlias points an alias at a room. Errors: M_INVALID_PARAM,
-// M_EXCLUSIVE, M_NOT_FOUND for the room, M_UNKNOWN (409) if it exists.
+// CreateAlias points an alias at a room, for who is in it, application services
+// and administrators. Errors: M_INVALID_PARAM, M_EXCLUSIVE, M_NOT_FOUND for the
+// room, M_FORBIDDEN, M_UNKNOWN (409) if it exists.
 func (s *Service) CreateAlias(ctx context.Context, who Actor, alias matrix.RoomAlias, room matrix.RoomID) error {
 	if alias.Server() != s.ServerName {
 		return matrix.InvalidParam("Aliases are made on their own server, and this one is %s.", s.ServerName)
@@ -54,6 +55,13 @@ func (s *Service) CreateAlias(ctx context.Context, who Actor, alias matrix.RoomA
 	info, err := s.Info(ctx, room)
 	if err != nil {
 		return err
+	}
+	if who.AppService == "" && !who.Admin {
+		if joined, err := s.Joined(ctx, room, who.User); err != nil {
+			return err
+		} else if !joined {
+			return matrix.Forbidden("Only who is in a room gives it an alias.")
+		}
 	}
 	var inserted bool
 	err = s.store.DB.Update(ctx, func(tx *database.Tx) error {
