@@ -241,6 +241,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	}
 	s.api = api.NewServer(options)
 	routes := clientapi.Routes(clientapi.Services{
+		Limiter:    options.Limiter,
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
 		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
 		Account: s.accountConfig(),

@@ -17,6 +17,7 @@ type eventsAPI struct {
 	rooms     *rooms.Service
 	relations *relations.Service
 	delayed   *delayed.Service
+	limiter   api.Limiter // nil: no limits
 }
 
 func (a *eventsAPI) routes() []api.Route {
@@ -128,10 +129,27 @@ func (a *eventsAPI) sendState(ctx context.Context, who api.Caller, req *sendStat
 			Room: req.Room, Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts, Delay: *req.Delay,
 		})
 	}
+	if err := a.countInvite(who, req); err != nil {
+		return nil, err
+	}
 	return sent(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Guest: who.Guest,
 		Type: req.Type, StateKey: &req.StateKey, Content: req.Content, Timestamp: ts, Known: req.Known,
 	}))
+}
+
+// countInvite counts an invite that comes as a state event like any other.
+func (a *eventsAPI) countInvite(who api.Caller, req *sendStateRequest) error {
+	if a.limiter == nil || req.Type != "m.room.member" {
+		return nil
+	}
+	var content struct {
+		Membership string `json:"membership"`
+	}
+	if json.Unmarshal(req.Content, &content) != nil || content.Membership != "invite" {
+		return nil
+	}
+	return a.limiter.Allow("invite", who)
 }
 
 type redactRequest struct {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"trestle/internal/config"
 	"trestle/internal/testkit"
 )
 
@@ -106,4 +107,20 @@ func TestTheDirectory(t *testing.T) {
 		alice.refused("DELETE", alias, nil, 404, "M_NOT_FOUND")
 		alice.refused("GET", alias, nil, 404, "M_NOT_FOUND")
 	})
+}
+
+// Invites are counted by whichever way they go.
+func TestInvitesAreCounted(t *testing.T) {
+	server := newWholeServer(t, testkit.SQLite(t), func(cfg *config.Config) {
+		cfg.NoRateLimits = false
+		cfg.RateLimits["invite"] = config.RateLimit{PerSecond: 0.001, Burst: 1}
+	})
+	alice, bob, carol := server.person("alice"), server.person("bob"), server.person("carol")
+	room := alice.room()
+	member := func(who *device) string { return v3 + "/rooms/" + room + "/state/m.room.member/" + who.user }
+	alice.must("PUT", member(bob), map[string]string{"membership": "invite"})
+	alice.refused("PUT", member(carol), map[string]string{"membership": "invite"}, 429, "M_LIMIT_EXCEEDED")
+	alice.refused("POST", v3+"/rooms/"+room+"/invite", map[string]string{"user_id": carol.user}, 429, "M_LIMIT_EXCEEDED")
+	alice.must("PUT", member(alice), map[string]string{"membership": "join", "displayname": "A"})
+	bob.join(room)
 }

@@ -50,6 +50,7 @@ type Services struct {
 	OAuth      *oauth.Service // nil: off
 	SSO        *sso.Service
 	Registrar  *registrar.Service
+	Limiter    api.Limiter // nil: no limits
 	// Forgot tells /sync that a room is not to be shown any more.
 	Forgot func(ctx context.Context, user matrix.UserID, room matrix.RoomID)
 }
@@ -63,7 +64,7 @@ func Routes(s Services) []api.Route {
 	return forModerated(slices.Concat(
 		AccountRoutes(s.Accounts, s.Account),
 		(&roomsAPI{rooms: s.Rooms, invites: s.Invites, forgot: s.Forgot}).routes(),
-		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed}).routes(),
+		(&eventsAPI{rooms: s.Rooms, relations: s.Relations, delayed: s.Delayed, limiter: s.Limiter}).routes(),
 		(&delayedAPI{s.Delayed}).routes(),
 		(&importAPI{s.Rooms, s.Accounts, s.Ephemeral}).routes(),
 		(&orderedAPI{s.Rooms, s.Accounts}).routes(),
