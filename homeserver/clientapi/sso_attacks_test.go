@@ -338,3 +338,24 @@ func TestSSOLinksNobodyElse(t *testing.T) {
 		t.Errorf("logged in as %s", d.user)
 	}
 }
+
+// An address is verified by whoever says both: the word about one is not about
+// another.
+func TestSSOVerifiesTheAddressThatItSays(t *testing.T) {
+	fake := fakeprovider.New(t)
+	s := withProviders(t, testkit.SQLite(t), nil, fake)
+	for name, told := range map[string]string{"same": "same@id.example", "other": "somebody@id.example"} {
+		who := map[string]any{"sub": name, "preferred_username": name, "name": name, "email": name + "@id.example", "email_verified": true}
+		fake.Be(who)
+		fake.Lie(fakeprovider.Lies{Token: func(claims map[string]any) {
+			delete(claims, "name") // which has to be asked for
+			delete(claims, "email_verified")
+			claims["email"] = told
+		}})
+		d := s.newLogin(newVisitor(t).gone(s.ssoURL("a", ssoApp)))
+		list := d.must("GET", v3+"/account/3pid", nil)
+		if found, _ := list.at("threepids").([]any); len(found) == 1 != (name == "same") || len(found) == 1 && !strings.Contains(list.body, told) {
+			t.Errorf("%s: %s", name, list.body)
+		}
+	}
+}

@@ -61,6 +61,9 @@ func (p *provider) redeem(ctx context.Context, m *metadata, code string, f *flow
 	if err != nil {
 		return nil, p.explain(ctx, "ask about a user", err)
 	}
+	if said.Has("email") && said.Text("email") != more.Text("email") {
+		delete(more, "email_verified") // of another address
+	}
 	for name, value := range more {
 		if !said.Has(name) {
 			said[name] = value
