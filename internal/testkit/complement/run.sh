@@ -44,4 +44,6 @@ cd "$output/suite"
 export GOFLAGS=-mod=mod
 export TRESTLE="$root/bin/trestle" PROCDEPLOY_START="$here/start.sh" PROCDEPLOY_WORKDIR="$output/work" PROCDEPLOY_KEEP=1
 export COMPLEMENT_BASE_IMAGE=none COMPLEMENT_ENABLE_DIRTY_RUNS=1
-go test -json -count=1 -timeout 25m -exec "$deployer/nsrun.sh" "./tests/$package" "$@" >"$output/$(basename "$package").json" || true
+name=$(basename "$package")
+[ "$name" != . ] || name=federation # what is in the folder of tests itself
+go test -json -count=1 -timeout 25m -exec "$deployer/nsrun.sh" "./tests/$package" "$@" >"$output/$name.json" || true
