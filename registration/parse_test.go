@@ -114,6 +114,7 @@ func TestParseProblems(t *testing.T) {
 		"regex":             {edit("regex: \"@", `      regex: "@(a"`), `f.yaml:17: In the namespace "@(a" the expression does not compile`},
 		"regex escapes":     {edit("regex: \"@", `      regex: "@a)|(b"`), `f.yaml:17: In the namespace "@a)|(b" the expression does not compile`},
 		"look-ahead":        {edit("regex: \"@", `      regex: "@(?!x).*"`), "look-ahead, look-behind and back references are not supported"},
+		"counting regex":    {edit("regex: \"@", `      regex: "@`+strings.Repeat("(a?){1000}", 10)+`"`), "repeats too much"},
 		"long regex":        {edit("regex: \"@", `      regex: "@`+strings.Repeat("a", 9000)+`"`), "longer than 8192 bytes"},
 		"exclusive null":    {edit("- exclusive: true", "    - exclusive:"), `f.yaml:16: "exclusive" must be true or false.`},
 		"key is a list":     {whole + "[a]: 1\n", "f.yaml:22: A key of A registration must be a word."},

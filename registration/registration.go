@@ -7,6 +7,7 @@ package registration
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"time"
 
 	"trestle/internal/matrix"
@@ -125,6 +126,9 @@ func NewNamespace(regex string, exclusive bool) (Namespace, error) {
 	if len(regex) > maxRegex {
 		return n, fmt.Errorf("the expression is longer than %d bytes", maxRegex)
 	}
+	if steps := stepsOf(regex); steps > maxSteps {
+		return n, fmt.Errorf("the expression repeats too much: it stands for %d characters and choices, and may for %d", steps, maxSteps)
+	}
 	// Alone first: "a)|(b" would compile inside of the anchors and undo them.
 	if _, err := regexp.Compile(regex); err != nil {
 		return n, fmt.Errorf("the expression does not compile: %w (look-ahead, look-behind and back references are not supported)", err)
@@ -135,6 +139,34 @@ func NewNamespace(regex string, exclusive bool) (Namespace, error) {
 	}
 	n.expr, n.plain = expr, plainly(regex)
 	return n, nil
+}
+
+// maxSteps bounds how much of an expression each character of an ID is held against. No
+// text of maxRegex has as much, unless it counts: (a?){1000} is ten characters that cost
+// as much as a thousand.
+const maxSteps = 10_000
+
+// stepsOf is how long an expression is with everything written out that it counts.
+func stepsOf(regex string) int {
+	tree, err := syntax.Parse(regex, syntax.Perl)
+	if err != nil {
+		return 0 // which somebody else complains about
+	}
+	return steps(tree)
+}
+
+func steps(tree *syntax.Regexp) int {
+	n := max(1, len(tree.Rune))
+	if tree.Op == syntax.OpCharClass {
+		n = 1
+	}
+	for _, sub := range tree.Sub {
+		n += steps(sub)
+	}
+	if tree.Op == syntax.OpRepeat {
+		n *= max(1, tree.Min, tree.Max)
+	}
+	return n
 }
 
 // Matches reports whether the whole ID matches.
