@@ -276,6 +276,7 @@ func TestThirdPartyLookUpsAreMergedOverAllServices(t *testing.T) {
 			found []string
 		}{
 			{"user/irc", url.Values{"nick": {"bob"}}, []string{"@irc_bob:test", "@other_bob:test"}},
+			{"user/irc", url.Values{"nick": {"bob"}, "user_token": {"secret"}}, []string{"@irc_bob:test", "@other_bob:test"}},
 			{"location/irc", url.Values{"channel": {"#tea"}}, []string{"#irc_tea:test"}},
 			{"user", url.Values{"userid": {"@irc_bob:test"}}, []string{"@irc_bob:test"}},
 			{"location", url.Values{"alias": {"#irc_tea:test"}}, []string{"#irc_tea:test"}},
@@ -294,6 +295,10 @@ func TestThirdPartyLookUpsAreMergedOverAllServices(t *testing.T) {
 			if !slices.Equal(found, tt.found) {
 				t.Errorf("%s found %s, want %q", tt.path, raw, tt.found)
 			}
+		}
+		_, raw := requestRaw(t, unjudged(t, other.as("@otherbot:test")), "GET", path+"user/irc", url.Values{"nick": {"bob"}, "user_id": {"@otherbot:test"}}, nil)
+		if !strings.Contains(string(raw), "@irc_bob:test") {
+			t.Errorf("a service that asks as somebody is answered %s", raw)
 		}
 		status, members := request(t, alice, "GET", path+"protocol/none", nil, nil)
 		wantRefusal(t, "a protocol that nobody knows", status, members, 404, "M_NOT_FOUND")

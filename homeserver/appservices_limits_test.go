@@ -159,3 +159,31 @@ func TestMembershipsAndRoomsHaveNoChosenTime(t *testing.T) {
 		}
 	}
 }
+
+// Each look-up at other networks is a question to every service of that protocol, and
+// nobody asks them as fast as the network is.
+func TestLookUpsAtOtherNetworksAreLimited(t *testing.T) {
+	s := newService(t, "irc", bridges("irc"))
+	withServices(t, filepath.Join(t.TempDir(), "test.db"), func(cfg *config.Config) {
+		cfg.NoRateLimits = false
+		cfg.RateLimits["search"] = config.RateLimit{PerSecond: 0.01, Burst: 8}
+	}, s)
+	alice := login(t, s.base, "alice")
+	for _, path := range []string{
+		"/_matrix/client/v3/thirdparty/protocols", "/_matrix/client/v3/thirdparty/protocol/irc", "/_matrix/client/v3/thirdparty/user/irc?nick=x",
+		"/_matrix/client/v3/thirdparty/location/irc?channel=x", "/_matrix/client/v3/thirdparty/user?userid=@irc_x:test",
+		"/_matrix/client/v3/thirdparty/location?alias=%23irc_x:test", "/_matrix/app/v1/user?uri=irc://x/y", "/_matrix/app/v1/alias?uri=irc://x/y",
+	} {
+		where, err := url.Parse(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, raw := requestRaw(t, unjudged(t, alice), "GET", where.Path, where.Query(), nil); status == http.StatusTooManyRequests {
+			t.Errorf("%s: %s", path, raw)
+		}
+	}
+	for range 2 {
+		status, members := request(t, unjudged(t, alice), "GET", "/_matrix/client/v3/thirdparty/protocols", nil, nil)
+		wantRefusal(t, "one look-up more", status, members, 429, "M_LIMIT_EXCEEDED")
+	}
+}

@@ -33,18 +33,19 @@ type appservicesAPI struct {
 }
 
 func (a *appservicesAPI) routes() []api.Route {
+	limited := api.Limit("search") // each is a question to every service that might know
 	return []api.Route{
 		api.Endpoint(http.MethodPost, "/_matrix/client/v1/appservice/{appserviceId}/ping", api.AppService, a.ping,
 			api.Aliases("/_matrix/client/unstable/fi.mau.msc2659/appservice/{appserviceId}/ping")),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/protocols", api.Guest, a.protocols),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/protocol/{protocol}", api.Guest, a.protocol),
-		api.Stream(http.MethodGet, "/_matrix/client/v3/thirdparty/user/{protocol}", api.Guest, a.users),
-		api.Stream(http.MethodGet, "/_matrix/client/v3/thirdparty/location/{protocol}", api.Guest, a.locations),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/user", api.Guest, a.usersOf),
-		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/location", api.Guest, a.locationsOf),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/protocols", api.Guest, a.protocols, limited),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/protocol/{protocol}", api.Guest, a.protocol, limited),
+		api.Stream(http.MethodGet, "/_matrix/client/v3/thirdparty/user/{protocol}", api.Guest, a.users, limited),
+		api.Stream(http.MethodGet, "/_matrix/client/v3/thirdparty/location/{protocol}", api.Guest, a.locations, limited),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/user", api.Guest, a.usersOf, limited),
+		api.Endpoint(http.MethodGet, "/_matrix/client/v3/thirdparty/location", api.Guest, a.locationsOf, limited),
 		// As the drafts had it: what a URI of another network is called here.
-		api.Endpoint(http.MethodGet, "/_matrix/app/v1/user", api.Guest, a.userOfURI),
-		api.Endpoint(http.MethodGet, "/_matrix/app/v1/alias", api.Guest, a.aliasOfURI),
+		api.Endpoint(http.MethodGet, "/_matrix/app/v1/user", api.Guest, a.userOfURI, limited),
+		api.Endpoint(http.MethodGet, "/_matrix/app/v1/alias", api.Guest, a.aliasOfURI, limited),
 	}
 }
 
@@ -96,20 +97,27 @@ func (a *appservicesAPI) protocol(ctx context.Context, _ api.Caller, req *protoc
 	return found, nil
 }
 
-// fields is the query of a look-up without what is not for the service.
-func fields(r *http.Request) url.Values {
+// fields is the query of a look-up without what is not for the service: by which token
+// somebody asks, and as whom a service does.
+func fields(r *http.Request, who api.Caller) url.Values {
 	query := r.URL.Query()
 	query.Del("access_token")
+	query.Del("user_token")
+	if who.AppService != "" {
+		for _, name := range []string{"user_id", "device_id", "org.matrix.msc3202.device_id"} {
+			query.Del(name)
+		}
+	}
 	return query
 }
 
-func (a *appservicesAPI) users(w http.ResponseWriter, r *http.Request, _ api.Caller, req *protocolRequest) error {
-	found := a.services.ThirdPartyUsers(r.Context(), req.Protocol, fields(r))
+func (a *appservicesAPI) users(w http.ResponseWriter, r *http.Request, who api.Caller, req *protocolRequest) error {
+	found := a.services.ThirdPartyUsers(r.Context(), req.Protocol, fields(r, who))
 	return writeList(w, found)
 }
 
-func (a *appservicesAPI) locations(w http.ResponseWriter, r *http.Request, _ api.Caller, req *protocolRequest) error {
-	found := a.services.ThirdPartyLocations(r.Context(), req.Protocol, fields(r))
+func (a *appservicesAPI) locations(w http.ResponseWriter, r *http.Request, who api.Caller, req *protocolRequest) error {
+	found := a.services.ThirdPartyLocations(r.Context(), req.Protocol, fields(r, who))
 	return writeList(w, found)
 }
 
