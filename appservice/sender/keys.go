@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trestle/appservice"
@@ -96,13 +98,19 @@ func askForKeys[V any](ctx context.Context, s *Service, path appservice.Path, wa
 // was in vain.
 func (s *Service) askKeys(ctx context.Context, q *queue, path appservice.Path, body []byte) ([]byte, bool) {
 	_, link := q.to()
-	a, err := link.do(ctx, request{method: http.MethodPost, path: path, body: body, limit: maxKeyAnswer})
+	var begun atomic.Int64 // when somebody turned to the service
+	turned := func() { begun.CompareAndSwap(0, time.Now().UnixNano()) }
+	a, err := link.do(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectStart: func(string, string) { turned() }, GotConn: func(httptrace.GotConnInfo) { turned() },
+	}), request{method: http.MethodPost, path: path, body: body, limit: maxKeyAnswer})
 	switch {
 	case err == nil && a.ok():
 		return a.body, true
 	case err == nil && a.unknownRoute():
 		s.refused.Put(q.id+"\n"+path.Stable, time.Now().Add(withoutKeys))
 		return nil, false
+	case ctx.Err() != nil && (begun.Load() == 0 || time.Since(time.Unix(0, begun.Load())) < s.opts.KeysTimeout/2):
+		return nil, false // the service had hardly any time, since so many others ask
 	}
 	s.refused.Put(q.id+"\n"+path.Stable, time.Now().Add(silentKeys))
 	q.log.Warn("application service was asked for keys in vain", "path", path.Stable, "status", a.status, "error", err)

@@ -309,3 +309,37 @@ func TestThirdParty(t *testing.T) {
 		t.Error("somebody was asked about what is not theirs")
 	}
 }
+
+// A service that others keep busy is not taken for one that keeps silent about keys.
+func TestABusyServiceIsAskedForKeysAgain(t *testing.T) {
+	as, reg := fake(t, "irc")
+	reg.Protocols = []string{"irc"}
+	var claims atomic.Int64
+	busy, free := make(chan struct{}, 100), make(chan struct{})
+	as.Query = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			claims.Add(1)
+		} else {
+			busy <- struct{}{}
+			<-free
+		}
+		_, _ = w.Write([]byte(`{}`))
+	}
+	s := start(t, newWorld(), sender.Options{Registry: registry(t, reg), KeysTimeout: 2 * time.Second, ThirdPartyTimeout: 2 * time.Minute})
+	var others sync.WaitGroup
+	for range 32 { // as many as are asked at once
+		others.Go(func() { s.Protocol(t.Context(), "irc") })
+	}
+	for range 32 {
+		<-busy
+	}
+	claim := map[matrix.UserID]map[matrix.DeviceID][]string{"@irc_x:" + server: {"D": {"a"}}}
+	if answers := s.ClaimKeys(t.Context(), claim); len(answers) > 0 || claims.Load() > 0 {
+		t.Errorf("a service that is busy has answered %d times", claims.Load())
+	}
+	close(free)
+	others.Wait()
+	if answers := s.ClaimKeys(t.Context(), claim); len(answers) != 1 || claims.Load() != 1 {
+		t.Errorf("it was asked %d times, and answered %v", claims.Load(), answers)
+	}
+}
