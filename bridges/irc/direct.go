@@ -147,7 +147,7 @@ func (p *puppet) whispered(m *wire.Message) {
 		return // servers; and Matrix users have better ways to each other
 	}
 	content, ok := n.content(&channel{net: n}, m)
-	if !ok {
+	if !ok || n.barredOnIRC(m.Prefix) {
 		return
 	}
 	portal := n.service.bridge.Find(n.directKey(nick, p.user))

@@ -79,7 +79,7 @@ func (n *network) follow(ctx context.Context, from, to string, alias matrix.Room
 func (p *puppet) invited(m *wire.Message) {
 	n := p.net
 	portal := n.service.bridge.Find(n.key(m.Param(1)))
-	if portal == nil || portal.Room() == "" || portal.Plumbed() || p.wanted[portal.Key().Channel] != nil || !p.invites.take(time.Now()) {
+	if portal == nil || portal.Room() == "" || portal.Plumbed() || p.wanted[portal.Key().Channel] != nil || n.barredOnIRC(m.Prefix) || !p.invites.take(time.Now()) {
 		return
 	}
 	user := p.user

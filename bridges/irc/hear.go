@@ -232,7 +232,7 @@ func (n *network) hearTopic(name, topic string, m *wire.Message) {
 // hearInvite joins a channel to whose people the bridge was recommended.
 func (n *network) hearInvite(m *wire.Message) {
 	name := m.Param(1)
-	if !n.bot.is(m.Param(0)) || !n.bot.link.conn.Support().ValidChannel(name) {
+	if !n.bot.is(m.Param(0)) || !n.bot.link.conn.Support().ValidChannel(name) || n.barredOnIRC(m.Prefix) {
 		return
 	}
 	if n.channels[n.fold(name)] == nil && n.lonely() >= maxInvited {

@@ -94,3 +94,60 @@ func TestARoomThatExistsBecomesAChannels(t *testing.T) {
 	bob.Say("#lobby", "hi")
 	h.WaitBody(room, ghost("bob"), "hi")
 }
+
+// asks has somebody ask for all that one can: alice's ear, and alice and the bot into channels.
+func asks(one *testkit.IRCClient, own string) {
+	one.Say("alice", "psst")
+	one.Send("INVITE trestle " + own)
+	one.Send("INVITE alice #garden")
+	one.Send("PING :done")
+	one.Expect("PONG")
+}
+
+// Whom a rule names on IRC does not get at people of Matrix by another way than channels, either.
+func TestRulesCountForPrivateWords(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
+		folder := t.TempDir()
+		c := config(h, server.Addr, folder)
+		c.Networks[0].BanFile, c.Networks[0].Direct = filepath.Join(folder, "bans"), irc.FromAll
+		if err := os.WriteFile(c.Networks[0].BanFile, []byte("irc mallory\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		bob, mallory := testkit.DialIRC(t, server.Addr, "bob"), testkit.DialIRC(t, server.Addr, "mallory")
+		bob.Join("#trestle")
+		start(t, h, c)
+		bob.Expect(":trestle!", "JOIN")
+		join(t, h, alice, "alice", bob)
+		h.Register(carol, "carol")
+		bob.Join("#garden")
+		garden, refusal := h.Join(carol, "#irc_local_#garden:localhost")
+		if refusal != "" {
+			t.Fatal(refusal)
+		}
+		mallory.Join("#garden")
+		mallory.Join("#spam")
+		bob.Join("#den")
+		asks(mallory, "#spam")
+		asks(bob, "#den") // which shows that mallory was heard
+		bob.Expect(":trestle!", "JOIN", "#den")
+		mallory.Send("NAMES #spam")
+		if line := mallory.Expect(" 353 ", "#spam"); strings.Contains(line, "trestle") {
+			t.Errorf("the bot is where mallory wants it: %q", line)
+		}
+		eventually(t, "bob's invitations", func() bool { return len(h.Invitations(alice)) >= 2 })
+		for _, room := range h.Invitations(alice) {
+			if room != garden && h.Membership(room, ghost("bob")) == "" {
+				t.Errorf("alice is invited into %s", room)
+			}
+		}
+		if n := len(h.Invitations(alice)); n != 2 {
+			t.Errorf("alice is invited into %d rooms", n)
+		}
+		for _, e := range h.Events(garden, func(e fakehomeserver.Event) bool {
+			return e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == alice && e.Membership() == "invite"
+		})[1:] {
+			t.Errorf("mallory's invitation is one, too: %s", e.Content)
+		}
+	})
+}
