@@ -175,8 +175,8 @@ func (n *network) ban(ctx context.Context, p *bridge.Portal, by matrix.UserID, g
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " ban " + decode(nick) + ": " + reasonOf(err))
 			p.NoteBan(ghost.ID, "")
-			p.Unban(ghost.ID)
-			n.post(func() {
+			n.takeBack(p.Key().Channel, "ban "+string(ghost.ID), func() {
+				p.Unban(ghost.ID)
 				folded, _ := n.templates.ghostNick(ghost.ID.Localpart())
 				if ch, u := n.known(p.Key().Channel), n.users[folded]; ch != nil && u != nil && ch.members[u] && u.visible() {
 					p.Return(n.ghost(u.nick))
@@ -195,7 +195,11 @@ func (n *network) unban(ctx context.Context, p *bridge.Portal, by, target matrix
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " end the ban of " + string(target) + ": " + reasonOf(err))
 			p.NoteBan(target, mask)
-			p.Ban(target, "Banned on IRC")
+			n.takeBack(p.Key().Channel, "unban "+string(target), func() {
+				if _, banned := p.BanOf(target); banned {
+					p.Ban(target, "Banned on IRC")
+				}
+			})
 		}
 		done()
 	})

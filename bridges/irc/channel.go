@@ -36,6 +36,7 @@ type channel struct {
 	told     bool             // the server has said which modes there are, or will not
 	settling bool             // the room is to follow soon
 	changes  changes          // by people of Matrix, on their way to IRC
+	back     takingBack       // what IRC has refused of them
 
 	recall    *recall                     // history that is being worked off
 	untrimmed int                         // messages since the log was last trimmed

@@ -161,7 +161,7 @@ func (n *network) setTopic(ctx context.Context, p *bridge.Portal, e *client.Even
 	n.utter(ctx, matrix.UserID(e.Sender), u, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not take the topic: " + reasonOf(err))
-			n.post(func() {
+			n.takeBack(p.Key().Channel, "topic", func() {
 				if ch := n.known(p.Key().Channel); ch != nil {
 					p.SetTopic(ch.topic, time.Now())
 				}
@@ -228,7 +228,11 @@ func (n *network) kick(ctx context.Context, p *bridge.Portal, by matrix.UserID, 
 	n.utter(ctx, by, u, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " kick " + decode(nick) + ": " + reasonOf(err))
-			p.Join(n.ghost(nick))
+			n.takeBack(p.Key().Channel, "kick "+nick, func() {
+				if ch, u := n.known(p.Key().Channel), n.users[n.fold(nick)]; ch == nil || u != nil && ch.members[u] && u.visible() {
+					p.Join(n.ghost(nick))
+				}
+			})
 		}
 	})
 }

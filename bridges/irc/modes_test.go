@@ -273,3 +273,33 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 	}
 }
+
+// Whoever insists on what IRC refuses, as another bridge may, is not answered as often as they like.
+func TestInsistingIsAnsweredSeldom(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, h *fakehomeserver.Homeserver, server *testkit.IRCServer) {
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		bob.Join("#trestle")
+		bob.Send("MODE #trestle +t")
+		bob.Send("TOPIC #trestle :bob's")
+		start(t, h, config(h, server.Addr, t.TempDir()))
+		bob.Expect(":trestle!", "JOIN")
+		room := join(t, h, alice, "alice", bob)
+		empty := ""
+		const times = 14
+		for i := range times {
+			h.Send(room, alice, "m.room.topic", &empty, fmt.Sprintf(`{"topic":"alice's %d"}`, i))
+			h.WaitN(room, "a refusal", i+1, func(e fakehomeserver.Event) bool {
+				return e.Sender == bot && strings.HasPrefix(e.Body(), "IRC did not take the topic")
+			})
+			bob.Say("#trestle", fmt.Sprint("after ", i)) // behind what the bridge has made of the refusal
+			h.WaitBody(room, ghost("bob"), fmt.Sprint("after ", i))
+		}
+		taken := len(h.Events(room, func(e fakehomeserver.Event) bool {
+			return e.Sender == bot && e.Type == "m.room.topic" && strings.Contains(string(e.Content), "bob's")
+		}))
+		if taken == 0 || taken > 11 { // the first is the room's own
+			t.Errorf("of %d topics %d are taken back", times, taken)
+		}
+	})
+}
