@@ -246,6 +246,6 @@ func (n *network) personRenamed(user matrix.UserID, display string) {
 	before := p.wantedNick()
 	p.display = display
 	if before != p.wantedNick() && p.link != nil && p.link.conn != nil {
-		p.tryNick(p.link)
+		p.rename(p.link)
 	}
 }

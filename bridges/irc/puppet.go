@@ -24,6 +24,9 @@ const (
 // waits.
 var reconnects = Pace{Burst: 10, Interval: 20 * time.Second}
 
+// renames is how often a new name of a user is a new nick at once: everybody in the channels sees each.
+var renames = Pace{Burst: 5, Interval: 30 * time.Second}
+
 // openLimit and inviteLimit are how often people on IRC may ask somebody into a room: who has a thousand nicks is no
 // thousand people.
 var (
@@ -54,6 +57,7 @@ type puppet struct {
 	kicked   map[string]time.Time // from channels, and when
 	nick     nickState
 	asked    pace   // how often the user may have it connect anew at once
+	renames  pace   // how often another name is another nick at once
 	opens    *meter // direct chats that others begin
 	invites  *meter // of others into rooms of channels
 
@@ -66,7 +70,7 @@ func (n *network) puppet(user matrix.UserID) *puppet {
 	p := n.puppets[user]
 	if p == nil {
 		p = &puppet{
-			net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects},
+			net: n, user: user, wanted: map[string]*wish{}, asked: pace{config: reconnects}, renames: pace{config: renames},
 			opens: newMeter(openLimit), invites: newMeter(inviteLimit),
 			seen: sightings{}, directs: map[*bridge.Portal]bool{}, opening: map[*bridge.Portal]bool{},
 		}

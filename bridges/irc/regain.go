@@ -18,13 +18,14 @@ const (
 
 // nickState is what a puppet knows about its nick. It belongs to the loop.
 type nickState struct {
-	asked   string      // by us, and not answered yet
-	chosen  string      // by the user, and not kept yet: what is kept is not wanted any more
-	taken   int         // how often it was taken away since the connection came up
-	ghosted bool        // services were asked to free it, which is done once
-	due     *time.Timer // the next attempt
-	quiet   time.Time   // no attempt before this
-	signs   int         // that it may be free, since the connection came up
+	asked    string      // by us, and not answered yet
+	chosen   string      // by the user, and not kept yet: what is kept is not wanted any more
+	taken    int         // how often it was taken away since the connection came up
+	ghosted  bool        // services were asked to free it, which is done once
+	due      *time.Timer // the next attempt
+	quiet    time.Time   // no attempt before this
+	renaming bool        // another name waits to be another nick
+	signs    int         // that it may be free, since the connection came up
 }
 
 // wantedNick is the nick that the user has asked for, or else the template's.
@@ -107,6 +108,27 @@ func (p *puppet) nickFree(l *link) {
 		p.nick.signs++
 		p.nickLater(l, max(time.Until(p.nick.quiet), 0))
 	}
+}
+
+// rename asks for the nick that goes with a new name: at once, or, if that has been often, later, when the name may be another one.
+func (p *puppet) rename(l *link) {
+	if p.nick.renaming {
+		return
+	}
+	wait := p.renames.reserve(time.Now())
+	if wait == 0 {
+		p.tryNick(l)
+		return
+	}
+	p.nick.renaming = true
+	p.net.after(wait, func() {
+		if p.link != l {
+			return
+		}
+		if p.nick.renaming = false; !l.closed && p.otherNick() {
+			p.tryNick(l)
+		}
+	})
 }
 
 // nickLater asks for the nick after a wait.
