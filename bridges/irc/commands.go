@@ -205,7 +205,7 @@ func (n *network) reconnect(ctx context.Context, user matrix.UserID) {
 			p.again = true
 			p.link.quit("Reconnecting")
 		} else if p.needed() && !n.away(user) {
-			p.connect()
+			p.connectAsked()
 		}
 	})
 }
