@@ -116,7 +116,7 @@ func TestNothingIsKeptForAServiceWithoutURL(t *testing.T) {
 			}
 		}
 		say(500)
-		until(t, s, "it falls behind", func(st sender.Status) bool { return !st.Live && st.Backlog() == 500 && st.Attempts > 0 })
+		until(t, s, "it falls behind", func(st sender.Status) bool { return st.Backlog() == 500 && st.Attempts > 0 })
 		becomes(&mute)
 		say(1000)
 		asideOf(w, messages, sender.Change{Kind: sender.ToDevice, Target: "@irc_x:" + server, Body: text(`{"type":"a key"}`)})
