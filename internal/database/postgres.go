@@ -100,7 +100,7 @@ func connect(ctx context.Context, config *pgx.ConnConfig, settings string) (*pgx
 
 // planning keeps the planner to plans that go by indexes, as the statements were
 // written to: what it knows of tables that grow fast is minutes old, and from
-// that it may conclude that reading all events is best (decision 0046). Its prices for plans that
+// that it may conclude that reading all events is best (decision 0045). Its prices for plans that
 // were switched off are so high that it would then compile them.
 const planning = `
 	SET enable_seqscan = off;
