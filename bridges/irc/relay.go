@@ -59,7 +59,8 @@ func (r *relay) voice(channel string) *speech {
 		})
 		r.voices[channel] = s
 		s.setState(r.conn, nil)
-		s.setIn(channel, n.known(channel) != nil)
+		ch := n.known(channel)
+		s.setIn(channel, ch != nil && ch.told) // whom the channel bans is known, too
 	}
 	return s
 }
