@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 
 	"trestle/internal/matrix"
 )
@@ -48,4 +49,24 @@ func (u *User) Since(ctx context.Context, room matrix.RoomID, from time.Time, mo
 	}
 	slices.Reverse(events)
 	return events, nil
+}
+
+// LatestOf are the newest events of some types by a user in a room, the newest first, at most a hundred.
+func (u *User) LatestOf(ctx context.Context, room matrix.RoomID, sender matrix.UserID, types ...string) ([]*event.Event, error) {
+	filter, err := json.Marshal(map[string][]string{"senders": {string(sender)}, "types": types})
+	if err != nil {
+		return nil, err
+	}
+	var page struct {
+		Chunk []*event.Event `json:"chunk"`
+	}
+	path := mautrix.ClientURLPath{"v3", "rooms", room, "messages"}
+	query := map[string]string{"dir": "b", "limit": strconv.Itoa(pageOfEvents), "filter": string(filter)}
+	if _, err := u.api.MakeRequest(ctx, http.MethodGet, u.api.BuildURLWithQuery(path, query), nil, &page); err != nil {
+		return nil, err
+	}
+	// Not every homeserver knows filters here.
+	return slices.DeleteFunc(page.Chunk, func(e *event.Event) bool {
+		return e == nil || matrix.UserID(e.Sender) != sender || e.StateKey != nil || !slices.Contains(types, e.Type.Type)
+	}), nil
 }

@@ -243,10 +243,9 @@ func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID, now int64) ([]any,
 	return p.row(), nil
 }
 
-// repeat sends a message to the room that was replaced, if an earlier process may have sent it there, and
-// reports whether it is there. The homeserver knows it by its transaction ID then, and refuses
-// what is new: neither that message nor any behind it was sent.
-func (p *Portal) repeat(ctx context.Context, e entry) (there bool, err error) {
+// arrived looks for a message in the room that was replaced, if an earlier process may have sent it there, and
+// takes it out of the queue if it has. If it has not, neither has it sent any behind it.
+func (p *Portal) arrived(ctx context.Context, e entry) (there bool, err error) {
 	if !p.mayBeIn(e) {
 		return false, nil
 	}
@@ -259,32 +258,62 @@ func (p *Portal) repeat(ctx context.Context, e entry) (there bool, err error) {
 		former = p.former[0]
 	}
 	p.mu.Unlock()
-	if former == "" || !p.relate(ctx, &e) {
+	if former == "" {
 		return false, nil
 	}
-	b := p.bridge
-	user := b.client.Bot()
-	if e.Sender != "" {
-		user = b.client.As(e.Sender)
-	}
-	var event matrix.EventID
-	err = client.Retry(ctx, b.noteFailing("ask for a message in a room that was replaced"), func(ctx context.Context) (err error) {
-		event, err = b.post(ctx, user, p, former, client.Message{
-			Type: e.Type, Content: e.Content, Time: time.UnixMilli(e.Time), TransactionID: b.transaction(e),
-		})
-		return err
-	})
+	id, err := p.find(ctx, former, e)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
 	if err != nil {
+		p.bridge.log.Warn("what is in a room that was replaced is not known; something may be in the new one as well", "room", former, "err", err)
+	}
+	if id == "" {
 		p.mu.Lock()
 		p.drain.inherited = 0
 		p.mu.Unlock()
 		return false, nil
 	}
-	p.sent(e, event, nil)
+	p.sent(e, id, nil)
 	return true, nil
+}
+
+// find is the event in a room that a message has become, or empty. Its time is the message's, to the millisecond. It is
+// looked for and not sent again, although the homeserver would know it by its transaction ID: what it does not know, some virtual
+// users may still say in a room that nobody reads any more.
+func (p *Portal) find(ctx context.Context, room matrix.RoomID, e entry) (found matrix.EventID, err error) {
+	b, sender := p.bridge, e.Sender
+	if sender == "" {
+		sender = b.client.Bot().ID
+	}
+	var list []*event.Event
+	err = client.Retry(ctx, b.noteFailing("look for a message in a room that was replaced"), func(ctx context.Context) (err error) {
+		list, err = b.reader(p).LatestOf(ctx, room, sender, e.Type, event.EventEncrypted.Type)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	var content struct {
+		Body string `json:"body"`
+	}
+	if err := json.Unmarshal(e.Content, &content); err != nil {
+		return "", err
+	}
+	for _, one := range list {
+		body, _ := one.Content.Raw["body"].(string)
+		id := matrix.EventID(one.ID)
+		if one.Timestamp == e.Time && (one.Type.Type != e.Type || body == content.Body) && !p.drain.found[id] {
+			found = id // the oldest
+		}
+	}
+	if found != "" {
+		if p.drain.found == nil {
+			p.drain.found = map[matrix.EventID]bool{}
+		}
+		p.drain.found[found] = true
+	}
+	return found, nil
 }
 
 // mayBeIn tells whether a message may be in a room already without our knowing.

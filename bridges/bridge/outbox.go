@@ -53,6 +53,7 @@ type drain struct {
 	// inherited is the last entry that an earlier process has left, perhaps sent and not
 	// noted; 0 once it is known of one that it was not.
 	inherited int64
+	found     map[matrix.EventID]bool // what became of such; of the goroutine
 }
 
 var (

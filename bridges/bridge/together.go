@@ -14,7 +14,7 @@ const maxTogether = 1 << 20
 // sendSome sends the first of some entries, and those behind it that can go in the same
 // request. It reports how many, at least one.
 func (p *Portal) sendSome(ctx context.Context, entries []entry) (int, error) {
-	if repeated, err := p.repeat(ctx, entries[0]); repeated || err != nil {
+	if there, err := p.arrived(ctx, entries[0]); there || err != nil {
 		return 1, err
 	}
 	if n := p.together(ctx, entries); n > 1 {

@@ -34,6 +34,14 @@ func (h *Homeserver) Tombstone(room, user, replacement string) {
 	h.add(Event{Room: room, Sender: user, Type: "m.room.tombstone", StateKey: &empty, Content: content})
 }
 
+// Reopen has a room that was replaced take messages of virtual users all the same, as it does of those who have
+// rights there.
+func (h *Homeserver) Reopen(room string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed[room] = false
+}
+
 // mayJoin is called with mu held.
 func (h *Homeserver) mayJoin(room, user string) error {
 	if membership := h.membership(room, user); h.private[room] && membership != "invite" && membership != "join" {
