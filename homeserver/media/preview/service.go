@@ -102,21 +102,13 @@ func (s *Service) Preview(ctx context.Context, user matrix.UserID, text string) 
 		return nil, err
 	}
 	key := u.String()
-	now := s.options.Now()
-	hash := sha256.Sum256([]byte(key))
-	if known, err := s.options.Store.Find(ctx, hash[:], now.UnixMilli()); err != nil {
-		return nil, err
-	} else if known != nil {
-		return s.current(ctx, known)
-	}
-	if f, ok := s.failed.Get(key); ok && now.Before(f.until) {
-		return nil, f.err
-	}
-	// Whoever asked first may leave; the others go on waiting.
+	// Whoever asked first may leave; the others go on waiting. What is known is
+	// looked up on the flight as well: nobody then begins another with what was
+	// not known before this one landed.
 	flight := s.flights.DoChan(key, func() (any, error) {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
 		defer cancel()
-		return s.make(limited, user, u, hash)
+		return s.findOrMake(limited, user, u)
 	})
 	select {
 	case done := <-flight:
@@ -144,6 +136,21 @@ func (s *Service) parse(text string) (*url.URL, error) {
 }
 
 func refused() error { return matrix.Forbidden("This server does not fetch that URL.") }
+
+// findOrMake gives the answer that is known, or makes it.
+func (s *Service) findOrMake(ctx context.Context, user matrix.UserID, u *url.URL) (json.RawMessage, error) {
+	key, now := u.String(), s.options.Now()
+	hash := sha256.Sum256([]byte(key))
+	if known, err := s.options.Store.Find(ctx, hash[:], now.UnixMilli()); err != nil {
+		return nil, err
+	} else if known != nil {
+		return s.current(ctx, known)
+	}
+	if f, ok := s.failed.Get(key); ok && now.Before(f.until) {
+		return nil, f.err
+	}
+	return s.make(ctx, user, u, hash)
+}
 
 // make fetches, and keeps the answer.
 func (s *Service) make(ctx context.Context, user matrix.UserID, u *url.URL, hash [sha256.Size]byte) (json.RawMessage, error) {
