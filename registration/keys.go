@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp/syntax"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -123,8 +124,16 @@ func checkURL(s string) string {
 		return "must begin with http://, https:// or unix://"
 	case u.Hostname() == "":
 		return "names no host"
+	case !reachable(u.Port()):
+		return "has a port that is not between 1 and 65535"
 	}
 	return ""
+}
+
+// reachable tells whether something can listen on a port; an empty one is the scheme's.
+func reachable(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func (p *parser) queryToken(n *yaml.Node) {

@@ -98,6 +98,8 @@ func TestParseProblems(t *testing.T) {
 		"sender with colon": {edit("sender_localpart:", `sender_localpart: "a:b"`), "f.yaml:6: \"sender_localpart\" has characters"},
 		"url of a port":     {edit("url:", `url: "localhost:80"`), `f.yaml:3: "url" must begin with http://`},
 		"url without host":  {edit("url:", `url: "http://"`), `f.yaml:3: "url" names no host.`},
+		"url of no port":    {edit("url:", `url: "http://a:65536"`), `f.yaml:3: "url" has a port`},
+		"url of port 0":     {edit("url:", `url: "https://[::1]:0"`), `f.yaml:3: "url" has a port`},
 		"url with password": {edit("url:", `url: "http://a:b@c"`), `f.yaml:3: "url" may not have a user`},
 		"url with query":    {edit("url:", `url: "http://c/?"`), `f.yaml:3: "url" may not have a user, a query`},
 		"relative socket":   {edit("url:", `url: "unix://a/b"`), `f.yaml:3: "url" needs an absolute path`},
