@@ -16,6 +16,7 @@ type link struct {
 	err    error  // why it is closed
 	unused bool   // the owner wants it no more
 	user   string // the name with which it was made
+	steps  int    // by which it is slower than configured: see restraint
 
 	loggedIn bool // as whom its owner wants to be, once it is up
 }
@@ -43,6 +44,7 @@ func (n *network) connect(o owner) *link {
 	}
 	if err == nil {
 		c.Handler, l.loggedIn = l, c.sasl != nil
+		n.paced(l, c)
 	}
 	n.goRun(func() {
 		var conn *wire.Conn
@@ -91,6 +93,7 @@ func (l *link) Message(c *wire.Conn, m *wire.Message) { l.owner.receive(l, c, m)
 func (l *link) Closed(_ *wire.Conn, err error) {
 	l.net.post(func() {
 		l.closed, l.err = true, err
+		l.net.noteFlooding(l, err)
 		if l.conn != nil {
 			l.owner.down(l, err)
 		}

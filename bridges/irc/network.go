@@ -68,6 +68,7 @@ type network struct {
 	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
 	typing    typists
 	loops     loops
+	restraint restraint
 	questions map[string]*question // to operators, by their codes
 	proving   map[string]bool      // channels of which somebody claims to be an operator
 	asks      *meter               // questions to operators

@@ -80,9 +80,12 @@ func inspircdConfig(port string, folder string, opts IRCOptions) string {
 	for _, module := range inspircdModules {
 		fmt.Fprintf(&b, "<module name=%q>\n", module)
 	}
-	flood := `fakelag="no" commandrate="1000000" threshold="1000" recvq="1M"`
-	if opts.Throttled { // five lines a second, and no more than ten waiting
+	flood := `fakelag="no" commandrate="1000000" threshold="1000000" recvq="1M"`
+	switch {
+	case opts.Throttled: // five lines a second, and no more than ten waiting
 		flood = `fakelag="yes" commandrate="5000" threshold="10" recvq="4K"`
+	case opts.Strict:
+		flood = `fakelag="no" commandrate="50000" threshold="30" recvq="1M"`
 	}
 	password := ""
 	if opts.Password != "" {

@@ -29,6 +29,7 @@ type IRCServer struct {
 type IRCOptions struct {
 	Password  string // PASS
 	Throttled bool   // flood protection as on a public network; otherwise off
+	Strict    bool   // who sends more than 30 lines at once, and 50 a second, is disconnected (inspircd)
 	PingEvery int    // seconds of silence before the server asks; 0: an hour
 }
 
