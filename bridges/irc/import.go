@@ -27,6 +27,7 @@ type Import struct {
 	Config   *predecessor.Config
 	Store    *predecessor.Store
 	Passkey  *predecessor.Passkey // nil: passwords are left behind
+	Bot      string               // the local part of the bridge's own user
 	DryRun   bool                 // nothing is kept of what is done
 	Logger   *slog.Logger
 }
@@ -129,7 +130,7 @@ func newMove(i Import, known *accounts, given *sources, kept map[string]*keptNam
 		if err != nil {
 			return nil, fmt.Errorf("network %q: %w", n.ID, err)
 		}
-		t.fold = names.RFC1459.Fold
+		t.fold, t.bot = names.RFC1459.Fold, i.Bot
 		t.kept = kept[n.ID]
 		if t.kept == nil {
 			t.kept = &keptNames{map[string]string{}}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"trestle/bridges/irc/names"
 	"trestle/bridges/irc/predecessor"
 	"trestle/internal/matrix"
 )
@@ -32,7 +31,7 @@ func (m *move) ghosts() {
 
 // ghost takes one over, if it is one. Its ID is kept unless the one that we would make is among others.
 func (m *move) ghost(user matrix.UserID, done, others map[matrix.UserID]bool) {
-	if done[user] {
+	if done[user] || user.Localpart() == m.Bot {
 		return
 	}
 	done[user] = true
@@ -44,7 +43,7 @@ func (m *move) ghost(user matrix.UserID, done, others map[matrix.UserID]bool) {
 		m.in.Ghosts = append(m.in.Ghosts, user)
 		t := m.names[n.ID]
 		folded := t.fold(nick)
-		ours := matrix.NewUserID(t.user.fill(names.EscapeNick(folded)), m.Config.ServerName)
+		ours := matrix.NewUserID(t.written(folded), m.Config.ServerName)
 		if _, taken := t.kept.localpart(folded); !taken && ours != user && !others[ours] {
 			t.kept.add(nick, user.Localpart())
 			m.kept = append(m.kept, keptGhost{n.ID, user, nick})

@@ -95,6 +95,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 		expected: map[string]time.Time{}, policies: newPolicies(), typing: newTypists(),
 		missing: map[string]*missing{}, following: map[*bridge.Portal]chan struct{}{},
 	}
+	templates.bot = s.config.SenderLocal
 	templates.kept, templates.fold = s.kept[config.ID], n.fold
 	n.live.Store(&settings{config, templates})
 	n.identRoom.Store(identLength)

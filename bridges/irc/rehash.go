@@ -153,6 +153,7 @@ func (n *network) adapt(ctx context.Context, next Network) {
 		n.log.Error("the new settings are not used", "err", err)
 		return
 	}
+	templates.bot = was.templates.bot
 	templates.kept, templates.fold = was.templates.kept, n.fold
 	n.servers.set(next.addrs(), next.Reconnect)
 	n.pace.set(*next.Connects)

@@ -16,6 +16,7 @@ type templates struct {
 	display     string
 	nick        string
 	realname    string
+	bot         string              // the bridge's own localpart, which is nobody's on IRC
 	kept        *keptNames          // nil: there was no other bridge
 	fold        func(string) string // as the network does
 }
@@ -80,8 +81,11 @@ func (t *templates) aliasLocalpart(channel string) string {
 // ghostNick is the nick, folded, that a virtual user's localpart means.
 func (t *templates) ghostNick(localpart string) (string, bool) {
 	part, ok := t.user.match(localpart)
-	if !ok {
+	if !ok || localpart == t.bot {
 		return "", false
+	}
+	if nick, ok := t.botsNick(); ok && localpart == t.insteadOfBot() {
+		return nick, true
 	}
 	if nick, ok := names.UnescapeNick(part); ok || t.kept == nil {
 		return nick, ok
@@ -97,7 +101,31 @@ func (t *templates) ghostLocalpart(nick string) string {
 			return localpart
 		}
 	}
-	return t.user.fill(names.EscapeNick(nick))
+	return t.written(nick)
+}
+
+// written is the localpart of a nick, given folded, as the template has it.
+func (t *templates) written(nick string) string {
+	localpart := t.user.fill(names.EscapeNick(nick))
+	if localpart == t.bot {
+		return t.insteadOfBot()
+	}
+	return localpart
+}
+
+// botsNick is the nick, folded, that would have the bridge's own ID, if there is one.
+func (t *templates) botsNick() (string, bool) {
+	part, ok := t.user.match(t.bot)
+	if !ok {
+		return "", false
+	}
+	return names.UnescapeNick(part)
+}
+
+// insteadOfBot is the localpart that this nick has. What needs no escape, and has one, is no other nick's.
+func (t *templates) insteadOfBot() string {
+	part, _ := t.user.match(t.bot)
+	return t.user.fill(fmt.Sprintf("=%02x", part[0]) + part[1:])
 }
 
 // displayName is a virtual user's display name.

@@ -88,7 +88,7 @@ func (c commands) runImport(ctx context.Context, o importOptions) error {
 	if err != nil {
 		return err
 	}
-	return c.move(ctx, o, bot, irc.Import{Config: theirs, Store: store, Passkey: passkey, DryRun: o.dry})
+	return c.move(ctx, o, bot, irc.Import{Config: theirs, Store: store, Passkey: passkey, Bot: bot, DryRun: o.dry})
 }
 
 // move writes what is to be written, the database last: it is what says that all is there.

@@ -210,7 +210,7 @@ func TestParseNamesTheLine(t *testing.T) {
 		{"sasl external", fmt.Sprintf(network, "sasl: {mechanism: EXTERNAL}"), "bridges.irc.networks.n.sasl: EXTERNAL needs tls"},
 		{"same names", "bridges: {irc: {networks: {a: {address: 'h:1', alias: 'irc_{channel}'}, b: {address: 'h:1', alias: 'irc_{channel}'}}}}", "bridges.irc.networks.b.alias: means the same names as bridges.irc.networks.a.alias"},
 		{"same users", "bridges: {irc: {networks: {a: {address: 'h:1', user: 'irc_{nick}'}, b: {address: 'h:1', user: 'irc_b_{nick}'}}}}", "bridges.irc.networks.b.user: can mean the same users as bridges.irc.networks.a.user"},
-		{"bot on IRC", "bridges: {irc: {bot_user: irc_bot, networks: {a: {address: 'h:1', user: 'irc_{nick}'}}}}", "bridges.irc.bot_user: could be somebody on IRC, by bridges.irc.networks.a.user"},
+		{"bot on IRC", "bridges: {irc: {bot_user: irc_=5bot, networks: {a: {address: 'h:1', user: 'irc_{nick}'}}}}", "bridges.irc.bot_user: could be somebody on IRC, by bridges.irc.networks.a.user"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

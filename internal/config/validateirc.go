@@ -60,7 +60,8 @@ func (l *loader) validateIRC() {
 		users = l.apart(users, key+".user", strings.ReplaceAll(network.User, "{network}", name))
 	}
 	for _, user := range users {
-		if user.claims(irc.BotUser) {
+		// Another name is found for whoever on IRC would be called so, but for one that needs escapes as it is.
+		if user.claims(irc.BotUser) && strings.HasPrefix(irc.BotUser[len(user.before):], "=") {
 			l.invalidf("bridges.irc.bot_user", "could be somebody on IRC, by %s", user.key)
 		}
 	}
