@@ -29,7 +29,13 @@ func (s *Store) addRoom(row []string) error {
 	return nil
 }
 
+// itself stands for a user where a room is that bridge's own.
+const itself = "-internal-"
+
 func (s *Store) addAdmin(row []string) error {
+	if row[1] == itself {
+		return nil
+	}
 	room, err := matrix.ParseRoomID(row[0])
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ func TestRows(t *testing.T) {
 		{"user_features", []string{"@a:b", `{"mentions":"yes"}`}, false},
 		{"admin_rooms", []string{"!a:b", "@a:b"}, true},
 		{"admin_rooms", []string{"!a:b", ""}, false},
+		{"admin_rooms", []string{"!c:b", "-internal-"}, true},
 		{"matrix_users", []string{"@irc_Bob:b"}, true},
 		{"deactivated_users", []string{"x"}, false},
 	}
@@ -54,6 +55,11 @@ func TestRows(t *testing.T) {
 		}
 		if one.table == "user_features" && s.Mentions["@a:b"] != one.fine {
 			t.Errorf("%q: mentions are %v", one.row, s.Mentions)
+		}
+		for _, admin := range s.Admins {
+			if admin.Room != "!a:b" {
+				t.Errorf("%+v is somebody's room", admin)
+			}
 		}
 		if len(s.Directs) == 1 && s.Directs[0].Nick != "bob^" {
 			t.Errorf("the nick is %q", s.Directs[0].Nick)
