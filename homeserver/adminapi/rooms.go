@@ -49,15 +49,19 @@ type shownRoom struct {
 	Public            bool          `json:"public"`
 	JoinRules         string        `json:"join_rules"`
 	GuestAccess       string        `json:"guest_access"`
-	HistoryVisibility *string       `json:"history_visibility,omitempty"`
-	StateEvents       *int          `json:"state_events,omitempty"`
+	HistoryVisibility string        `json:"history_visibility"`
+	StateEvents       int           `json:"state_events"`
 	RoomType          *string       `json:"room_type"`
 	Topic             *string       `json:"topic,omitempty"`
 	Avatar            *string       `json:"avatar,omitempty"`
 	Forgotten         *bool         `json:"forgotten,omitempty"`
 }
 
-func newShownRoom(r rooms.ListedRoom) shownRoom {
+func (a *roomsAPI) shown(ctx context.Context, r rooms.ListedRoom) (shown shownRoom, err error) {
+	gist, err := a.rooms.Gist(ctx, r.NID)
+	if err != nil {
+		return shown, err
+	}
 	guests := "forbidden"
 	if r.GuestsCanJoin {
 		guests = "can_join"
@@ -65,8 +69,9 @@ func newShownRoom(r rooms.ListedRoom) shownRoom {
 	return shownRoom{
 		ID: r.RoomID, Name: optionalText(r.Name), CanonicalAlias: optionalText(r.CanonicalAlias), JoinedMembers: r.JoinedMembers,
 		LocalMembers: r.LocalMembers, Version: r.Version, Creator: r.Creator, Encryption: optionalText(r.Encryption),
-		Federatable: true, Public: r.Public, JoinRules: r.JoinRule, GuestAccess: guests, RoomType: optionalText(r.Type),
-	}
+		Federatable: gist.Federated, Public: r.Public, JoinRules: r.JoinRule, GuestAccess: guests,
+		HistoryVisibility: gist.Visibility, StateEvents: gist.StateEvents, RoomType: optionalText(r.Type),
+	}, nil
 }
 
 type listRoomsResponse struct {
@@ -100,7 +105,14 @@ func (a *roomsAPI) list(ctx context.Context, _ api.Caller, req *listRoomsRequest
 	}
 	res := &listRoomsResponse{Rooms: []shownRoom{}, Offset: from, Total: total}
 	for _, r := range list {
-		res.Rooms = append(res.Rooms, newShownRoom(r))
+		shown, err := a.shown(ctx, r)
+		if matrix.Code(err) == "M_NOT_FOUND" { // it was removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		res.Rooms = append(res.Rooms, shown)
 	}
 	if next := from + int64(len(list)); next < total {
 		res.Next = &next
@@ -120,30 +132,12 @@ func (a *roomsAPI) show(ctx context.Context, _ api.Caller, req *roomRequest) (*s
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.rooms.State(ctx, req.Room)
+	shown, err := a.shown(ctx, *r)
 	if err != nil {
 		return nil, err
 	}
-	shown := newShownRoom(*r)
-	shown.Topic, shown.Avatar = optionalText(r.Topic), optionalText(r.AvatarURL)
-	count, forgotten, visibility := len(state), r.LocalMembers == 0, "shared"
-	for _, e := range state {
-		switch {
-		case e.Is("m.room.history_visibility", ""):
-			var content struct {
-				Visibility string `json:"history_visibility"`
-			}
-			if json.Unmarshal(e.Content, &content) == nil && content.Visibility != "" {
-				visibility = content.Visibility
-			}
-		case e.Is("m.room.create", ""):
-			var content struct {
-				Federate *bool `json:"m.federate"`
-			}
-			shown.Federatable = json.Unmarshal(e.Content, &content) != nil || content.Federate == nil || *content.Federate
-		}
-	}
-	shown.StateEvents, shown.Forgotten, shown.HistoryVisibility = &count, &forgotten, &visibility
+	forgotten := r.LocalMembers == 0
+	shown.Topic, shown.Avatar, shown.Forgotten = optionalText(r.Topic), optionalText(r.AvatarURL), &forgotten
 	return &shown, nil
 }
 

@@ -21,6 +21,14 @@ func TestRooms(t *testing.T) {
 		if list.at("total_rooms") != 2.0 || first["room_id"] != attic || first["name"] != "Attic" || first["joined_local_members"] != 1.0 {
 			t.Error(list.body)
 		}
+		if first["history_visibility"] != "shared" || first["state_events"].(float64) < 6 || first["federatable"] != true {
+			t.Error(list.body)
+		}
+		root.refused("GET", v3+"/rooms/!none:hs.example/aliases", nil, 403, "M_FORBIDDEN")
+		bob.refused("GET", v3+"/rooms/"+attic+"/aliases", nil, 403, "M_FORBIDDEN")
+		if r := root.must("GET", v3+"/rooms/"+attic+"/aliases", nil); r.body != `{"aliases":[]}` {
+			t.Errorf("an administrator asks for aliases: %s", r.body)
+		}
 		for query, want := range map[string]string{"order_by=joined_members": cellar, "dir=b": cellar, "search_term=ell": cellar, "search_term=" + attic: attic} {
 			list := root.must("GET", v1+"/rooms?limit=1&"+query, nil)
 			if first, _ := list.at("rooms").([]any)[0].(map[string]any); first["room_id"] != want {

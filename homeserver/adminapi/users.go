@@ -68,12 +68,8 @@ func (a *usersAPI) list(ctx context.Context, _ api.Caller, req *listUsersRequest
 	if err != nil {
 		return nil, err
 	}
-	contains := req.UserID
-	if contains == "" {
-		contains = req.Name
-	}
 	list, total, err := a.accounts.Accounts(ctx, accounts.AccountQuery{
-		Contains: contains, Guests: req.Guests == nil || *req.Guests, Deactivated: req.Deactivated, Admins: req.Admins, From: from, Limit: limit,
+		Contains: req.UserID, Name: req.Name, Guests: req.Guests == nil || *req.Guests, Deactivated: req.Deactivated, Admins: req.Admins, From: from, Limit: limit,
 	})
 	if err != nil {
 		return nil, err

@@ -25,7 +25,8 @@ func TestUsers(t *testing.T) {
 		if list := root.must("GET", v2+"/users?from=2", nil); list.at("next_token") != nil || len(list.at("users").([]any)) != 1 {
 			t.Error(list.body)
 		}
-		for query, want := range map[string]float64{"name=BO": 1, "admins=true": 1, "admins=false": 2, "name=%25": 0, "deactivated=true": 3} {
+		for query, want := range map[string]float64{"name=BO": 1, "admins=true": 1, "admins=false": 2, "name=%25": 0, "deactivated=true": 3,
+			"name=hs": 0, "user_id=hs": 3, "user_id=BO": 1, "name=al&user_id=bo": 0} {
 			if list := root.must("GET", v2+"/users?"+query, nil); list.at("total") != want {
 				t.Errorf("%s: %s", query, list.body)
 			}
@@ -35,6 +36,9 @@ func TestUsers(t *testing.T) {
 		r := root.do("PUT", v2+"/users/@bob:hs.example", map[string]any{"password": "another long one", "displayname": "Robert"})
 		if r.status != 200 || r.text("displayname") != "Robert" {
 			t.Errorf("%d %s", r.status, r.body)
+		}
+		if list := root.must("GET", v2+"/users?name=rOBER", nil); list.at("total") != 1.0 {
+			t.Errorf("by a display name: %s", list.body)
 		}
 		bob.refused("GET", v3+"/account/whoami", nil, 401, "M_UNKNOWN_TOKEN")
 		bob = s.login("bob", "another long one")

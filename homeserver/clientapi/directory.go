@@ -73,7 +73,7 @@ type aliasesResponse struct {
 }
 
 func (a *directoryAPI) aliases(ctx context.Context, who api.Caller, req *stateRequest) (*aliasesResponse, error) {
-	list, err := a.rooms.Aliases(ctx, req.Room, who.UserID)
+	list, err := a.rooms.Aliases(ctx, req.Room, actor(who))
 	if err != nil {
 		return nil, err
 	}

@@ -164,9 +164,16 @@ func (s *Service) retractAlias(ctx context.Context, info *storage.RoomInfo, user
 	return err
 }
 
-// Aliases is a room's local aliases, for members and where everybody may read.
-func (s *Service) Aliases(ctx context.Context, id matrix.RoomID, user matrix.UserID) ([]matrix.RoomAlias, error) {
-	access, err := s.Access(ctx, id, user)
+// Aliases is a room's local aliases, for members, where everybody may read, and for administrators.
+func (s *Service) Aliases(ctx context.Context, id matrix.RoomID, who Actor) ([]matrix.RoomAlias, error) {
+	if who.Admin {
+		info, err := s.known(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return s.LocalAliases(ctx, info.NID)
+	}
+	access, err := s.Access(ctx, id, who.User)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,44 @@ func (s *Service) Described(ctx context.Context, id matrix.RoomID) (*ListedRoom,
 	return listed, err
 }
 
+// A Gist is what a room's state says and lists of rooms do not.
+type Gist struct {
+	StateEvents int
+	Federated   bool   // other servers may come in
+	Visibility  string // of its history
+}
+
+// Gist is that of the room of a number; M_NOT_FOUND if it is no more.
+func (s *Service) Gist(ctx context.Context, nid int64) (*Gist, error) {
+	now, err := s.Head(ctx, nid)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, matrix.NotFound("The room was removed.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := now.Numbers(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	visibility, err := now.Event(ctx, "m.room.history_visibility", "")
+	if err != nil {
+		return nil, err
+	}
+	gist := &Gist{StateEvents: len(numbers), Federated: true, Visibility: visibilityOf(visibility)}
+	create, err := now.Event(ctx, "m.room.create", "")
+	if err != nil {
+		return nil, err
+	}
+	var content struct {
+		Federate *bool `json:"m.federate"`
+	}
+	if create != nil && json.Unmarshal(create.Content, &content) == nil && content.Federate != nil {
+		gist.Federated = *content.Federate
+	}
+	return gist, nil
+}
+
 // Members is who is joined to, invited to or knocking at a room.
 func (s *Service) Members(ctx context.Context, id matrix.RoomID) ([]storage.Member, error) {
 	info, err := s.Info(ctx, id)

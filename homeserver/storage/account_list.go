@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 
 	"trestle/internal/database"
@@ -10,6 +11,7 @@ import (
 // An AccountQuery asks for some of the accounts, by user ID.
 type AccountQuery struct {
 	Contains    string // in the user ID; empty: any
+	Name        string // in the local part or the display name; empty: any
 	Guests      bool   // with guests
 	Deactivated bool   // with those
 	Admins      *bool  // only those who are, or are not
@@ -20,12 +22,16 @@ var (
 	accountFilter = `
 		FROM accounts
 		WHERE user_id LIKE $1 ESCAPE '!' AND (guest = $2 OR NOT guest) AND (deactivated = $3 OR NOT deactivated)
-			AND ($4 = 0 OR admin = ($4 = 1))`
+			AND ($4 = 0 OR admin = ($4 = 1))
+			AND (user_id LIKE $5 ESCAPE '!' OR EXISTS (
+				SELECT 1
+				FROM user_directory d
+				WHERE d.user_id = accounts.user_id AND LOWER(COALESCE(d.display_name, '')) LIKE $6 ESCAPE '!'))`
 	selectAccounts = database.SQL(`
 		SELECT user_id, guest, admin, deactivated, COALESCE(appservice, ''), created_at,
 			(SELECT COALESCE(MAX(last_seen_at), 0) FROM devices d WHERE d.user_id = accounts.user_id)` + accountFilter + `
 		ORDER BY user_id
-		LIMIT $5 OFFSET $6`)
+		LIMIT $7 OFFSET $8`)
 	countAccounts = database.SQL(`
 		SELECT COUNT(*)` + accountFilter)
 	reactivateAccount = database.SQL(`
@@ -47,11 +53,8 @@ func (q AccountQuery) args() []any {
 			admins = 1
 		}
 	}
-	pattern := likePattern(q.Contains)
-	if pattern == "" {
-		pattern = "%"
-	}
-	return []any{pattern, q.Guests, q.Deactivated, admins}
+	contains, name := cmp.Or(likePattern(q.Contains), "%"), cmp.Or(likePattern(q.Name), "%")
+	return []any{contains, q.Guests, q.Deactivated, admins, "@" + name + ":%", name}
 }
 
 // List is a page of accounts, and how many there are.
