@@ -3,6 +3,8 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
@@ -34,6 +36,8 @@ type listRoomsRequest struct {
 	OrderBy string `query:"order_by"`
 	Dir     string `query:"dir"`
 	Search  string `query:"search_term"`
+	Public  *bool  `query:"public_rooms"`
+	Empty   *bool  `query:"empty_rooms"`
 }
 
 type shownRoom struct {
@@ -91,14 +95,17 @@ func (a *roomsAPI) list(ctx context.Context, _ api.Caller, req *listRoomsRequest
 	if err != nil {
 		return nil, err
 	}
-	q := rooms.RoomQuery{Search: req.Search, Backward: back, From: from, Limit: limit}
-	switch req.OrderBy {
-	case "", "name", "alphabetical":
-	case "joined_members", "size":
-		q.BySize = true
-	default:
-		return nil, matrix.InvalidParam("Rooms are ordered by name or joined_members here.")
+	order := req.OrderBy
+	switch order {
+	case "alphabetical":
+		order = "name"
+	case "size":
+		order = "joined_members"
 	}
+	if orders := rooms.Orders(); !slices.Contains(orders, order) {
+		return nil, matrix.InvalidParam("Rooms are ordered by %s here.", strings.Join(orders[1:], ", "))
+	}
+	q := rooms.RoomQuery{Search: req.Search, Order: order, Backward: back, Public: req.Public, Empty: req.Empty, From: from, Limit: limit}
 	list, total, err := a.rooms.List(ctx, q)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"trestle/homeserver/rooms"
 	"trestle/internal/testkit"
 )
 
@@ -29,10 +30,22 @@ func TestRooms(t *testing.T) {
 		if r := root.must("GET", v3+"/rooms/"+attic+"/aliases", nil); r.body != `{"aliases":[]}` {
 			t.Errorf("an administrator asks for aliases: %s", r.body)
 		}
-		for query, want := range map[string]string{"order_by=joined_members": cellar, "dir=b": cellar, "search_term=ell": cellar, "search_term=" + attic: attic} {
+		for query, want := range map[string]string{"order_by=joined_members": cellar, "order_by=size&dir=b": attic, "dir=b": cellar, "order_by=alphabetical": attic,
+			"order_by=joined_local_members": cellar, "order_by=joined_local_members&dir=b": attic, "order_by=join_rules": attic, "order_by=join_rules&dir=b": cellar,
+			"empty_rooms=false&dir=b": cellar, "public_rooms=false": attic, "search_term=ell": cellar, "search_term=" + attic: attic} {
 			list := root.must("GET", v1+"/rooms?limit=1&"+query, nil)
 			if first, _ := list.at("rooms").([]any)[0].(map[string]any); first["room_id"] != want {
 				t.Errorf("%s: %s", query, list.body)
+			}
+		}
+		for _, query := range []string{"empty_rooms=true", "public_rooms=true"} {
+			if list := root.must("GET", v1+"/rooms?"+query, nil); list.at("total_rooms") != 0.0 {
+				t.Errorf("%s: %s", query, list.body)
+			}
+		}
+		for _, order := range rooms.Orders() {
+			if list := root.must("GET", v1+"/rooms?dir=b&order_by="+order, nil); len(list.at("rooms").([]any)) != 2 {
+				t.Errorf("%s: %s", order, list.body)
 			}
 		}
 		root.refused("GET", v1+"/rooms?order_by=colour", nil, 400, "M_INVALID_PARAM")

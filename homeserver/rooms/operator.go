@@ -87,6 +87,9 @@ func (s *Service) List(ctx context.Context, q RoomQuery) ([]ListedRoom, int64, e
 	return s.store.Rooms.List(ctx, q)
 }
 
+// Orders are what List orders by; empty is by name.
+func Orders() []string { return storage.RoomOrders() }
+
 // Described is one room as operators see it, or M_NOT_FOUND.
 func (s *Service) Described(ctx context.Context, id matrix.RoomID) (*ListedRoom, error) {
 	info, err := s.Info(ctx, id)

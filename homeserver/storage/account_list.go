@@ -47,14 +47,8 @@ type ListedAccount struct {
 }
 
 func (q AccountQuery) args() []any {
-	admins := int64(0)
-	if q.Admins != nil {
-		if admins = 2; *q.Admins {
-			admins = 1
-		}
-	}
 	contains, name := cmp.Or(likePattern(q.Contains), "%"), cmp.Or(likePattern(q.Name), "%")
-	return []any{contains, q.Guests, q.Deactivated, admins, "@" + name + ":%", name}
+	return []any{contains, q.Guests, q.Deactivated, choice(q.Admins), "@" + name + ":%", name}
 }
 
 // List is a page of accounts, and how many there are.

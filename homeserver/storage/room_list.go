@@ -2,6 +2,9 @@ package storage
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -10,8 +13,10 @@ import (
 // A RoomQuery asks for some of the rooms that are known here.
 type RoomQuery struct {
 	Search      string // in the name, the canonical alias or the ID; empty: any
-	BySize      bool   // the largest first, else by name
+	Order       string // one of RoomOrders; empty: name
 	Backward    bool   // the other way round
+	Public      *bool  // only those that are in the directory, or are not
+	Empty       *bool  // only those that nobody is in, or in which somebody is
 	From, Limit int64
 }
 
@@ -24,40 +29,57 @@ type ListedRoom struct {
 }
 
 const (
+	localMembers = `(SELECT COUNT(*)
+			FROM memberships m
+			JOIN user_ids u ON u.user_nid = m.user_nid
+			JOIN accounts a ON a.user_id = u.user_id
+			WHERE m.room_nid = r.room_nid AND m.membership = 'join')`
 	listedRoom = `
 		SELECT r.room_nid, r.room_id, r.version, r.creator, COALESCE(r.room_type, ''), COALESCE(r.name, ''), COALESCE(r.topic, ''),
 			COALESCE(r.avatar_url, ''), COALESCE(r.canonical_alias, ''), r.join_rule, r.world_readable, r.guests_can_join,
 			COALESCE(r.encryption, ''), r.joined_members, r.invited_members,
-			(SELECT COUNT(*)
-			FROM memberships m
-			JOIN user_ids u ON u.user_nid = m.user_nid
-			JOIN accounts a ON a.user_id = u.user_id
-			WHERE m.room_nid = r.room_nid AND m.membership = 'join'),
+			` + localMembers + `,
 			EXISTS (SELECT 1 FROM published_rooms p WHERE p.room_nid = r.room_nid AND p.network = '')`
-	listedRooms = listedRoom + `
+	whichRooms = `
 		FROM rooms r
-		WHERE $1 = '' OR r.room_id = $2 OR LOWER(COALESCE(r.name, '')) LIKE $1 ESCAPE '!'
-			OR LOWER(COALESCE(r.canonical_alias, '')) LIKE $1 ESCAPE '!'`
+		WHERE ($1 = '' OR r.room_id = $2 OR LOWER(COALESCE(r.name, '')) LIKE $1 ESCAPE '!'
+				OR LOWER(COALESCE(r.canonical_alias, '')) LIKE $1 ESCAPE '!')
+			AND ($3 = 0 OR ($3 = 1) = EXISTS (SELECT 1 FROM published_rooms p WHERE p.room_nid = r.room_nid AND p.network = ''))
+			AND ($4 = 0 OR ($4 = 1) = (r.joined_members = 0))`
 )
 
+// An ordering is what rooms can be ordered by: the largest first, if it is a number.
+type ordering struct{ forward, backward *database.Statement }
+
+func orderedBy(expression, forward, backward string) ordering {
+	statement := func(direction string) *database.Statement {
+		return database.SQL(listedRoom + whichRooms + `
+		ORDER BY ` + expression + ` ` + direction + `, r.room_nid
+		LIMIT $5 OFFSET $6`)
+	}
+	return ordering{statement(forward), statement(backward)}
+}
+
+var roomOrders = map[string]ordering{
+	"":                     orderedBy("LOWER(COALESCE(r.name, ''))", "ASC", "DESC"),
+	"name":                 orderedBy("LOWER(COALESCE(r.name, ''))", "ASC", "DESC"),
+	"canonical_alias":      orderedBy("COALESCE(r.canonical_alias, '')", "ASC", "DESC"),
+	"joined_members":       orderedBy("r.joined_members", "DESC", "ASC"),
+	"joined_local_members": orderedBy(localMembers, "DESC", "ASC"),
+	"version":              orderedBy("r.version", "DESC", "ASC"),
+	"creator":              orderedBy("r.creator", "ASC", "DESC"),
+	"encryption":           orderedBy("COALESCE(r.encryption, '')", "ASC", "DESC"),
+	"public":               orderedBy("EXISTS (SELECT 1 FROM published_rooms p WHERE p.room_nid = r.room_nid AND p.network = '')", "ASC", "DESC"),
+	"join_rules":           orderedBy("r.join_rule", "ASC", "DESC"),
+	"guest_access":         orderedBy("r.guests_can_join", "ASC", "DESC"),
+}
+
+// RoomOrders are what rooms can be ordered by.
+func RoomOrders() []string { return slices.Sorted(maps.Keys(roomOrders)) }
+
 var (
-	selectRoomsByName = database.SQL(listedRooms + `
-		ORDER BY LOWER(COALESCE(r.name, '')), r.room_nid
-		LIMIT $3 OFFSET $4`)
-	selectRoomsByNameBackward = database.SQL(listedRooms + `
-		ORDER BY LOWER(COALESCE(r.name, '')) DESC, r.room_nid
-		LIMIT $3 OFFSET $4`)
-	selectRoomsBySize = database.SQL(listedRooms + `
-		ORDER BY r.joined_members DESC, r.room_nid
-		LIMIT $3 OFFSET $4`)
-	selectRoomsBySizeBackward = database.SQL(listedRooms + `
-		ORDER BY r.joined_members, r.room_nid
-		LIMIT $3 OFFSET $4`)
 	countRooms = database.SQL(`
-		SELECT COUNT(*)
-		FROM rooms r
-		WHERE $1 = '' OR r.room_id = $2 OR LOWER(COALESCE(r.name, '')) LIKE $1 ESCAPE '!'
-			OR LOWER(COALESCE(r.canonical_alias, '')) LIKE $1 ESCAPE '!'`)
+		SELECT COUNT(*)` + whichRooms)
 	selectListedRoom = database.SQL(listedRoom + `
 		FROM rooms r
 		WHERE r.room_nid = $1`)
@@ -77,21 +99,31 @@ var (
 
 // List is a page of rooms, and how many there are.
 func (r *Rooms) List(ctx context.Context, q RoomQuery) (list []ListedRoom, total int64, err error) {
-	stmt := selectRoomsByName
-	switch {
-	case q.BySize && q.Backward:
-		stmt = selectRoomsBySizeBackward
-	case q.BySize:
-		stmt = selectRoomsBySize
-	case q.Backward:
-		stmt = selectRoomsByNameBackward
+	order, known := roomOrders[q.Order]
+	if !known {
+		return nil, 0, fmt.Errorf("rooms are not ordered by %q", q.Order)
 	}
-	pattern := likePattern(q.Search)
-	if err := r.db.Read().QueryRow(ctx, countRooms, pattern, q.Search).Scan(&total); err != nil {
+	stmt := order.forward
+	if q.Backward {
+		stmt = order.backward
+	}
+	which := []any{likePattern(q.Search), q.Search, choice(q.Public), choice(q.Empty)}
+	if err := r.db.Read().QueryRow(ctx, countRooms, which...).Scan(&total); err != nil {
 		return nil, 0, err
 	}
-	list, err = r.listed(ctx, stmt, pattern, q.Search, q.Limit, q.From)
+	list, err = r.listed(ctx, stmt, append(which, q.Limit, q.From)...)
 	return list, total, err
+}
+
+// choice is 1 for true, 2 for false, and 0 for what is left open.
+func choice(b *bool) int64 {
+	switch {
+	case b == nil:
+		return 0
+	case *b:
+		return 1
+	}
+	return 2
 }
 
 // Listed is one room as operators see it, or nil.
