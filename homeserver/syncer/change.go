@@ -17,6 +17,8 @@ type change struct {
 	// shown as it was then; nil where the reader is in.
 	left    *storage.Event
 	stretch stretch
+	// visible is the events of the stretch without messages of users whom the reader ignores.
+	visible []shown
 	// heroes is the members by whom the room is called in this answer.
 	heroes []matrix.UserID
 }
@@ -34,22 +36,20 @@ func (c *change) load(activity notifier.Activity) error {
 	if c.newcomer {
 		c.stretch.after = storage.Beginning // what is older is for those who look back
 	}
-	return c.fill(c.ctx, &c.stretch)
+	if err := c.fill(c.ctx, &c.stretch); err != nil {
+		return err
+	}
+	c.visible, err = c.withoutIgnored(c.stretch.events)
+	return err
 }
 
 // timeline is the events, or nil if there are none and nothing was left out.
 func (c *change) timeline() (*Timeline, error) {
 	t := &c.stretch
-	if len(t.events) == 0 && !t.limited && !c.newcomer {
+	if len(c.visible) == 0 && !t.limited && !c.newcomer {
 		return nil, nil
 	}
-	visible := t.events
-	if ignoring, err := c.withoutIgnored(visible); err != nil {
-		return nil, err
-	} else if ignoring != nil {
-		visible = ignoring
-	}
-	events, err := c.render(visible)
+	events, err := c.render(c.visible)
 	if err != nil {
 		return nil, err
 	}
@@ -58,30 +58,22 @@ func (c *change) timeline() (*Timeline, error) {
 	return &Timeline{Events: events, Limited: t.limited || c.newcomer && !c.initial, PrevBatch: Token{Position: t.start}.String()}, nil
 }
 
-// withoutIgnored leaves out messages, not state, of users whom the reader
-// ignores; nil if there are none.
+// withoutIgnored leaves out messages, not state, of users whom the reader ignores.
 func (c *change) withoutIgnored(events []shown) ([]shown, error) {
 	var kept []shown
-	found := false
 	for _, e := range events {
-		ignored := false
 		if !e.event.IsState() && e.event.Sender != c.req.User {
 			unwanted, err := c.unwantedNow()
 			if err != nil {
 				return nil, err
 			}
-			ignored = unwanted.Ignores(e.event.Sender)
+			if unwanted.Ignores(e.event.Sender) {
+				continue
+			}
 		}
-		if ignored {
-			found = true
-		} else {
-			kept = append(kept, e)
-		}
+		kept = append(kept, e)
 	}
-	if !found {
-		return nil, nil
-	}
-	return append([]shown{}, kept...), nil
+	return kept, nil
 }
 
 // state is what changed in the room's state before the timeline or, if the
@@ -162,11 +154,11 @@ func (c *change) difference(base, end int64) (before, after *EventList, err erro
 // lazyOnly is the member events of the timeline's senders, which a client that
 // loads members lazily may lack.
 func (c *change) lazyOnly() (before, after *EventList, err error) {
-	if !c.req.Filter.Room.State.LazyLoadMembers || len(c.stretch.events) == 0 {
+	if !c.req.Filter.Room.State.LazyLoadMembers || len(c.visible) == 0 {
 		return nil, nil, nil
 	}
 	senders := c.senders()
-	root, err := c.before(c.stretch.events[0].event)
+	root, err := c.before(c.visible[0].event)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -186,7 +178,7 @@ func (c *change) senders() map[string]bool {
 	if c.newcomer {
 		senders[string(c.req.User)] = true
 	}
-	for _, e := range c.stretch.events {
+	for _, e := range c.visible {
 		senders[string(e.event.Sender)] = true
 	}
 	for _, hero := range c.heroes {

@@ -259,6 +259,17 @@ func TestIgnoredUsers(t *testing.T) {
 		if got := types(f.read(res.Rooms.Join[room].Timeline.Events)); got != "member message" || len(res.Rooms.Invite) != 0 {
 			t.Errorf("timeline %s, invites %v", got, res.Rooms.Invite)
 		}
+		// Where nothing else happens, there is nothing to tell, and nobody is woken.
+		f.say(room, carol, "ruder")
+		lazy := f.filter(`{"room":{"state":{"lazy_load_members":true}}}`)
+		if res := f.syncNow(syncer.Request{User: bob, Device: "B", Since: res.NextBatch, Filter: lazy}); res.Rooms != nil {
+			t.Errorf("a message of somebody ignored: bob is told of room %+v", res.Rooms.Join[room])
+		}
+		f.say(room, alice, "kind")
+		res = f.syncNow(syncer.Request{User: bob, Device: "B", Since: res.NextBatch, Filter: lazy})
+		if got := res.Rooms.Join[room]; types(f.read(got.Timeline.Events)) != "message" || len(f.list(got.State)) != 1 {
+			t.Errorf("after it: timeline %s, state %s", got.Timeline.Events, got.State.Events)
+		}
 	})
 }
 
