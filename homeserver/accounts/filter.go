@@ -9,6 +9,10 @@ import (
 	"trestle/internal/matrix"
 )
 
+// FederationFormat is the event_format of clients that want all that servers
+// exchange of events.
+const FederationFormat = "federation"
+
 // A Filter says what /sync should contain (Client-Server API § Filtering). The
 // zero Filter lets everything through.
 type Filter struct {
@@ -91,7 +95,7 @@ func ParseFilter(raw []byte) (*Filter, error) {
 	if err := unmarshalFilter(raw, f); err != nil {
 		return nil, err
 	}
-	if f.EventFormat != "" && f.EventFormat != "client" && f.EventFormat != "federation" {
+	if f.EventFormat != "" && f.EventFormat != "client" && f.EventFormat != FederationFormat {
 		return nil, matrix.InvalidParam("event_format is client or federation, not %.40q.", f.EventFormat)
 	}
 	r := &f.Room

@@ -18,6 +18,8 @@ type Reader struct {
 	Device matrix.DeviceID
 	// NoRoomID leaves the room ID out, as /sync does.
 	NoRoomID bool
+	// Federation asks for all that servers exchange of events.
+	Federation bool
 }
 
 // TxnKey scopes a transaction ID to a device and to what the request does:
@@ -118,7 +120,7 @@ func (s *Service) beside(ctx context.Context, nid int64) (*storage.Event, error)
 // plainOptions is what a reader sees of an event but for other events.
 func (s *Service) plainOptions(e *storage.Event, reader Reader) matrix.ClientOptions {
 	age := max(0, s.Now().UnixMilli()-e.OriginServerTS)
-	o := matrix.ClientOptions{Age: &age, NoRoomID: reader.NoRoomID}
+	o := matrix.ClientOptions{Age: &age, NoRoomID: reader.NoRoomID, Federation: reader.Federation}
 	if e.TxnKey != "" && reader.User == e.Sender && reader.User != "" {
 		if id, delayed := strings.CutPrefix(e.TxnKey, delayedPrefix); delayed {
 			o.DelayID = id

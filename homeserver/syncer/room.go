@@ -390,9 +390,10 @@ func (b *build) unwantedNow() (*accounts.Unwanted, error) {
 	return b.Unwanted(b.ctx, b.req.User, b.snap)
 }
 
-// render puts events into the client format.
+// render puts events into the format that the filter asks for.
 func (b *build) render(events []shown) ([]json.RawMessage, error) {
-	reader := rooms.Reader{User: b.req.User, Device: b.req.Device, NoRoomID: b.req.Filter.EventFormat != "federation"}
+	federation := b.req.Filter.EventFormat == accounts.FederationFormat
+	reader := rooms.Reader{User: b.req.User, Device: b.req.Device, NoRoomID: !federation, Federation: federation}
 	fields, err := accounts.ParseFields(b.req.Filter.EventFields)
 	if err != nil {
 		return nil, err

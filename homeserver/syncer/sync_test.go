@@ -273,6 +273,33 @@ func TestIgnoredUsers(t *testing.T) {
 	})
 }
 
+// A filter can ask for events as servers exchange them.
+func TestEventsInTheFormatOfServers(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		f := open(t, url)
+		room := f.create(rooms.CreateRequest{Preset: "public_chat"})
+		f.join(room, bob)
+		said := f.say(room, alice, "raw")
+		for format, raw := range map[string]bool{"client": false, "federation": true} {
+			filter := f.filter(`{"event_format":"` + format + `","room":{"timeline":{"limit":1}}}`)
+			joined := f.syncNow(syncer.Request{User: bob, Device: "B", Filter: filter}).Rooms.Join[room]
+			for _, event := range append(joined.Timeline.Events, joined.State.Events...) {
+				for _, member := range []string{"auth_events", "prev_events", "depth", "hashes", "signatures", "room_id"} {
+					if strings.Contains(string(event), `"`+member+`":`) != raw {
+						t.Errorf("%s: %s", format, event)
+					}
+				}
+				if !strings.Contains(string(event), `"unsigned":{"age":`) || !strings.Contains(string(event), `"event_id":"$`) {
+					t.Errorf("%s: %s", format, event)
+				}
+			}
+			if got := f.read(joined.Timeline.Events); len(got) != 1 || got[0].ID != said {
+				t.Errorf("%s: timeline %s", format, joined.Timeline.Events)
+			}
+		}
+	})
+}
+
 func TestStateAfterIsThereThoughEmpty(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
 		f := open(t, url)

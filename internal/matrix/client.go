@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"trestle/internal/matrix/roomversion"
 )
 
 // ClientOptions are what a client sees of an event beside the event itself.
@@ -23,11 +25,17 @@ type ClientOptions struct {
 
 	// NoRoomID leaves out the room ID, as /sync does.
 	NoRoomID bool
+	// Federation keeps everything that servers exchange (event_format of filters).
+	// event_id and unsigned stand beside it in all room versions.
+	Federation bool
 }
 
 // AppendClient appends the event as the Client-Server API has it
-// (§ Room event format).
+// (§ Room event format), or as servers have it.
 func (e *Event) AppendClient(dst []byte, o ClientOptions) []byte {
+	if o.Federation {
+		return e.appendFederation(dst, o)
+	}
 	dst = e.appendClientContent(append(dst, `{"content":`...))
 	dst = appendString(append(dst, `,"event_id":`...), e.ID)
 	dst = strconv.AppendInt(append(dst, `,"origin_server_ts":`...), e.OriginServerTS, 10)
@@ -42,6 +50,15 @@ func (e *Event) AppendClient(dst []byte, o ClientOptions) []byte {
 		dst = appendString(append(dst, `,"state_key":`...), *e.StateKey)
 	}
 	dst = appendString(append(dst, `,"type":`...), e.Type)
+	dst = append(dst, `,"unsigned":`...)
+	return append(o.appendUnsigned(dst), '}')
+}
+
+func (e *Event) appendFederation(dst []byte, o ClientOptions) []byte {
+	dst = append(dst, e.raw[:len(e.raw)-1]...)
+	if e.Version.EventIDFormat != roomversion.EventIDInEvent {
+		dst = appendString(append(dst, `,"event_id":`...), e.ID)
+	}
 	dst = append(dst, `,"unsigned":`...)
 	return append(o.appendUnsigned(dst), '}')
 }

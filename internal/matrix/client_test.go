@@ -2,6 +2,7 @@ package matrix_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -40,6 +41,25 @@ func TestAppendClient(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+// Nothing of what servers exchange is lost.
+func TestAppendClientInTheFormatOfServers(t *testing.T) {
+	age := int64(7)
+	for _, v := range []string{"1", "2", "3", "10", "12"} {
+		e := build(t, version(t, v), matrix.EventTemplate{RoomID: "!r:b", Type: "m.room.message", PrevEvents: []matrix.EventID{"$p"}, Depth: 9, Content: json.RawMessage(`{"body":"b"}`)})
+		var got, want map[string]any
+		if err := json.Unmarshal(e.AppendClient(nil, matrix.ClientOptions{Age: &age, Federation: true}), &got); err != nil {
+			t.Fatalf("version %s: %v", v, err)
+		}
+		if err := json.Unmarshal(e.JSON(), &want); err != nil {
+			t.Fatal(err)
+		}
+		want["event_id"], want["unsigned"] = string(e.ID), map[string]any{"age": 7.0}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("version %s: got %v, want %v", v, got, want)
+		}
 	}
 }
 
