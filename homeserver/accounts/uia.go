@@ -80,7 +80,7 @@ func (s *Service) registrationFlows(first []string) [][]string {
 type Challenge struct {
 	Code      string         `json:"errcode,omitempty"` // of the stage that failed
 	Message   string         `json:"error,omitempty"`
-	Completed []string       `json:"completed,omitempty"`
+	Completed []string       `json:"completed,omitzero"`
 	Flows     []Flow         `json:"flows"`
 	Params    map[string]any `json:"params"`
 	Session   string         `json:"session"`
@@ -207,6 +207,7 @@ func (s *Service) challenge(op Operation, session string, completed []string, wh
 	}
 	if why != nil {
 		c.Code, c.Message = why.Code, why.Message
+		c.Completed = append([]string{}, completed...) // after an attempt it is there, be it empty
 	}
 	return c
 }

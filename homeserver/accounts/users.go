@@ -21,6 +21,7 @@ type Registration struct {
 	AppService *registration.Registration // who registers, or nil for people
 	GuestToken string                     // of the guest whose account becomes this one
 	Proofs     Proofs                     // of [Service.Prove], for [Service.RegistrationOperation]
+	Session    string                     // by which this was proved, or empty
 
 	DisplayName string // default: the local part
 	Login       *NewDevice
@@ -51,7 +52,10 @@ func (s *Service) CheckRegistration(ctx context.Context, r Registration) (matrix
 		if r.AppService != nil {
 			return "", matrix.MissingParam("An application service must name the username.")
 		}
-		return "", nil
+		if r.Session == "" {
+			return "", nil
+		}
+		return s.unused(ctx, s.chosenID(r.Session))
 	}
 	user, err := s.newUserID(r.Username, r.AppService != nil)
 	if err != nil {
@@ -63,6 +67,11 @@ func (s *Service) CheckRegistration(ctx context.Context, r Registration) (matrix
 	if r.GuestToken != "" {
 		return user, s.checkGuest(ctx, r.GuestToken, user)
 	}
+	return s.unused(ctx, user)
+}
+
+// unused is the user, or M_USER_IN_USE.
+func (s *Service) unused(ctx context.Context, user matrix.UserID) (matrix.UserID, error) {
 	account, err := s.account(ctx, user)
 	if err != nil {
 		return "", err
@@ -305,4 +314,6 @@ func registrationClosed() error {
 
 func noSuchUser() error { return matrix.NotFound("There is no such user here.") }
 
-func randomName() string { return strings.ToLower(rand.Text()[:12]) }
+func randomName() string { return strings.ToLower(rand.Text()[:randomNameLength]) }
+
+const randomNameLength = 12

@@ -44,6 +44,52 @@ func TestRegister(t *testing.T) {
 	})
 }
 
+// Whose answer is lost asks again, and gets the account that is there; nobody
+// else does.
+func TestRegisterAgain(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		s := newAccountServer(t, url)
+		s.register("early")
+		s.wait(time.Second)
+		session := s.do("POST", v3+"/register", "", `{}`).field("session")
+		register := func(members, session string) reply {
+			return s.do("POST", v3+"/register", "", `{`+members+`"auth":{"type":"m.login.dummy","session":"`+session+`"}}`)
+		}
+		for name, members := range map[string]string{"named": `"username":"alice","password":"long enough",`, "unnamed": `"password":"long enough",`} {
+			first, again := register(members, session), register(members, session)
+			if first.status != 200 || again.status != 200 || again.field("user_id") != first.field("user_id") {
+				t.Fatalf("%s: %s, then %d %s", name, first.body, again.status, again.body)
+			}
+			for _, r := range []reply{first, again} {
+				if who := s.must("GET", v3+"/account/whoami", r.field("access_token"), ""); who.field("user_id") != first.field("user_id") || who.field("device_id") != r.field("device_id") {
+					t.Errorf("%s: %s is %s", name, r.body, who.body)
+				}
+			}
+			inhibited := register(members+`"inhibit_login":true,`, session)
+			if inhibited.field("user_id") != first.field("user_id") || inhibited.field("access_token") != "" {
+				t.Errorf("%s, with inhibit_login: %s", name, inhibited.body)
+			}
+		}
+		s.wait(time.Second)
+		other := s.do("POST", v3+"/register", "", `{}`).field("session")
+		for name, r := range map[string]reply{
+			"another password":                   register(`"username":"alice","password":"something else",`, session),
+			"a session that began later":         register(`"username":"alice","password":"long enough",`, other),
+			"an account from before the session": register(`"username":"early","password":"`+password+`",`, session),
+			"without a password":                 register(`"username":"alice",`, session),
+			"no session":                         register(`"username":"alice","password":"long enough",`, ""),
+			"another password, without its name": register(`"password":"something else",`, session),
+		} {
+			if r.status != 400 || r.field("errcode") != "M_USER_IN_USE" {
+				t.Errorf("%s: %d %s", name, r.status, r.body)
+			}
+		}
+		if r := register(`"password":"long enough",`, other); r.status != 200 || r.field("user_id") == aliceID {
+			t.Errorf("somebody else without a name: %d %s", r.status, r.body)
+		}
+	})
+}
+
 func TestRegisterRefuses(t *testing.T) {
 	s := newAccountServer(t, t.TempDir()+"/test.db")
 	s.register("taken")

@@ -100,7 +100,11 @@ func (a *accountAPI) registerUser(ctx context.Context, who api.Caller, req *regi
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.accounts.CheckRegistration(ctx, r); err != nil {
+	r.Session = a.accounts.SessionIn(operation, req.Auth)
+	switch _, err := a.accounts.CheckRegistration(ctx, r); {
+	case matrix.Code(err) == "M_USER_IN_USE" && r.Session != "":
+		return a.accounts.RegisteredAgain(ctx, r)
+	case err != nil:
 		return nil, err
 	}
 	if len(req.Auth) > 0 && req.Password == "" {
