@@ -3,7 +3,9 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
@@ -85,10 +87,7 @@ type deleteDeviceRequest struct {
 }
 
 func (a *accountAPI) deleteDevice(ctx context.Context, who api.Caller, req *deleteDeviceRequest) (*struct{}, error) {
-	if err := a.confirm(ctx, who, "delete devices", req.Auth); err != nil {
-		return nil, err
-	}
-	return nil, a.accounts.RemoveDevices(ctx, who.UserID, []matrix.DeviceID{req.DeviceID})
+	return nil, a.removeDevices(ctx, who, []matrix.DeviceID{req.DeviceID}, req.Auth)
 }
 
 type deleteDevicesRequest struct {
@@ -97,8 +96,14 @@ type deleteDevicesRequest struct {
 }
 
 func (a *accountAPI) deleteDevices(ctx context.Context, who api.Caller, req *deleteDevicesRequest) (*struct{}, error) {
-	if err := a.confirm(ctx, who, "delete devices", req.Auth); err != nil {
-		return nil, err
+	return nil, a.removeDevices(ctx, who, req.Devices, req.Auth)
+}
+
+// removeDevices takes what was confirmed for these devices, and for no others.
+func (a *accountAPI) removeDevices(ctx context.Context, who api.Caller, devices []matrix.DeviceID, auth json.RawMessage) error {
+	named := slices.Compact(slices.Sorted(slices.Values(devices)))
+	if err := a.confirm(ctx, who, fmt.Sprintf("delete devices %q", named), auth); err != nil {
+		return err
 	}
-	return nil, a.accounts.RemoveDevices(ctx, who.UserID, req.Devices)
+	return a.accounts.RemoveDevices(ctx, who.UserID, devices)
 }

@@ -293,7 +293,13 @@ func TestSSOConfirms(t *testing.T) {
 		}
 		b.gone(fallback).shows(200, "If you did not expect this, close this page")
 		b.click("Confirm with Certified").logInAt("Alice").shows(200, "window.onAuthDone();")
-		if r := remove(resume); r.status != 200 {
+		if r := alice.do("DELETE", v3+"/devices/"+alice.id, `{"auth":`+resume+`}`); r.status != 401 {
+			t.Fatalf("confirmed for another device: %d %s", r.status, r.body)
+		}
+		if r := alice.do("POST", v3+"/delete_devices", `{"devices":["`+other.id+`","`+alice.id+`"],"auth":`+resume+`}`); r.status != 401 {
+			t.Fatalf("confirmed for one of two devices: %d %s", r.status, r.body)
+		}
+		if r := alice.do("POST", v3+"/delete_devices", `{"devices":["`+other.id+`","`+other.id+`"],"auth":`+resume+`}`); r.status != 200 {
 			t.Fatalf("by the owner: %d %s", r.status, r.body)
 		}
 		if r := remove(resume); r.status != 401 {
