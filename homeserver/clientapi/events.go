@@ -26,6 +26,8 @@ func (a *eventsAPI) routes() []api.Route {
 		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}", api.Guest, a.send, limited),
 		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", api.Guest, a.sendState, limited),
 		api.Endpoint(http.MethodPut, "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}", api.Guest, a.redact, limited),
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/send/{eventType}", api.Guest, a.sendOnce, limited),
+		api.Endpoint(http.MethodPost, "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}", api.Guest, a.redactOnce, limited),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/event/{eventId}", api.Guest, a.event),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/state", api.Guest, a.state),
 		api.Endpoint(http.MethodGet, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", api.Guest, a.stateEvent),
@@ -44,17 +46,22 @@ type sentResponse struct {
 	DelayID string         `json:"delay_id,omitempty"`
 }
 
-type sendRequest struct {
+// A newEvent is an event for a room.
+type newEvent struct {
 	Room    matrix.RoomID   `path:"roomId"`
 	Type    string          `path:"eventType"`
-	Txn     string          `path:"txnId"`
 	TS      *int64          `query:"ts"`
 	Delay   *int64          `query:"org.matrix.msc4140.delay"`
 	Known   matrix.EventID  `query:"org.trestle.known"` // as in rooms.SendRequest
 	Content json.RawMessage `body:"raw,optional"`       // a repeat of what is delayed needs none
 }
 
-func (r *sendRequest) Validate() error { return checkContent(r.Content, r.Delay) }
+func (r *newEvent) Validate() error { return checkContent(r.Content, r.Delay) }
+
+type sendRequest struct {
+	newEvent
+	Txn string `path:"txnId"`
+}
 
 func checkContent(content json.RawMessage, delay *int64) error {
 	if content == nil && delay == nil {
@@ -76,20 +83,32 @@ func timestamp(who api.Caller, ts *int64) (int64, error) {
 }
 
 func (a *eventsAPI) send(ctx context.Context, who api.Caller, req *sendRequest) (*sentResponse, error) {
+	scope := req.Type
+	if req.Delay != nil {
+		scope = "delayed " + req.Type
+	}
+	return a.sendBy(ctx, who, &req.newEvent, rooms.TxnKey(who.DeviceID, scope, req.Txn))
+}
+
+// sendOnce is how events were sent before there were transaction IDs, and how
+// many scripts send them: a repeat is another event.
+func (a *eventsAPI) sendOnce(ctx context.Context, who api.Caller, req *newEvent) (*sentResponse, error) {
+	return a.sendBy(ctx, who, req, "")
+}
+
+func (a *eventsAPI) sendBy(ctx context.Context, who api.Caller, req *newEvent, txnKey string) (*sentResponse, error) {
 	ts, err := timestamp(who, req.TS)
 	if err != nil {
 		return nil, err
 	}
 	if req.Delay != nil {
 		return a.sendLater(ctx, who, delayed.Request{
-			Room: req.Room, Type: req.Type, Content: req.Content, Timestamp: ts, Delay: *req.Delay,
-			TxnKey: rooms.TxnKey(who.DeviceID, "delayed "+req.Type, req.Txn),
+			Room: req.Room, Type: req.Type, Content: req.Content, Timestamp: ts, Delay: *req.Delay, TxnKey: txnKey,
 		})
 	}
 	return sent(a.rooms.Send(ctx, rooms.SendRequest{
 		Room: req.Room, Sender: who.UserID, AppService: who.AppService, Type: req.Type, Content: req.Content, Timestamp: ts,
-		Known:  req.Known,
-		TxnKey: rooms.TxnKey(who.DeviceID, req.Type, req.Txn),
+		Known: req.Known, TxnKey: txnKey,
 	}))
 }
 
@@ -152,14 +171,28 @@ func (a *eventsAPI) countInvite(who api.Caller, req *sendStateRequest) error {
 	return a.limiter.Allow("invite", who)
 }
 
-type redactRequest struct {
+// A redaction is a request to redact an event.
+type redaction struct {
 	Room    matrix.RoomID   `path:"roomId"`
 	Event   matrix.EventID  `path:"eventId"`
-	Txn     string          `path:"txnId"`
 	Content json.RawMessage `body:"raw,optional"`
 }
 
+type redactRequest struct {
+	redaction
+	Txn string `path:"txnId"`
+}
+
 func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactRequest) (*eventIDResponse, error) {
+	return a.redactBy(ctx, who, &req.redaction, rooms.TxnKey(who.DeviceID, string(req.Event), req.Txn))
+}
+
+// redactOnce is for redactions what sendOnce is for other events.
+func (a *eventsAPI) redactOnce(ctx context.Context, who api.Caller, req *redaction) (*eventIDResponse, error) {
+	return a.redactBy(ctx, who, req, "")
+}
+
+func (a *eventsAPI) redactBy(ctx context.Context, who api.Caller, req *redaction, txnKey string) (*eventIDResponse, error) {
 	if req.Content == nil {
 		req.Content = json.RawMessage(`{}`)
 	}
@@ -167,8 +200,7 @@ func (a *eventsAPI) redact(ctx context.Context, who api.Caller, req *redactReque
 		return nil, err
 	}
 	return eventID(a.rooms.Send(ctx, rooms.SendRequest{
-		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content,
-		TxnKey: rooms.TxnKey(who.DeviceID, string(req.Event), req.Txn),
+		Room: req.Room, Sender: who.UserID, Type: "m.room.redaction", Redacts: req.Event, Content: req.Content, TxnKey: txnKey,
 	}))
 }
 

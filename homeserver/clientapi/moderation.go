@@ -119,6 +119,7 @@ var suspendedMay = map[string]bool{
 	"POST /_matrix/client/v3/rooms/{roomId}/leave":                           true,
 	"POST /_matrix/client/v3/rooms/{roomId}/forget":                          true,
 	"PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}":         true, // their own
+	"POST /_matrix/client/v3/rooms/{roomId}/redact/{eventId}":                true, // the same
 	"POST /_matrix/client/v3/rooms/{roomId}/read_markers":                    true,
 	"POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}": true,
 	"POST /_matrix/client/v3/publicRooms":                                    true, // reads

@@ -280,3 +280,35 @@ func TestPolicyListsAndImagePacks(t *testing.T) {
 		}
 	})
 }
+
+// Scripts send and redact without transaction IDs, as it was at first.
+func TestEventsWithoutTransactions(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newWholeServer(t, database)
+		alice, bob := s.person("alice"), s.person("bob")
+		room := alice.room(bob)
+		alice.wholeServer, bob.wholeServer = s.plain(), s.plain()
+		at := "/_matrix/client/r0/rooms/" + room
+		var sent []string
+		for range 2 {
+			sent = append(sent, bob.must("POST", at+"/send/m.room.message", object{"msgtype": "m.text", "body": "done"}).field("event_id"))
+		}
+		if sent[0] == sent[1] {
+			t.Errorf("sent twice, and got %s", sent)
+		}
+		redaction := bob.must("POST", at+"/redact/"+url.PathEscape(sent[0]), object{"reason": "twice"}).field("event_id")
+		bob.must("POST", v3+"/rooms/"+room+"/redact/"+url.PathEscape(redaction), "")
+		for i, body := range []any{nil, "done"} {
+			if got := alice.must("GET", v3+"/rooms/"+room+"/event/"+url.PathEscape(sent[i]), nil).at("content", "body"); got != body {
+				t.Errorf("message %d says %v", i, got)
+			}
+		}
+		later := bob.must("POST", v3+"/rooms/"+room+"/send/x.type?org.matrix.msc4140.delay=60000", object{})
+		if later.field("delay_id") == "" || later.field("event_id") != "" {
+			t.Errorf("sent later: %s", later.body)
+		}
+		bob.refused("POST", at+"/send/m.room.message", "[]", 400, "M_BAD_JSON")
+		bob.refused("POST", at+"/redact/$none", object{}, 404, "M_NOT_FOUND")
+		s.person("carol").refused("POST", at+"/send/x.type", object{}, 403, "M_FORBIDDEN")
+	})
+}
