@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -153,6 +154,22 @@ func TestUserDirectory(t *testing.T) {
 		}
 		if found := find(carol, "bob"); found != nil {
 			t.Errorf("carol finds %v, who is in a private room", found)
+		}
+		if found := find(bob, "bob"); found != nil {
+			t.Errorf("bob finds %v, himself, whom nobody else would", found)
+		}
+		open, err := carol.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Preset: "public_chat"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := append(find(carol, "carol"), find(alice, "carol")...); !slices.Equal(found, []id.UserID{carol.UserID, carol.UserID}) {
+			t.Errorf("in a public room, carol and alice find %v", found)
+		}
+		if _, err := carol.LeaveRoom(t.Context(), open.RoomID); err != nil {
+			t.Fatal(err)
+		}
+		if found := find(carol, "carol"); found != nil {
+			t.Errorf("out of it, carol finds %v", found)
 		}
 		if err := bob.SetDisplayName(t.Context(), "Robert"); err != nil {
 			t.Fatal(err)

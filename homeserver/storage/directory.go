@@ -29,12 +29,13 @@ var (
 	deleteDirectoryUser = database.SQL(`
 		DELETE FROM user_directory
 		WHERE user_id = $1`)
-	// Users whom the searcher shares a room with, and members of rooms that anybody can see or join.
+	// Users whom the searcher shares a room with, and members of rooms that anybody can see or
+	// join, the searcher among them.
 	searchDirectory = database.SQL(`
 		SELECT d.user_id, COALESCE(d.display_name, ''), COALESCE(d.avatar_url, '')
 		FROM user_directory d
 		JOIN user_ids u ON u.user_id = d.user_id
-		WHERE d.search LIKE $1 ESCAPE '!' AND d.user_id <> $2 AND EXISTS (
+		WHERE d.search LIKE $1 ESCAPE '!' AND EXISTS (
 			SELECT 1
 			FROM memberships m
 			JOIN rooms r ON r.room_nid = m.room_nid
@@ -43,7 +44,8 @@ var (
 					SELECT 1
 					FROM memberships mine
 					JOIN user_ids me ON me.user_nid = mine.user_nid
-					WHERE me.user_id = $2 AND mine.room_nid = m.room_nid AND mine.membership = 'join')))
+					WHERE me.user_id = $2 AND me.user_nid <> m.user_nid
+						AND mine.room_nid = m.room_nid AND mine.membership = 'join')))
 		ORDER BY d.user_id
 		LIMIT $3`)
 )
