@@ -17,8 +17,8 @@ import (
 // pageOfEvents is how many events are asked for at once.
 const pageOfEvents = 100
 
-// Since reads what was sent to a room, state aside, from a moment on, as the homeserver has it: up to
-// most events, the newest of them, in the room's order.
+// Since reads what was sent to a room from a moment on, as the homeserver has it: up to most events, the newest of
+// them, in the room's order. Of its state it is only that the room was replaced.
 func (u *User) Since(ctx context.Context, room matrix.RoomID, from time.Time, most int) (events []json.RawMessage, err error) {
 	token := ""
 	for len(events) < most {
@@ -36,10 +36,14 @@ func (u *User) Since(ctx context.Context, room matrix.RoomID, from time.Time, mo
 		}
 		for _, raw := range page.Chunk {
 			var e struct {
+				Type  string  `json:"type"`
 				Time  int64   `json:"origin_server_ts"`
 				State *string `json:"state_key"`
 			}
-			if json.Unmarshal(raw, &e) == nil && e.State == nil && e.Time >= from.UnixMilli() && len(events) < most {
+			if json.Unmarshal(raw, &e) != nil || e.State != nil && (e.Type != event.StateTombstone.Type || *e.State != "") {
+				continue
+			}
+			if e.Time >= from.UnixMilli() && len(events) < most {
 				events = append(events, raw)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,6 +84,7 @@ type Inbox struct {
 	pending int               // handed to the handler or about to be, and not done
 	last    int64             // the newest Seq that was dispatched
 	done    []int64           // to be marked
+	taken   map[int64]bool    // whose events are others' to work off: see Take
 	marking bool
 	stopped bool
 }
@@ -100,7 +102,7 @@ func NewInbox(db *database.DB, log *slog.Logger) *Inbox {
 	return &Inbox{
 		db: db, ids: db.NewIDs("received"), log: log,
 		storing: make(chan struct{}, 1), started: make(chan struct{}),
-		rooms: map[string]*queue{},
+		rooms: map[string]*queue{}, taken: map[int64]bool{},
 	}
 }
 
@@ -220,8 +222,9 @@ func (in *Inbox) StoreAll(ctx context.Context, transactionID string, txn *appser
 
 // Take keeps events that did not come in a transaction, and returns those that were not known, in order.
 // They are the caller's to work off, who calls done for each; after a restart they are handed out as all
-// others are. Run has been called.
-func (in *Inbox) Take(ctx context.Context, events []json.RawMessage) (fresh []*Event, done func(*Event), err error) {
+// others are. What also writes is safe if the events are, and not without them; it is called again if the
+// database could not write. Run has been called.
+func (in *Inbox) Take(ctx context.Context, events []json.RawMessage, also func(*database.Tx) error) (fresh []*Event, done func(*Event), err error) {
 	select {
 	case in.storing <- struct{}{}:
 		defer func() { <-in.storing }()
@@ -234,13 +237,13 @@ func (in *Inbox) Take(ctx context.Context, events []json.RawMessage) (fresh []*E
 		if err != nil {
 			continue // nor would it have been handed out
 		}
-		if e.Seq, err = in.ids.Next(ctx); err != nil {
+		if e.Seq, err = in.number(ctx); err != nil {
 			return nil, nil, err
 		}
 		parsed = append(parsed, e)
 	}
-	nothing := func(context.Context, *database.Tx) error { return nil }
-	if fresh, _, err = in.save(context.WithoutCancel(ctx), "taken."+rand.Text(), parsed, nothing); err != nil {
+	in.claim(parsed) // before they are in the table, where a room's owner may be reading
+	if fresh, err = in.saveTaken(ctx, parsed, also); err != nil {
 		return nil, nil, fmt.Errorf("keep events: %w", err)
 	}
 	in.mu.Lock()
@@ -250,6 +253,65 @@ func (in *Inbox) Take(ctx context.Context, events []json.RawMessage) (fresh []*E
 		in.last = max(in.last, e.Seq)
 	}
 	return fresh, func(e *Event) { in.finish(e.Seq) }, nil
+}
+
+// number is the next place in the order of arrival, however long the database is away.
+func (in *Inbox) number(ctx context.Context) (int64, error) {
+	for {
+		seq, err := in.ids.Next(ctx)
+		if err == nil || ctx.Err() != nil {
+			return seq, err
+		}
+		in.log.Error("events could not be numbered; trying again", "err", err)
+		pause(ctx, markAgain)
+	}
+}
+
+// saveTaken writes until the database has taken it, or ctx ends.
+func (in *Inbox) saveTaken(ctx context.Context, parsed []*Event, also func(*database.Tx) error) (fresh []*Event, err error) {
+	name := "taken." + rand.Text()
+	write := func(_ context.Context, tx *database.Tx) error { return also(tx) }
+	for {
+		fresh, repeat, err := in.save(context.WithoutCancel(ctx), name, parsed, write)
+		if err == nil && repeat { // the commit was reported as failed though it was not
+			fresh, err = in.stillThere(ctx, parsed)
+		}
+		if err == nil || ctx.Err() != nil {
+			return fresh, err
+		}
+		in.log.Error("events could not be kept; trying again", "count", len(parsed), "err", err)
+		pause(ctx, markAgain)
+	}
+}
+
+// stillThere are those of some events that are in the table.
+func (in *Inbox) stillThere(ctx context.Context, parsed []*Event) (there []*Event, err error) {
+	if len(parsed) == 0 {
+		return nil, nil
+	}
+	page, err := in.page(ctx, parsed[0].Seq-1)
+	if err != nil {
+		return nil, err
+	}
+	kept := map[int64]bool{}
+	for _, e := range page {
+		kept[e.Seq] = true
+	}
+	for _, e := range parsed {
+		if kept[e.Seq] {
+			there = append(there, e)
+		}
+	}
+	return there, nil
+}
+
+// claim notes that events are not a room's owner's to work off.
+func (in *Inbox) claim(events []*Event) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, e := range events {
+		in.taken[e.Seq] = true
+	}
 }
 
 func (in *Inbox) newest() int64 {
@@ -325,13 +387,13 @@ func (in *Inbox) refill(room string, q *queue) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.pending += len(page)
-	q.events = page
 	if len(page) > 0 {
 		q.last = page[len(page)-1].Seq
 	} else if !q.arrived {
 		q.spilled = false
 	}
+	q.events = slices.DeleteFunc(page, func(e *Event) bool { return in.taken[e.Seq] })
+	in.pending += len(q.events)
 }
 
 // finish has an event marked as done.
@@ -360,6 +422,7 @@ func (in *Inbox) mark() {
 	}
 	in.db.Enqueue(markDone(context.Background(), seqs), func(err error) {
 		if err == nil {
+			in.forgetTaken(seqs)
 			in.mark()
 			return
 		}
@@ -371,6 +434,15 @@ func (in *Inbox) mark() {
 			time.AfterFunc(markAgain, in.mark)
 		}
 	})
+}
+
+// forgetTaken is called when events are marked: no owner reads them any more.
+func (in *Inbox) forgetTaken(seqs []int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, seq := range seqs {
+		delete(in.taken, seq)
+	}
 }
 
 // flush waits until the marks of what has been worked off are in the table, as far as

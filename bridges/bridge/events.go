@@ -45,7 +45,7 @@ func (b *Bridge) handle(ctx context.Context, e *client.Event, done func()) {
 		p = b.recover(ctx, room)
 	}
 	if p == nil && replacement(e) != "" {
-		b.settle(nil, replacement(e)) // the portal has gone on already
+		b.release(nil, replacement(e)) // the portal has gone on already
 	}
 	b.noteEncrypted(p, e)
 	if e.Type == event.EventEncrypted && !ours && (p != nil || b.managed(room) == sender) {
@@ -76,6 +76,7 @@ func (b *Bridge) portalEvent(ctx context.Context, p *Portal, e *client.Event, ou
 	}
 	switch {
 	case replacement(e) != "":
+		b.heardUpgrade(e) // when it came, the room may not have been the portal's
 		b.followLater(p, e, done)
 	case ours:
 		done()

@@ -36,6 +36,15 @@ var (
 		WHERE portal = $1`)
 )
 
+// A formerRoom is one that a portal had.
+type formerRoom struct {
+	room  matrix.RoomID
+	until int64 // when it was replaced, Unix ms
+}
+
+// lookBack is in how many of these a message is looked for.
+const lookBack = 10
+
 // A left is a room that a portal had, of which something remains to be done.
 type left struct {
 	portal   *Portal
@@ -58,8 +67,7 @@ func (b *Bridge) loadFormer(ctx context.Context) error {
 		if l.portal = b.byID[portal]; l.portal == nil {
 			continue
 		}
-		l.portal.former = append(l.portal.former, l.room)
-		l.portal.movedAt = max(l.portal.movedAt, since)
+		l.portal.former = append(l.portal.former, formerRoom{l.room, since})
 		if !finished {
 			b.unfinished = append(b.unfinished, l)
 		}
@@ -95,7 +103,11 @@ func (p *Portal) Rooms() []matrix.RoomID {
 	if p.room == "" {
 		return nil
 	}
-	return append([]matrix.RoomID{p.room}, p.former...)
+	rooms := []matrix.RoomID{p.room}
+	for _, one := range p.former {
+		rooms = append(rooms, one.room)
+	}
+	return rooms
 }
 
 // A nextRoom is what there is to know of a room before a portal moves there.
@@ -105,6 +117,7 @@ type nextRoom struct {
 	people      map[matrix.UserID]string
 	power       bool // the bridge can do there what it has to
 	known       bool // the bridge was there before
+	missed      []json.RawMessage
 }
 
 func (p *Portal) readNext(ctx context.Context, room matrix.RoomID) (*nextRoom, error) {
@@ -170,8 +183,9 @@ func mayModerate(raw json.RawMessage, user matrix.UserID) bool {
 
 // move makes a room the portal's that replaces another. What waits in the outbox goes to the new
 // one, whose virtual users the network names anew. Memory comes first: what is written from now on says
-// the new room, and nothing is sent before it is saved.
-func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID) error {
+// the new room, and nothing is sent before it is saved. What was missed there is kept with that and not before:
+// a process that finds it, and not the room, would take it for nobody's.
+func (p *Portal) move(ctx context.Context, a *arrival, next *nextRoom, old, to matrix.RoomID) error {
 	b := p.bridge
 	now := millis(time.Now())
 	row, err := p.enter(next, old, to, now)
@@ -182,8 +196,10 @@ func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID
 	for _, user := range slices.Sorted(maps.Keys(next.people)) {
 		people = append(people, []any{p.id, user, false, next.people[user]})
 	}
-	commit := func(write func(*database.Tx) error) error {
-		return b.db.Update(ctx, func(tx *database.Tx) error {
+	var missed []*client.Event
+	var done func(*client.Event)
+	commit := func(write func(*database.Tx) error) (err error) {
+		missed, done, err = b.inbox.Take(ctx, next.missed, func(tx *database.Tx) error {
 			return errors.Join(
 				tx.Queue(ctx, upsertPortal, row...),
 				tx.Queue(ctx, insertFormer, old, p.id, to, now),
@@ -192,6 +208,7 @@ func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID
 				tx.ExecMany(ctx, upsertMember, people),
 				write(tx))
 		})
+		return err
 	}
 	if rehouser, ok := b.remote.(Rehouser); ok && p.Plumbed() {
 		err = rehouser.Rehouse(ctx, p.Key(), old, to, commit)
@@ -204,6 +221,7 @@ func (p *Portal) move(ctx context.Context, next *nextRoom, old, to matrix.RoomID
 		p.mu.Unlock()
 		return fmt.Errorf("save that a room was replaced: %w", err)
 	}
+	b.precede(a, missed, done)
 	b.mu.Lock()
 	delete(b.byRoom, old)
 	b.byRoom[to] = p
@@ -230,7 +248,7 @@ func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID, now int64) ([]any,
 	}
 	p.members.begin()
 	p.room, p.people, p.topic = to, maps.Clone(next.people), next.topic
-	p.former, p.movedAt = append([]matrix.RoomID{old}, p.former...), now
+	p.former = append([]formerRoom{{old, now}}, p.former...)
 	p.granted, p.listing.hidden = granted{}, false
 	fresh := newGate()
 	fresh.guarded, fresh.present, fresh.leaving = p.gate.guarded, p.gate.present, p.gate.leaving
@@ -243,7 +261,7 @@ func (p *Portal) enter(next *nextRoom, old, to matrix.RoomID, now int64) ([]any,
 	return p.row(), nil
 }
 
-// arrived looks for a message in the room that was replaced, if an earlier process may have sent it there, and
+// arrived looks for a message in the rooms that were replaced, if an earlier process may have sent it there, and
 // takes it out of the queue if it has. If it has not, neither has it sent any behind it.
 func (p *Portal) arrived(ctx context.Context, e entry) (there bool, err error) {
 	if !p.mayBeIn(e) {
@@ -252,30 +270,34 @@ func (p *Portal) arrived(ctx context.Context, e entry) (there bool, err error) {
 	if _, err := p.pass(ctx, e); err != nil {
 		return false, ctx.Err() // sendOne knows what is to be done
 	}
+	var former []matrix.RoomID
 	p.mu.Lock()
-	var former matrix.RoomID
-	if len(p.former) > 0 && e.Time <= p.movedAt {
-		former = p.former[0]
+	for _, one := range p.former[:min(len(p.former), lookBack)] {
+		if e.Time <= one.until {
+			former = append(former, one.room)
+		}
 	}
 	p.mu.Unlock()
-	if former == "" {
+	if len(former) == 0 {
 		return false, nil
 	}
-	id, err := p.find(ctx, former, e)
-	if ctx.Err() != nil {
-		return false, ctx.Err()
+	for _, room := range former {
+		id, err := p.find(ctx, room, e)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if err != nil {
+			p.bridge.log.Warn("what is in a room that was replaced is not known; something may be in the new one as well", "room", room, "err", err)
+		}
+		if id != "" {
+			p.sent(e, id, nil)
+			return true, nil
+		}
 	}
-	if err != nil {
-		p.bridge.log.Warn("what is in a room that was replaced is not known; something may be in the new one as well", "room", former, "err", err)
-	}
-	if id == "" {
-		p.mu.Lock()
-		p.drain.inherited = 0
-		p.mu.Unlock()
-		return false, nil
-	}
-	p.sent(e, id, nil)
-	return true, nil
+	p.mu.Lock()
+	p.drain.inherited = 0
+	p.mu.Unlock()
+	return false, nil
 }
 
 // find is the event in a room that a message has become, or empty. Its time is the message's, to the millisecond. It is

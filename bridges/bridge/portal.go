@@ -40,8 +40,7 @@ type Portal struct {
 	moving     bool          // the room is being replaced: nothing is sent
 	upgrading  sync.Mutex    // held by whoever moves the portal; taken first
 	unfollowed matrix.RoomID // a replacement that is none
-	former     []matrix.RoomID
-	movedAt    int64 // when the last of them was replaced, Unix ms
+	former     []formerRoom  // the newest first
 
 	righting bool                     // what the room says will soon be looked at
 	bans     map[matrix.UserID]string // their masks; see NoteBan

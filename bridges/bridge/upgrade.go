@@ -3,8 +3,8 @@ package bridge
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix/event"
@@ -29,7 +29,9 @@ type Mover interface {
 // An arrival is a portal's way into the room that replaces its own. Events of that room wait for
 // the end of it, or nobody would know whose they are.
 type arrival struct {
+	portals []*Portal     // that are on it; with the bridge's mutex
 	held    []held        // with the bridge's mutex
+	owned   bool          // the same: whoever moves the portal settles it
 	ended   chan struct{} // closed when there are no more
 	invited chan struct{} // capacity 1: there is hope
 }
@@ -78,23 +80,41 @@ func (b *Bridge) heardUpgrade(e *client.Event) {
 
 // expect notes that a portal may be on its way into a room.
 func (b *Bridge) expect(p *Portal, room matrix.RoomID) *arrival {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	a := b.arrivals[room]
 	if a == nil && b.byRoom[room] == nil {
 		a = &arrival{ended: make(chan struct{}), invited: make(chan struct{}, 1)}
 		b.arrivals[room] = a
 	}
-	b.mu.Unlock()
 	if a != nil {
-		p.mu.Lock()
 		p.moving = true
-		p.mu.Unlock()
+		if !slices.Contains(a.portals, p) {
+			a.portals = append(a.portals, p)
+		}
 	}
 	return a
 }
 
+// release settles an arrival that is nobody's: what waits has its order, which two would not keep.
+func (b *Bridge) release(p *Portal, room matrix.RoomID) {
+	b.mu.Lock()
+	a := b.arrivals[room]
+	owned := a != nil && a.owned
+	b.mu.Unlock()
+	if !owned {
+		b.settle(p, room)
+	}
+}
+
 // settle ends an arrival, one way or the other, and works off what has waited for that.
 func (b *Bridge) settle(p *Portal, room matrix.RoomID) {
+	var stay []*Portal
+	if p != nil {
+		stay = append(stay, p)
+	}
 	for b.ctx.Err() == nil {
 		b.mu.Lock()
 		a := b.arrivals[room]
@@ -102,6 +122,7 @@ func (b *Bridge) settle(p *Portal, room matrix.RoomID) {
 			delete(b.arrivals, room)
 			if a != nil {
 				close(a.ended)
+				stay = append(stay, a.portals...)
 			}
 			b.mu.Unlock()
 			break
@@ -115,11 +136,21 @@ func (b *Bridge) settle(p *Portal, room matrix.RoomID) {
 			}
 		}
 	}
-	if p == nil {
-		return
+	for _, p := range stay {
+		p.stay()
 	}
+}
+
+// stay has the portal go on, unless it is on its way into yet another room.
+func (p *Portal) stay() {
+	b := p.bridge
 	p.mu.Lock()
+	b.mu.Lock()
 	p.moving = false
+	for _, a := range b.arrivals {
+		p.moving = p.moving || slices.Contains(a.portals, p)
+	}
+	b.mu.Unlock()
 	p.mu.Unlock()
 	p.moved()
 	p.wake()
@@ -158,7 +189,7 @@ func (b *Bridge) hold(ctx context.Context, e *client.Event, done func()) bool {
 func (b *Bridge) followLater(p *Portal, e *client.Event, done func()) {
 	b.goRun(func() {
 		p.follow(b.ctx, matrix.RoomID(e.RoomID))
-		b.settle(p, replacement(e)) // the room's state may name another
+		b.release(p, replacement(e)) // the room's state may name another
 		if b.ctx.Err() == nil {
 			done()
 		}
@@ -184,19 +215,22 @@ func (p *Portal) follow(ctx context.Context, old matrix.RoomID) bool {
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("a room's tombstone could not be read", "room", old, "err", err)
 	}
-	if err != nil || to == "" || to == p.unfollowed {
+	if err != nil || to == "" || to == p.unfollowed || slices.Contains(p.Rooms(), to) {
 		return false
 	}
 	a := b.expect(p, to)
 	if a == nil {
 		return false // another portal's
 	}
+	b.mu.Lock()
+	a.owned = true
+	b.mu.Unlock()
 	defer b.settle(p, to)
 	before := p.People()
 	next, err := p.arrive(ctx, a, old, to)
 	if err == nil {
-		p.catchUp(ctx, a, to, at)
-		err = p.move(ctx, next, old, to)
+		next.missed = p.missed(ctx, to, at)
+		err = p.move(ctx, a, next, old, to)
 	}
 	if err != nil {
 		p.unfollow(ctx, next, old, to, err)
@@ -291,7 +325,7 @@ func (p *Portal) unfollow(ctx context.Context, next *nextRoom, old, to matrix.Ro
 		text += " " + message(why)
 	}
 	p.announce(ctx, old, to, text)
-	if next == nil || next.known {
+	if next == nil || next.known || p.bridge.FindRoom(to) != nil {
 		return
 	}
 	if err := p.bridge.reader(p).Leave(ctx, to, "This is not the room that it should be."); err != nil && ctx.Err() == nil {
@@ -311,26 +345,24 @@ func (p *Portal) announce(ctx context.Context, room, to matrix.RoomID, text stri
 	}
 }
 
-// catchUp takes what people said in the new room before the bridge was there, to be worked off when the
-// portal is, before what the homeserver has sent by itself. What comes in both ways is the same event, and counts
-// once.
-func (p *Portal) catchUp(ctx context.Context, a *arrival, room matrix.RoomID, since time.Time) {
+// missed is what people said in the new room before the bridge was there, and that it was replaced itself, if it was.
+func (p *Portal) missed(ctx context.Context, room matrix.RoomID, since time.Time) (events []json.RawMessage) {
 	b := p.bridge
-	var events []json.RawMessage
 	err := client.Retry(ctx, b.noteFailing("read what was said in a new room"), func(ctx context.Context) (err error) {
 		events, err = b.reader(p).Since(ctx, room, since, maxCaughtUp)
 		return err
 	})
-	var fresh []*client.Event
-	var done func(*client.Event)
-	if err == nil && len(events) > 0 {
-		fresh, done, err = b.inbox.Take(ctx, events)
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && ctx.Err() == nil {
 		b.log.Error("what was said in a room before the bridge came is lost to the channel", "room", room, "err", err)
 	}
-	first := make([]held, len(fresh))
-	for i, e := range fresh {
+	return events
+}
+
+// precede puts events before those that the homeserver has sent by itself. What comes in both ways is the same
+// event, and counts once.
+func (b *Bridge) precede(a *arrival, events []*client.Event, done func(*client.Event)) {
+	first := make([]held, len(events))
+	for i, e := range events {
 		first[i] = held{e, func() { done(e) }}
 	}
 	b.mu.Lock()

@@ -1,14 +1,19 @@
 package irc_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trestle/bridges/irc"
+	"trestle/internal/database"
 	"trestle/internal/testkit"
 	"trestle/internal/testkit/fakehomeserver"
+	"trestle/migrations"
 )
 
 // bodiesOf are the messages of a user in a room.
@@ -201,10 +206,149 @@ func TestWhatIsRefusedBeforeTheTombstoneIsHeard(t *testing.T) {
 	h.WaitBody(next, ghost("bob"), "is anybody here?")
 }
 
+// A room that was replaced before the bridge came into it is not the last: the bridge goes on to the one that is, though
+// nobody tells it, and takes along what was said in both.
+func TestRoomsAreReplacedTwice(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	h.Discreet()
+	old := join(t, h, alice, "alice", bob)
+	second := h.Successor(alice, old, true)
+	h.Tombstone(old, alice, second)
+	told(h, old, "Invite "+bot)
+	h.Say(second, alice, "between")
+	last := h.Successor(alice, second, false)
+	h.Tombstone(second, alice, last)
+	h.Reopen(second) // for those who have rights there
+	h.Say(last, alice, "at the end")
+	h.Member(second, alice, bot, "invite", "")
+	bob.Expect(":alice!", "PRIVMSG #trestle :between")
+	bob.Expect(":alice!", "PRIVMSG #trestle :at the end")
+	bob.Say("#trestle", "here")
+	h.WaitBody(last, ghost("bob"), "here")
+	h.Say(last, alice, "there")
+	bob.Expect(":alice!", "PRIVMSG #trestle :there")
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	start(t, h, c)
+	bob.Say("#trestle", "again")
+	h.Say(last, alice, "too")
+	bob.Expect(":alice!", "PRIVMSG #trestle :too")
+}
+
+// What was said in the new room before the bridge came is not lost if the bridge ends before it has noted that the room
+// is the channel's.
+func TestWhatIsSaidBeforeTheBridgeComesOutlivesIt(t *testing.T) {
+	t.Parallel()
+	testkit.Databases(t, func(t *testing.T, url string) {
+		h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+		bob := testkit.DialIRC(t, server.Addr, "bob")
+		bob.Join("#trestle")
+		c, errs := config(h, server.Addr, t.TempDir()), newErrors()
+		c.Database, c.Logger = url, slog.New(errs)
+		put, remove := "ALTER TABLE former_rooms ADD CONSTRAINT obstacle CHECK (portal < 0)", "ALTER TABLE former_rooms DROP CONSTRAINT obstacle"
+		if !strings.Contains(url, "://") {
+			put = "CREATE TRIGGER obstacle BEFORE INSERT ON former_rooms BEGIN SELECT RAISE(ABORT, 'obstacle'); END"
+			remove = "DROP TRIGGER obstacle"
+		}
+		execute(t, url, put)
+		_, stop := start(t, h, c)
+		bob.Expect(":trestle!", "JOIN")
+		h.Discreet()
+		old := join(t, h, alice, "alice", bob)
+		h.SetService("") // the bridge hears of nothing
+		next := h.Successor(alice, old, false)
+		h.Tombstone(old, alice, next)
+		h.Say(next, alice, "missed")
+		bob.Say("#trestle", "is anybody here?")
+		errs.wait(t, "obstacle")
+		stop()
+		bob.Expect(":trestle!", "QUIT")
+		execute(t, url, remove)
+		start(t, h, c)
+		h.WaitBody(next, ghost("bob"), "is anybody here?")
+		h.Say(next, alice, "later")
+		if line := bob.Expect(":alice!", "PRIVMSG #trestle"); !strings.HasSuffix(line, ":missed") {
+			t.Errorf("IRC hears %q", line)
+		}
+		bob.Expect(":alice!", "PRIVMSG #trestle :later")
+	})
+}
+
+// execute changes a bridge's database while no bridge runs.
+func execute(t *testing.T, url, statement string) {
+	t.Helper()
+	db, err := database.Open(t.Context(), url, migrations.Bridges, database.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.Update(t.Context(), func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), database.SQL(statement))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// loggedErrors are what a bridge has logged with its messages.
+type loggedErrors struct {
+	slog.Handler
+	lines chan string
+}
+
+func newErrors() *loggedErrors { return &loggedErrors{slog.DiscardHandler, make(chan string, 1000)} }
+
+func (e *loggedErrors) Enabled(context.Context, slog.Level) bool { return true }
+
+func (e *loggedErrors) WithAttrs([]slog.Attr) slog.Handler { return e }
+
+func (e *loggedErrors) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		select {
+		case e.lines <- a.Value.String():
+		default:
+		}
+		return true
+	})
+	return nil
+}
+
+// wait waits for an error that mentions something.
+func (e *loggedErrors) wait(t *testing.T, what string) {
+	t.Helper()
+	for deadline := time.After(time.Minute); ; {
+		select {
+		case line := <-e.lines:
+			if strings.Contains(line, what) {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("nothing was logged about %q", what)
+		}
+	}
+}
+
 // What was in the old room already when the bridge stopped, and was not noted, does not come into the new one as well;
-// what was not there does, and does not come into the old one, though whoever has rights there may still speak.
+// what was not there does, and does not come into the old one, though whoever has rights there may still speak. So it is if the
+// new one was replaced, too.
 func TestWhatIsInTheOldRoomIsNotSentToTheNewOne(t *testing.T) {
 	t.Parallel()
+	for _, twice := range []bool{false, true} {
+		t.Run(fmt.Sprint("twice ", twice), func(t *testing.T) {
+			t.Parallel()
+			notSentToTheNewOne(t, twice)
+		})
+	}
+}
+
+func notSentToTheNewOne(t *testing.T, twice bool) {
 	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
 	bob := testkit.DialIRC(t, server.Addr, "bob")
 	bob.Join("#trestle")
@@ -224,6 +368,12 @@ func TestWhatIsInTheOldRoomIsNotSentToTheNewOne(t *testing.T) {
 	next := h.Successor(alice, old, false)
 	h.Tombstone(old, alice, next)
 	h.Wait(next, "the main alias", func(e fakehomeserver.Event) bool { return e.Type == "m.room.canonical_alias" })
+	if twice {
+		second := next
+		next = h.Successor(alice, second, true)
+		h.Tombstone(second, alice, next)
+		told(h, second, "Invite "+bot)
+	}
 	stop()
 	release()
 	bob.Expect(":trestle!", "QUIT")
@@ -231,6 +381,9 @@ func TestWhatIsInTheOldRoomIsNotSentToTheNewOne(t *testing.T) {
 	h.Reopen(old)
 	h.Member(old, ghost("bob"), ghost("bob"), "join", "") // who has left meanwhile
 	start(t, h, c)
+	if twice {
+		h.Member(next, alice, bot, "invite", "")
+	}
 	h.WaitBody(next, ghost("bob"), "latest")
 	if !slices.Equal(sent, []string{"hello", "once"}) || !slices.Equal(bodiesOf(h, old, ghost("bob")), sent) {
 		t.Errorf("the old room has %q, and had %q", bodiesOf(h, old, ghost("bob")), sent)

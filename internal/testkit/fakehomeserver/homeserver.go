@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,7 @@ type Homeserver struct {
 	unkickable   map[string]bool // rooms from which the bridge may remove nobody
 
 	plain, denied bool // see Plain
+	discreet      bool // see Discreet
 	together      int  // requests of many events
 }
 
@@ -237,9 +239,33 @@ func (h *Homeserver) add(e Event) string {
 	if e.Type == "m.room.member" {
 		h.members[e.Room+" "+*e.StateKey] = e.Membership()
 	}
-	h.queue = append(h.queue, e)
+	if !h.discreet || h.concerns(e) {
+		h.queue = append(h.queue, e)
+	}
 	h.change()
 	return e.ID
+}
+
+// concerns tells whether an event is in a room in which the bridge has a user, or about one. It is called with mu held.
+func (h *Homeserver) concerns(e Event) bool {
+	ours := func(user string) bool { return user == "@"+Sender+":"+ServerName || h.ghosts[user] }
+	if e.Type == "m.room.member" && ours(*e.StateKey) {
+		return true
+	}
+	for key, membership := range h.members {
+		room, user, _ := strings.Cut(key, " ")
+		if room == e.Room && membership == "join" && ours(user) {
+			return true
+		}
+	}
+	return false
+}
+
+// Discreet has the bridge hear of no rooms but those in which it has users, and from then on.
+func (h *Homeserver) Discreet() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.discreet = true
 }
 
 // membership is a user's in a room. It is called with mu held.
