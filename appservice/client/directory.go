@@ -17,11 +17,15 @@ import (
 // pageOfEvents is how many events are asked for at once.
 const pageOfEvents = 100
 
-// Since reads what was sent to a room from a moment on, as the homeserver has it: up to most events, the newest of
-// them, in the room's order. Of its state it is only that the room was replaced.
-func (u *User) Since(ctx context.Context, room matrix.RoomID, from time.Time, most int) (events []json.RawMessage, err error) {
-	token := ""
-	for len(events) < most {
+// mostPages bounds how far back a room is read.
+const mostPages = 50
+
+// Missed reads what was sent to a room from a moment on and before the user joined it, as the homeserver has it: up to most
+// events, the newest of them, in the room's order. What comes after that, the homeserver sends by itself. Of the room's
+// state it is only that it was replaced.
+func (u *User) Missed(ctx context.Context, room matrix.RoomID, from time.Time, most int) (events []json.RawMessage, err error) {
+	token, joined := "", false
+	for range mostPages {
 		query := map[string]string{"dir": "b", "limit": strconv.Itoa(pageOfEvents)}
 		if token != "" {
 			query["from"] = token
@@ -35,24 +39,41 @@ func (u *User) Since(ctx context.Context, room matrix.RoomID, from time.Time, mo
 			return nil, err
 		}
 		for _, raw := range page.Chunk {
-			var e struct {
-				Type  string  `json:"type"`
-				Time  int64   `json:"origin_server_ts"`
-				State *string `json:"state_key"`
-			}
-			if json.Unmarshal(raw, &e) != nil || e.State != nil && (e.Type != event.StateTombstone.Type || *e.State != "") {
+			var e seenEvent
+			if json.Unmarshal(raw, &e) != nil || e.Time < from.UnixMilli() {
 				continue
 			}
-			if e.Time >= from.UnixMilli() && len(events) < most {
+			switch {
+			case e.joins(u.ID):
+				joined, events = true, nil
+			case e.State == nil || e.Type == event.StateTombstone.Type && *e.State == "":
 				events = append(events, raw)
 			}
 		}
-		if token = page.End; token == "" || len(page.Chunk) == 0 {
+		if token = page.End; token == "" || len(page.Chunk) == 0 || joined && len(events) >= most {
 			break
 		}
 	}
+	if !joined { // before that moment, then
+		return nil, nil
+	}
+	events = events[:min(len(events), most)]
 	slices.Reverse(events)
 	return events, nil
+}
+
+// A seenEvent is what matters of one that is only looked at.
+type seenEvent struct {
+	Type    string  `json:"type"`
+	Time    int64   `json:"origin_server_ts"`
+	State   *string `json:"state_key"`
+	Content struct {
+		Membership any `json:"membership"`
+	} `json:"content"`
+}
+
+func (e seenEvent) joins(user matrix.UserID) bool {
+	return e.Type == event.StateMember.Type && e.State != nil && *e.State == string(user) && e.Content.Membership == "join"
 }
 
 // LatestOf are the newest events of some types by a user in a room, the newest first, at most a hundred.

@@ -349,7 +349,7 @@ func (p *Portal) announce(ctx context.Context, room, to matrix.RoomID, text stri
 func (p *Portal) missed(ctx context.Context, room matrix.RoomID, since time.Time) (events []json.RawMessage) {
 	b := p.bridge
 	err := client.Retry(ctx, b.noteFailing("read what was said in a new room"), func(ctx context.Context) (err error) {
-		events, err = b.reader(p).Since(ctx, room, since, maxCaughtUp)
+		events, err = b.reader(p).Missed(ctx, room, since, maxCaughtUp)
 		return err
 	})
 	if err != nil && ctx.Err() == nil {
@@ -358,8 +358,7 @@ func (p *Portal) missed(ctx context.Context, room matrix.RoomID, since time.Time
 	return events
 }
 
-// precede puts events before those that the homeserver has sent by itself. What comes in both ways is the same
-// event, and counts once.
+// precede puts events before those that the homeserver has sent by itself.
 func (b *Bridge) precede(a *arrival, events []*client.Event, done func(*client.Event)) {
 	first := make([]held, len(events))
 	for i, e := range events {

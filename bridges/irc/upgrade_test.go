@@ -280,6 +280,39 @@ func TestWhatIsSaidBeforeTheBridgeComesOutlivesIt(t *testing.T) {
 	})
 }
 
+// What was said before the bridge came, and what it heard since, keep their order, however late it hears of them.
+func TestWhatIsSaidAroundTheJoinKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	start(t, h, config(h, server.Addr, t.TempDir()))
+	bob.Expect(":trestle!", "JOIN")
+	h.Discreet()
+	old := join(t, h, alice, "alice", bob)
+	next := h.Successor(alice, old, true)
+	h.Tombstone(old, alice, next)
+	told(h, old, "Invite "+bot)
+	h.Say(next, alice, "one")
+	h.Say(next, alice, "two")
+	release := h.Hold(bot, next+"/state")
+	h.Member(next, alice, bot, "invite", "")
+	h.WaitMembership(next, bot, "join")
+	h.Say(next, alice, "three")
+	h.Told()
+	h.Mute(true)
+	h.Say(next, alice, "four")
+	release()
+	bob.Expect(":alice!", "PRIVMSG #trestle :two")
+	h.Mute(false)
+	h.Say(next, alice, "five")
+	for _, want := range []string{"three", "four", "five"} {
+		if line := bob.Expect(":alice!", "PRIVMSG #trestle :"); !strings.HasSuffix(line, ":"+want) {
+			t.Errorf("instead of %q IRC hears %q", want, line)
+		}
+	}
+}
+
 // execute changes a bridge's database while no bridge runs.
 func execute(t *testing.T, url, statement string) {
 	t.Helper()

@@ -93,6 +93,7 @@ type Homeserver struct {
 
 	plain, denied bool // see Plain
 	discreet      bool // see Discreet
+	mute          bool // see Mute
 	together      int  // requests of many events
 }
 
@@ -167,7 +168,7 @@ func (h *Homeserver) deliver(stop <-chan struct{}) {
 			h.frozen, h.queue = h.queue[:n:n], h.queue[n:]
 		}
 		batch, ephemeral := h.frozen, h.ephemeral
-		if h.down {
+		if h.down || h.mute {
 			batch, ephemeral = nil, nil
 		}
 		h.mu.Unlock()
@@ -176,6 +177,7 @@ func (h *Homeserver) deliver(stop <-chan struct{}) {
 				h.mu.Lock()
 				h.txn++
 				h.frozen, h.ephemeral = nil, h.ephemeral[len(ephemeral):]
+				h.change()
 				h.mu.Unlock()
 				continue
 			}
@@ -259,6 +261,33 @@ func (h *Homeserver) concerns(e Event) bool {
 		}
 	}
 	return false
+}
+
+// Mute has the bridge hear of nothing, or again of all.
+func (h *Homeserver) Mute(mute bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mute = mute
+	h.change()
+}
+
+// Told waits until the bridge has taken all that there is to hear.
+func (h *Homeserver) Told() {
+	h.t.Helper()
+	deadline := time.After(2 * time.Minute)
+	for {
+		h.mu.Lock()
+		left, changed := len(h.queue)+len(h.frozen), h.changed
+		h.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			h.t.Fatalf("the bridge does not take %d events", left)
+		}
+	}
 }
 
 // Discreet has the bridge hear of no rooms but those in which it has users, and from then on.
