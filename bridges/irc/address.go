@@ -124,6 +124,9 @@ func (n *network) shorten(p *bridge.Portal, e *client.Event, text format.Lines) 
 	if !text.Cut && lines <= n.now().MaxLines {
 		return text.Text
 	}
+	if len(text.Text) == 0 { // so far there are spaces
+		return []string{"a long text: " + n.link(p, e, linkText, 0)}
+	}
 	count := strconv.Itoa(len(text.Text))
 	if text.Cut {
 		count = "more than " + count

@@ -181,6 +181,24 @@ func TestLongTextsAreLinks(t *testing.T) {
 	}
 }
 
+// What is so long that nothing of it is to be seen before it is cut is a link as well.
+func TestLongTextsThatBeginWithNothing(t *testing.T) {
+	p := startPublic(t, nil)
+	for _, nothing := range []string{" ", "\u00a0", "\n", "\u0002"} {
+		text := strings.Repeat(nothing, 20_000) + "there"
+		p.send(`{"msgtype":"m.text","body":%s}`, mustJSON(text))
+		if nothing == "\n" || nothing == "\u0002" { // which IRC does not have
+			p.bob.Expect(":alice!", "PRIVMSG #trestle :there")
+			continue
+		}
+		if status, _, body := p.get(t, "GET", p.link(t, ":a long text: "), "*/*"); status != 200 || body != text {
+			t.Errorf("%q: %d, %d bytes", nothing, status, len(body))
+		}
+	}
+	p.send(`{"msgtype":"m.text","body":"x","format":"org.matrix.custom.html","formatted_body":%s}`, mustJSON("<pre>"+strings.Repeat(" ", 20_000)+"there</pre>"))
+	p.link(t, ":a long text: ")
+}
+
 func TestTheTextOfAnEditGoesWithTheMessage(t *testing.T) {
 	p := startPublic(t, func(c *irc.Config) { c.Networks[0].MaxLines, c.Networks[0].Edits = 2, "text" })
 	event := p.send(`{"msgtype":"m.text","body":"short"}`)
