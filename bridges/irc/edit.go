@@ -16,11 +16,22 @@ import (
 // maxSpoken is how many bytes of what was said are kept, to tell what an edit has changed.
 const maxSpoken = 2 << 20
 
-// edited says what became of a message: one line, unless the operator wants all of it.
+// words are what somebody has said.
+type words struct {
+	by   matrix.UserID
+	text string
+}
+
+// edited says what became of a message: one line, unless the operator wants all of it. Nobody edits what others have
+// said (Client-Server API § Validity of replacement events).
 func (n *network) edited(ctx context.Context, p *bridge.Portal, e *client.Event) saying {
 	content := e.Content.AsMessage()
 	original := matrix.EventID(content.RelatesTo.GetReplaceID())
-	fresh := content.NewContent
+	fresh, by := content.NewContent, matrix.UserID(e.Sender)
+	before := n.spokenWords(ctx, p, original)
+	if before.by != "" && before.by != by {
+		return saying{}
+	}
 	kind := kindOf(fresh)
 	if kind == wire.Action {
 		kind = wire.Privmsg
@@ -38,9 +49,9 @@ func (n *network) edited(ctx context.Context, p *bridge.Portal, e *client.Event)
 		lines[0] = editMark + lines[0]
 		return saying{kind: kind, lines: lines}
 	default:
-		line = format.Difference(n.spokenText(ctx, p, original), after)
+		line = format.Difference(before.text, after)
 	}
-	n.service.spoken.Put(original, after)
+	n.service.spoken.Put(original, words{by, after})
 	if line != "" && !strings.HasPrefix(line, "s/") {
 		line = editMark + line
 	}
@@ -51,14 +62,18 @@ func (n *network) edited(ctx context.Context, p *bridge.Portal, e *client.Event)
 	return said
 }
 
-// spokenText is what a message last said; empty if nobody knows.
-func (n *network) spokenText(ctx context.Context, p *bridge.Portal, original matrix.EventID) string {
-	if text, ok := n.service.spoken.Get(original); ok {
-		return text
+// spokenWords are what a message last said; nobody's and empty if it is not known.
+func (n *network) spokenWords(ctx context.Context, p *bridge.Portal, original matrix.EventID) words {
+	if said, ok := n.service.spoken.Get(original); ok {
+		return said
 	}
 	e, err := p.Event(ctx, original)
-	if err != nil || e.Type != event.EventMessage {
-		return ""
+	if err != nil {
+		return words{}
 	}
-	return bodyOf(e.Content.AsMessage())
+	said := words{by: matrix.UserID(e.Sender)}
+	if e.Type == event.EventMessage {
+		said.text = bodyOf(e.Content.AsMessage())
+	}
+	return said
 }

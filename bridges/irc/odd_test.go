@@ -9,6 +9,7 @@ import (
 
 	"trestle/bridges/irc"
 	"trestle/internal/testkit"
+	"trestle/internal/testkit/ircv3"
 )
 
 func TestNothingIsNoMessage(t *testing.T) {
@@ -131,4 +132,46 @@ func TestARoomWhoseChannelIsShut(t *testing.T) {
 	server.Refuse("#trestle", "474", "You are banned")
 	server.Disconnect("trestle")
 	told(h, room, "does not let the bridge into #trestle: You are banned.")
+}
+
+// A message says what it has: a file or a place without a name, or an edit without the new text.
+func TestMessagesWithLittleInThem(t *testing.T) {
+	m := startModern(t, ircv3.Options{}, nil)
+	for content, want := range map[string]string{
+		`{"msgtype":"m.image","body":"","url":"mxc://localhost/a"}`:                                                       "sent file: http",
+		`{"msgtype":"m.file","url":"mxc://localhost/a"}`:                                                                  "sent file: http",
+		`{"msgtype":"m.location","geo_uri":"geo:48.8,2.3"}`:                                                               "(48.8,2.3)",
+		`{"msgtype":"m.text","body":"* one","m.new_content":{},"m.relates_to":{"rel_type":"m.replace","event_id":"$x"}}`:  "* one",
+		`{"msgtype":"m.text","body":"* two","m.new_content":"x","m.relates_to":{"rel_type":"m.replace","event_id":"$x"}}`: "* two",
+		`{"body":"no type"}`: "no type",
+		`{"msgtype":"m.text","body":"broken","m.relates_to":{"m.in_reply_to":5},"m.mentions":7,"format":5,"formatted_body":["x"]}`: "broken",
+	} {
+		m.send("%s", content)
+		if line := m.bob.Expect(":alice!", "PRIVMSG #trestle :"); !strings.Contains(line, "PRIVMSG #trestle :"+want) {
+			t.Errorf("%s becomes %q", content, line)
+		}
+	}
+	m.Send(m.room, alice, "m.sticker", nil, `{"url":"mxc://localhost/cat"}`)
+	m.bob.Expect(":alice!", "PRIVMSG #trestle :[sticker]")
+}
+
+// Nobody edits what others have said, whatever the homeserver lets through.
+func TestEditsOfWhatOthersHaveSaid(t *testing.T) {
+	m := startModern(t, ircv3.Options{}, nil)
+	m.Member(m.room, carol, carol, "join", "")
+	m.bob.Expect(":carol!", "JOIN")
+	m.bob.Say("#trestle", "I like tea")
+	bobs := m.WaitBody(m.room, ghost("bob"), "I like tea").ID
+	alices := m.send(`{"msgtype":"m.text","body":"I like milk"}`)
+	m.bob.Expect(":alice!", "I like milk")
+	edit := func(by, event, body string) {
+		m.Send(m.room, by, "m.room.message", nil, fmt.Sprintf(
+			`{"msgtype":"m.text","body":"* x","m.new_content":{"msgtype":"m.text","body":%q},"m.relates_to":{"rel_type":"m.replace","event_id":%q}}`, body, event))
+	}
+	edit(carol, bobs, "I like beer")
+	edit(carol, alices, "I like rum")
+	edit(alice, alices, "I like cream")
+	if line := m.bob.Expect("PRIVMSG #trestle :"); !strings.Contains(line, ":alice!") || !strings.HasSuffix(line, ":s/milk/cream/") {
+		t.Errorf("IRC hears %q", line)
+	}
 }

@@ -42,19 +42,23 @@ func (n *network) render(ctx context.Context, p *bridge.Portal, e *client.Event)
 	}
 	content := e.Content.AsMessage()
 	if e.Type == event.EventSticker {
-		return saying{lines: format.Plain("["+oneLine(content.Body)+"]", format.ToOptions{MaxBytes: maxText}).Text}
+		name := oneLine(content.Body)
+		if name == "" {
+			name = "sticker"
+		}
+		return saying{lines: format.Plain("["+name+"]", format.ToOptions{MaxBytes: maxText}).Text}
 	}
-	if content.RelatesTo.GetReplaceID() != "" && content.NewContent != nil {
+	if content.RelatesTo.GetReplaceID() != "" && content.NewContent != nil && !isEmpty(content.NewContent) {
 		return n.edited(ctx, p, e)
 	}
-	if content.Body == "" && content.FormattedBody == "" {
+	if isEmpty(content) {
 		return saying{}
 	}
 	said := saying{kind: kindOf(content), lines: n.lines(p, e, content)}
 	if len(said.lines) == 0 {
 		return saying{}
 	}
-	n.service.spoken.Put(matrix.EventID(e.ID), bodyOf(content))
+	n.service.spoken.Put(matrix.EventID(e.ID), words{matrix.UserID(e.Sender), bodyOf(content)})
 	mark := n.thread(ctx, p, content)
 	if to := content.RelatesTo.GetNonFallbackReplyTo(); to != "" {
 		address, tags := n.address(ctx, p, matrix.EventID(to))
@@ -62,6 +66,11 @@ func (n *network) render(ctx context.Context, p *bridge.Portal, e *client.Event)
 	}
 	said.lines[0] = mark + said.lines[0]
 	return said
+}
+
+// isEmpty tells whether a message has nothing in it. A file or a place needs no words.
+func isEmpty(content *event.MessageEventContent) bool {
+	return content.Body == "" && content.FormattedBody == "" && fileOf(content) == "" && content.GeoURI == ""
 }
 
 // kindOf is how a message is said.

@@ -36,7 +36,7 @@ type Service struct {
 	networks networks
 	metrics  *metrics
 	signer   *links.Signer
-	spoken   *lru.Cache[matrix.EventID, string] // what messages last said
+	spoken   *lru.Cache[matrix.EventID, words] // what messages last said
 	accounts *accounts
 	plumbs   *plumbs
 	sessions *sessions     // of the provisioning API
@@ -124,7 +124,7 @@ func (s *Service) assemble() error {
 		return err
 	}
 	s.inbox = client.NewInbox(s.db, s.log)
-	s.spoken = lru.New[matrix.EventID](maxSpoken, func(text string) int { return len(text) + 100 })
+	s.spoken = lru.New[matrix.EventID](maxSpoken, func(w words) int { return len(w.text) + 200 })
 	s.metrics = newMetrics()
 	s.bridge, err = bridge.New(s.ctx, bridge.Options{
 		Client: s.api, Inbox: s.inbox, DB: s.db, Remote: s, Prefix: "!irc", Commands: append(s.commands(), s.plumbCommands()...),
