@@ -121,6 +121,8 @@ func (n *network) directEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		}
 	case event.EventEncrypted:
 		n.undelivered(p, e, e.Unreadable)
+		n.service.bridge.Stored(done)
+		return
 	case event.StateMember:
 		membership, who := e.Content.AsMember().Membership, matrix.UserID(e.GetStateKey())
 		ghost, _ := n.service.Voice(p.Key())

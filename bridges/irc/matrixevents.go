@@ -60,7 +60,7 @@ func (s *Service) HandleEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		done()
 	case event.EventEncrypted:
 		n.undelivered(p, e, e.Unreadable)
-		done()
+		n.service.bridge.Stored(done)
 	default:
 		if kindOfPoll(e.Type.Type) != "" {
 			n.say(ctx, p, e, done)
@@ -83,19 +83,21 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 	}
 	sender, lines := matrix.UserID(e.Sender), said.lines
 	if n.loopedBack(p, e, lines) {
-		done()
+		n.service.bridge.Stored(done)
 		return
 	}
 	u := &utterance{
 		portal: p, event: matrix.EventID(e.ID), sender: sender, seq: e.Seq, channel: p.Key().Channel, target: p.Name(), kind: said.kind, lines: lines, tags: said.tags, at: n.service.journal.at(e.Seq), direct: p.Direct(),
 	}
-	if u.at.Doubt {
-		// To say it again would nearly always be to say it twice.
+	told := u.at.Doubt
+	if told {
+		// To say it again would nearly always be to say it twice. The journal keeps the doubt until it
+		// has been told, or we are killed once more without anybody knowing.
 		u.at.Doubt = false
-		n.service.journal.set(e.Seq, u.at)
 		n.doubt(p, e, fmt.Sprintf("The bridge was killed while a message of %s was on its way to IRC. It may not be there: “%s”", sender, excerpt(lines[0])))
 	}
 	n.utter(ctx, sender, u, func(err error) {
+		told = told || err != nil || u.doubt != ""
 		if err != nil {
 			n.service.metrics.undelivered.Inc()
 			n.undelivered(p, e, refusalOf(err))
@@ -108,8 +110,15 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 		if u.doubt != "" {
 			n.doubt(p, e, fmt.Sprintf("The IRC server went away while it was taking a message of %s. It may be there twice: “%s”", sender, excerpt(u.doubt)))
 		}
-		done()
-		n.service.journal.forget(e.Seq)
+		finish := func() {
+			done()
+			n.service.journal.forget(e.Seq)
+		}
+		if told {
+			n.service.bridge.Stored(finish) // else a kill may leave the room without a word
+		} else {
+			finish()
+		}
 	})
 }
 

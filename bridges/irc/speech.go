@@ -203,6 +203,7 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 			u.at = l.after
 			u.ids = append(u.ids, s.idOf(l)...)
 		case v.refused != nil:
+			s.takeBack(u, l)
 			return v.refused
 		case v.unknown, v.doubt && ctx.Err() != nil:
 			return ctx.Err() // in the journal it stays in doubt, if it was begun
@@ -210,12 +211,17 @@ func (s *speech) utter(ctx context.Context, u *utterance) error {
 			if v.doubt && u.doubt == "" {
 				u.doubt = l.text
 			}
-			if s.handed(l) && u.seq != 0 { // it never arrived: the journal must not say that it did
-				s.net.service.journal.set(u.seq, u.at)
-			}
+			s.takeBack(u, l) // it never arrived
 		}
 	}
 	return nil
+}
+
+// takeBack has the journal not say that a line may be there which is not.
+func (s *speech) takeBack(u *utterance, l *line) {
+	if s.handed(l) && u.seq != 0 {
+		s.net.service.journal.set(u.seq, u.at)
+	}
 }
 
 // handed tells whether the kernel has a line, or is about to.
