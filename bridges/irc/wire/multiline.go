@@ -54,15 +54,15 @@ func (c *Conn) Paragraph(kind Kind, target string, lines []string, from Place, s
 		most = 1
 	}
 	for at := from; at.Line < len(lines); at = next {
-		line := lines[at.Line]
-		pieces := c.Split(kind, target, line[min(at.Offset, len(line)):])
+		joined := len(p.Pieces) > 0 && at.Offset > 0
+		text, taken, more := pieceAt(lines[at.Line], at.Offset, c.room(kind, target), joined)
 		next = Place{Line: at.Line + 1}
-		if pieces[0] == "" {
+		if text == "" {
 			continue // IRC has no empty messages
 		}
-		piece := Piece{Text: pieces[0], Joined: len(p.Pieces) > 0 && at.Offset > 0}
-		if len(pieces) > 1 {
-			next = Place{at.Line, at.Offset + len(piece.Text)}
+		piece := Piece{Text: text, Joined: joined}
+		if more {
+			next = Place{at.Line, at.Offset + taken}
 		}
 		bytes -= len(piece.Text)
 		if len(p.Pieces) > 0 && !piece.Joined {

@@ -40,16 +40,15 @@ func (c *Conn) RelaySeparator() (separator string, ok bool) {
 func (c *Conn) Relayed(as Guise, kind Kind, target string, lines []string, from Place) (p Paragraph, next Place) {
 	p = Paragraph{Kind: kind, Target: target, As: as}
 	for at := from; at.Line < len(lines); at = next {
-		line := lines[at.Line]
-		pieces := SplitText(line[min(at.Offset, len(line)):], max(minRoom, c.roomAs(as, kind, target)))
+		text, taken, more := pieceAt(lines[at.Line], at.Offset, max(minRoom, c.roomAs(as, kind, target)), false)
 		next = Place{Line: at.Line + 1}
-		if pieces[0] == "" {
+		if text == "" {
 			continue
 		}
-		if len(pieces) > 1 {
-			next = Place{at.Line, at.Offset + len(pieces[0])}
+		if more {
+			next = Place{at.Line, at.Offset + taken}
 		}
-		p.Pieces = []Piece{{Text: pieces[0]}}
+		p.Pieces = []Piece{{Text: text}}
 		return p, next
 	}
 	return p, Place{Line: len(lines)}

@@ -38,8 +38,12 @@ const minRoom = 64
 // Split cuts a text into the pieces that fit into one message to the target,
 // our prefix being the one that others see. Joined, the pieces are the text.
 func (c *Conn) Split(kind Kind, target, text string) []string {
-	self := c.widest()
-	return SplitText(text, max(minRoom, room(c.Support().LineLen, self, kind, target)))
+	return SplitText(text, c.room(kind, target))
+}
+
+// room is how many bytes of text fit into one message to the target.
+func (c *Conn) room(kind Kind, target string) int {
+	return max(minRoom, room(c.Support().LineLen, c.widest(), kind, target))
 }
 
 // messages are what a text is sent as. Empty lines cannot be said.
