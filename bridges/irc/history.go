@@ -19,7 +19,9 @@ const (
 	historyAway  = 5 * time.Minute        // the same where it would be lost by that
 	playbackWait = 500 * time.Millisecond // for the next line that a bouncer plays back
 	sameMoment   = 30 * time.Second       // how much the clocks of a server and ours may differ
+	playbackMost = time.Minute            // for all that it plays back at once
 	maxReplayed  = 5000                   // lines of history in memory, for one channel
+	maxSince     = 2000                   // lines that wait for it
 )
 
 // A recall is what a channel has of its history that is not worked off: what the server, or a
@@ -29,6 +31,8 @@ type recall struct {
 	since   []*wire.Message // said since
 	timer   *time.Timer     // until a bouncer has told all; nil while the server was asked
 	working bool
+	begun   time.Time
+	done    func() // to be called at the end; may be nil
 }
 
 // fromThePast tells whether a line is history: by its batch, as soju and servers have it, or
@@ -50,28 +54,32 @@ func (n *network) remember(ch *channel, m *wire.Message) bool {
 	case !past && ch.recall == nil:
 		return false
 	case ch.recall == nil:
-		ch.recall = &recall{}
+		ch.recall = &recall{begun: time.Now()}
 	}
 	r := ch.recall
-	if !past {
-		r.since = append(r.since, m)
-		return true
-	}
-	if len(r.lines) < maxReplayed {
+	if past && len(r.lines) < maxReplayed {
 		r.lines = append(r.lines, m)
 	}
-	if r.working || r.timer != nil {
-		if r.timer != nil {
-			r.timer.Reset(playbackWait)
-		}
-		return true
+	if !past {
+		r.since = append(r.since, m)
 	}
-	r.timer = n.after(playbackWait, func() {
-		if ch.recall == r && !r.working {
-			r.timer = nil
-			n.recallNow(ch, func() {})
-		}
-	})
+	switch {
+	case len(r.since) >= maxSince && r.working: // nobody can be so slow
+		n.log.Warn("what was said earlier is not told: too much is said meanwhile", "channel", ch.name)
+		r.lines = nil
+		n.recalled(ch, r, nil)
+	case r.working:
+	case len(r.since) >= maxSince, time.Since(r.begun) > playbackMost: // there may be no end to it
+		n.recallNow(ch)
+	case r.timer == nil:
+		r.timer = n.after(playbackWait, func() {
+			if ch.recall == r && !r.working {
+				n.recallNow(ch)
+			}
+		})
+	case past:
+		r.timer.Reset(playbackWait)
+	}
 	return true
 }
 
@@ -83,13 +91,16 @@ func (n *network) fillGap(ch *channel, c *wire.Conn, done func()) {
 		return
 	}
 	if ch.recall == nil {
-		ch.recall = &recall{}
+		ch.recall = &recall{begun: time.Now()}
 	}
 	r := ch.recall
-	if r.working {
-		return // it is being asked already
+	if r.working { // it is being asked already, or a bouncer has told
+		if r.done == nil {
+			r.done = done
+		}
+		return
 	}
-	r.working = true
+	r.working, r.done = true, done
 	limit := min(historyLines, max(c.Support().ChatHistory, 0))
 	if limit == 0 {
 		limit = historyLines
@@ -101,8 +112,7 @@ func (n *network) fillGap(ch *channel, c *wire.Conn, done func()) {
 		}
 		n.post(func() {
 			if ch.recall == r { // else the bot has left meanwhile
-				r.working = false
-				n.recallNow(ch, done)
+				n.recallNow(ch)
 			}
 		})
 	})
@@ -165,10 +175,14 @@ func (n *network) historyPage(c *wire.Conn, ask *wire.Message) (lines int, newes
 
 // recallNow puts what was said earlier, and is not known yet, into the room, and then
 // what was said since.
-func (n *network) recallNow(ch *channel, done func()) {
+func (n *network) recallNow(ch *channel) {
 	r := ch.recall
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
 	if len(r.lines) == 0 {
-		n.recalled(ch, r, nil, done)
+		n.recalled(ch, r, nil)
 		return
 	}
 	r.working = true
@@ -190,12 +204,12 @@ func (n *network) recallNow(ch *channel, done func()) {
 			if err != nil {
 				r.lines = nil
 			}
-			n.recalled(ch, r, said, done)
+			n.recalled(ch, r, said)
 		})
 	})
 }
 
-func (n *network) recalled(ch *channel, r *recall, said []bridge.Sent, done func()) {
+func (n *network) recalled(ch *channel, r *recall, said []bridge.Sent) {
 	if ch.recall != r {
 		return
 	}
@@ -212,7 +226,9 @@ func (n *network) recalled(ch *channel, r *recall, said []bridge.Sent, done func
 			n.hearText(n.bot.link.conn, m)
 		}
 	}
-	done()
+	if r.done != nil {
+		r.done()
+	}
 }
 
 // tell says in the room what somebody said on IRC.

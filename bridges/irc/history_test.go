@@ -140,3 +140,18 @@ func TestBouncersPlayBack(t *testing.T) {
 		t.Errorf("what was played back was said at %s, not at %s", said, then)
 	}
 }
+
+// A server that plays back without an end keeps nobody from being heard, and nothing piles up.
+func TestPlaybackWithoutAnEnd(t *testing.T) {
+	o, h, room := watched(t)
+	then := time.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04:05.000Z")
+	deadline := time.Now().Add(2 * time.Minute)
+	for i := 0; len(bodies(h, room, ghost("bob"))) == 0; i++ {
+		if time.Now().After(deadline) {
+			t.Fatalf("of %d lines none is heard", i)
+		}
+		o.mu.Lock()
+		o.tell(fmt.Sprintf("@time=%s :bob!u@h PRIVMSG #trestle :old %d\r\n:bob!u@h PRIVMSG #trestle :new %d", then, i, i), nil)
+		o.mu.Unlock()
+	}
+}
