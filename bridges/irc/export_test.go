@@ -35,6 +35,20 @@ func Certificate(ctx context.Context, url, keyFile, network string, user matrix.
 	return kept(ctx, url, keyFile, whose{network, user}, "certificate")
 }
 
+// LogsIn tells whether a user's certificate is what logs in.
+func LogsIn(ctx context.Context, url, network string, user matrix.UserID) (external bool, err error) {
+	db, err := database.Open(ctx, url, migrations.Bridges, database.Options{})
+	if err != nil {
+		return false, err
+	}
+	defer db.Close()
+	a, err := loadAccounts(ctx, db, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return false, err
+	}
+	return a.of(whose{network, user}).external, nil
+}
+
 func kept(ctx context.Context, url, keyFile string, who whose, place string) (string, error) {
 	db, err := database.Open(ctx, url, migrations.Bridges, database.Options{})
 	if err != nil {

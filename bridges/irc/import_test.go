@@ -1,20 +1,10 @@
 package irc_test
 
 import (
-	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha1"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/pem"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,21 +26,22 @@ import (
 	"trestle/registration"
 )
 
-// What matrix-appservice-irc has at version 9 of its schema, as far as it has data.
+// What matrix-appservice-irc has at version 10 of its schema.
 const theirSchema = `
 CREATE TABLE schema (version INTEGER UNIQUE NOT NULL);
-CREATE TABLE rooms (origin TEXT NOT NULL, room_id TEXT NOT NULL, type TEXT NOT NULL, irc_domain TEXT NOT NULL, irc_channel TEXT NOT NULL, irc_json JSON NOT NULL, matrix_json JSON NOT NULL);
+CREATE TABLE rooms (origin TEXT NOT NULL, room_id TEXT NOT NULL, type TEXT NOT NULL, irc_domain TEXT NOT NULL, irc_channel TEXT NOT NULL, irc_json JSON NOT NULL, matrix_json JSON NOT NULL, CONSTRAINT cons_rooms_unique UNIQUE(room_id, irc_domain, irc_channel));
 CREATE TABLE admin_rooms (room_id TEXT UNIQUE, user_id TEXT);
-CREATE TABLE pm_rooms (room_id TEXT UNIQUE, irc_domain TEXT NOT NULL, irc_nick TEXT NOT NULL, matrix_user_id TEXT, virtual_user_id TEXT);
+CREATE TABLE pm_rooms (room_id TEXT UNIQUE, irc_domain TEXT NOT NULL, irc_nick TEXT NOT NULL, matrix_user_id TEXT, virtual_user_id TEXT, CONSTRAINT cons_pm_rooms_matrix_irc_unique UNIQUE(matrix_user_id, irc_domain, irc_nick));
 CREATE TABLE matrix_users (user_id TEXT UNIQUE, data JSON);
-CREATE TABLE client_config (user_id TEXT, domain TEXT NOT NULL, config JSON, password TEXT, cert TEXT, key TEXT);
+CREATE TABLE client_config (user_id TEXT, domain TEXT NOT NULL, config JSON, password TEXT, CONSTRAINT cons_client_config_unique UNIQUE(user_id, domain), cert TEXT, key TEXT);
 CREATE TABLE user_features (user_id TEXT UNIQUE, features JSON);
 CREATE TABLE ipv6_counter (count INTEGER, homeserver TEXT, server TEXT NOT NULL);
 CREATE TABLE last_seen (user_id TEXT UNIQUE NOT NULL, ts BIGINT NOT NULL);
 CREATE TABLE room_visibility (room_id TEXT UNIQUE NOT NULL, visibility BOOLEAN NOT NULL);
 CREATE TABLE deactivated_users (user_id TEXT UNIQUE NOT NULL, ts BIGINT NOT NULL);
 CREATE TABLE user_activity (user_id TEXT UNIQUE, data JSON);
-INSERT INTO schema VALUES (9);
+CREATE TABLE provisioner_sessions (user_id TEXT, token TEXT UNIQUE, expires_ts BIGINT);
+INSERT INTO schema VALUES (10);
 `
 
 func theirStore(t *testing.T, rows string) (url string) {
@@ -67,73 +58,31 @@ func theirStore(t *testing.T, rows string) (url string) {
 	return url
 }
 
-// A theirKey seals what their users have told them.
-type theirKey struct {
-	t   *testing.T
-	key *rsa.PrivateKey
+// theirTold is what users have told the other bridge: in the clear, and as that has sealed it.
+type theirTold struct {
+	Password         string // of "correct horse"
+	Certificate, Key string // in PEM
+	SealedKey        string
+	passkey          *predecessor.Passkey
 }
 
-func newTheirKey(t *testing.T) theirKey {
+func theirSecrets(t *testing.T) theirTold {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	raw, err := os.ReadFile("predecessor/testdata/sealed.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return theirKey{t, key}
-}
-
-// passkey is as they keep it, in PEM.
-func (k theirKey) passkey() *predecessor.Passkey {
-	k.t.Helper()
-	passkey, err := predecessor.ParsePasskey(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k.key)}))
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return passkey
-}
-
-func (k theirKey) seal(text string) string {
-	k.t.Helper()
-	raw, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, &k.key.PublicKey, []byte("c2FsdHNhbHQ= "+text), nil)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return base64.StdEncoding.EncodeToString(raw)
-}
-
-// sealLong is for what the key alone does not seal.
-func (k theirKey) sealLong(text string) string {
-	k.t.Helper()
-	secret := make([]byte, 32+aes.BlockSize)
-	rand.Read(secret)
-	block, err := aes.NewCipher(secret[:32])
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	padding := aes.BlockSize - len(text)%aes.BlockSize
-	padded := append([]byte(text), bytes.Repeat([]byte{byte(padding)}, padding)...)
-	cipher.NewCBCEncrypter(block, secret[32:]).CryptBlocks(padded, padded)
-	encode := base64.StdEncoding.EncodeToString
-	return "lg:" + k.seal(encode(secret[:32])+"_"+encode(secret[32:])) + ":" + encode(padded)
-}
-
-// theirCertificate is one, and the key to it, in PEM.
-func theirCertificate(t *testing.T) (certificate, key string) {
-	t.Helper()
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
+	var secrets theirTold
+	if err := json.Unmarshal(raw, &secrets); err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "frank"}, NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
+	if raw, err = os.ReadFile("predecessor/testdata/passkey.pem"); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
+	if secrets.passkey, err = predecessor.ParsePasskey(raw); err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
+	return secrets
 }
 
 const (
@@ -172,8 +121,7 @@ func inherited(t *testing.T, addr, target string) *inheritance {
 	h.Member(left, carol, carol, "leave", "")
 	passed(t, h, i.room)
 
-	secrets := newTheirKey(t)
-	certificate, key := theirCertificate(t)
+	secrets := theirSecrets(t)
 	url := theirStore(t, fmt.Sprintf(`
 INSERT INTO rooms VALUES
 	('alias', '%[1]s', 'channel', 'irc.harbour.example', '#quay', '{"modes":["n","t"]}', '{"name":"#quay"}'),
@@ -188,12 +136,15 @@ INSERT INTO matrix_users VALUES ('@alice:localhost', NULL), ('%[4]s', '{"localpa
 INSERT INTO client_config VALUES
 	('@alice:localhost', 'irc.harbour.example', '{"nick":"Captain","ipv6":"2001:db8:1:2::7"}', NULL, NULL, NULL),
 	('@dave:localhost', 'irc.harbour.example', '{"username":"davy"}', '%[7]s', NULL, NULL),
+	('@heidi:localhost', 'irc_harbour_example', '{"username":"heidi","nick":"Mate"}', '%[7]s', NULL, NULL), -- as the script of theirs moves it from NeDB
+	('@dave:localhost', 'irc_harbour_example', '{"username":"dave_of_old","nick":"Old"}', NULL, NULL, NULL),
+	('@ivan:localhost', 'irc.harbour.example', '{"username":"ivanlocalh"}', NULL, NULL, NULL), -- which it has made up
 	('@erin:localhost', 'irc.harbour.example', NULL, 'bm9uc2Vuc2U=', NULL, NULL),
 	('@frank:localhost', 'irc.harbour.example', '{}', NULL, '%[9]s', '%[10]s'),
 	('@grace:localhost', 'irc.harbour.example', '{}', NULL, '%[9]s', 'lg:bm9uc2Vuc2U=:bm9uc2Vuc2U=');
-INSERT INTO user_features VALUES ('@alice:localhost', '{"features":{"mentions":true}}'), ('@carol:localhost', '{"mentions":false}');
+INSERT INTO user_features VALUES ('@alice:localhost', '{"features":{"mentions":false},"mentions":true}'), ('@carol:localhost', '{"mentions":false}');
 INSERT INTO deactivated_users VALUES ('@mallory:localhost', 1);
-`, i.room, i.direct, left, theirBob, theirGone, theirBOB, secrets.seal("correct horse"), i.garden, certificate, secrets.sealLong(key)))
+`, i.room, i.direct, left, theirBob, theirGone, theirBOB, secrets.Password, i.garden, secrets.Certificate, secrets.SealedKey))
 	host, port, _ := net.SplitHostPort(addr)
 	theirs, err := predecessor.Parse(fmt.Appendf(nil, `
 homeserver: {domain: localhost}
@@ -216,9 +167,9 @@ ircService:
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.certificate = certificate + key
+	i.certificate = secrets.Certificate + secrets.Key
 	i.Import = irc.Import{
-		Database: target, KeyFile: filepath.Join(t.TempDir(), "irc.keys"), Config: theirs, Store: store, Passkey: secrets.passkey(), Logger: slog.New(slog.DiscardHandler),
+		Database: target, KeyFile: filepath.Join(t.TempDir(), "irc.keys"), Config: theirs, Store: store, Passkey: secrets.passkey, Logger: slog.New(slog.DiscardHandler),
 	}
 	return i
 }
@@ -306,8 +257,11 @@ func TestACommunityMovesWithoutRejoining(t *testing.T) {
 		i := inherited(t, server.Addr, target)
 		i.moves(t)
 		h, room := i.h, i.room
-		if password, err := irc.Password(t.Context(), target, i.KeyFile, "harbour", "@dave:localhost"); err != nil || password != "correct" {
+		if password, err := irc.Password(t.Context(), target, i.KeyFile, "harbour", "@dave:localhost"); err != nil || password != "correct horse" {
 			t.Errorf("dave's password is %q, %v", password, err)
+		}
+		if password, err := irc.Password(t.Context(), target, i.KeyFile, "harbour", "@heidi:localhost"); err != nil || password != "correct horse" {
+			t.Errorf("heidi's password is %q, %v", password, err)
 		}
 		if certificate, err := irc.Certificate(t.Context(), target, i.KeyFile, "harbour", "@frank:localhost"); err != nil || certificate != i.certificate {
 			t.Errorf("frank's certificate is %q, %v", certificate, err)
@@ -369,7 +323,7 @@ func TestACommunityMovesWithoutRejoining(t *testing.T) {
 // moves imports: first dry, then in earnest, then again.
 func (i *inheritance) moves(t *testing.T) {
 	t.Helper()
-	want := irc.Imported{Portals: 2, Plumbed: 1, Directs: 2, Ghosts: 4, Kept: 2, Accounts: 3, Passwords: 1, Addresses: 1, Management: 1, Mentions: 2}
+	want := irc.Imported{Portals: 2, Plumbed: 1, Directs: 2, Ghosts: 4, Kept: 2, Accounts: 4, Passwords: 2, Addresses: 1, Management: 1, Mentions: 2}
 	for round, dry := range []bool{true, false, false} {
 		i.DryRun = dry
 		got, err := i.Run(t.Context())
@@ -391,12 +345,49 @@ func (i *inheritance) moves(t *testing.T) {
 	}
 }
 
+// Of a password with spaces older versions used the first word. A certificate logged in where the network had SASL.
+func TestSecretsAreUsedAsTheyWere(t *testing.T) {
+	t.Parallel()
+	secrets := theirSecrets(t)
+	for _, one := range []struct {
+		version  int
+		settings string
+		password string
+		external bool
+	}{
+		{9, "{networkId: harbour, ssl: true}", "correct", false},
+		{10, "{networkId: harbour, ssl: true, sasl: true}", "correct horse", true},
+		{10, "{networkId: harbour, sasl: true}", "correct horse", false},
+	} {
+		theirs, err := predecessor.Parse([]byte("homeserver: {domain: localhost}\nircService: {servers: {irc.harbour.example: " + one.settings + "}}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder := t.TempDir()
+		i := irc.Import{
+			Database: filepath.Join(folder, "irc.db"), KeyFile: filepath.Join(folder, "irc.keys"), Config: theirs, Passkey: secrets.passkey, Logger: slog.New(slog.DiscardHandler),
+			Store: &predecessor.Store{Version: one.version, Clients: []predecessor.Client{
+				{User: "@dave:localhost", Domain: "irc.harbour.example", Sealed: secrets.Password, Certificate: secrets.Certificate, SealedKey: secrets.SealedKey},
+			}},
+		}
+		if _, err := i.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if password, err := irc.Password(t.Context(), i.Database, i.KeyFile, "harbour", "@dave:localhost"); err != nil || password != one.password {
+			t.Errorf("%+v: the password is %q, %v", one, password, err)
+		}
+		if external, err := irc.LogsIn(t.Context(), i.Database, "harbour", "@dave:localhost"); err != nil || external != one.external {
+			t.Errorf("%+v: the certificate logs in: %v, %v", one, external, err)
+		}
+	}
+}
+
 func TestOnlyAStoreOfTheirsIsRead(t *testing.T) {
 	t.Parallel()
 	if _, err := predecessor.Read(t.Context(), testkit.Postgres(t)); err == nil || !strings.Contains(err.Error(), "no such store") {
 		t.Errorf("an empty database: %v", err)
 	}
-	if _, err := predecessor.Read(t.Context(), theirStore(t, "UPDATE schema SET version = 10;")); err == nil || !strings.Contains(err.Error(), "version 10") {
+	if _, err := predecessor.Read(t.Context(), theirStore(t, "UPDATE schema SET version = 11;")); err == nil || !strings.Contains(err.Error(), "version 11") {
 		t.Errorf("a later schema: %v", err)
 	}
 	s, err := predecessor.Read(t.Context(), theirStore(t, "DROP TABLE deactivated_users; ALTER TABLE client_config DROP COLUMN cert, DROP COLUMN key; UPDATE schema SET version = 3; INSERT INTO admin_rooms VALUES ('!a:b', '@a:b'), ('nonsense', NULL);"))

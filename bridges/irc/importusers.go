@@ -54,9 +54,17 @@ func (m *move) ghost(user matrix.UserID, done, others map[matrix.UserID]bool) {
 
 // clients takes over what users have said about themselves, unless they have told us already.
 func (m *move) clients() error {
-	locked := 0
+	locked, said := 0, map[whose]bool{}
 	for _, client := range m.Store.Clients {
-		n := m.Config.Network(client.Domain)
+		if n := m.Config.Network(client.Domain); n != nil {
+			said[whose{n.ID, client.User}] = true
+		}
+	}
+	for _, client := range m.Store.Clients {
+		n, exact := m.Config.Whose(client.Domain)
+		if n != nil && !exact && said[whose{n.ID, client.User}] {
+			continue // what was said since counts
+		}
 		if n == nil {
 			m.leave("client_config: %s: there is no network %q in the configuration", client.User, client.Domain)
 			continue
@@ -76,6 +84,12 @@ func (m *move) clients() error {
 			locked++
 		default:
 			password, refused := m.Passkey.Open(client.Sealed)
+			if m.Store.Version < predecessor.WholePasswords {
+				password, _, _ = strings.Cut(password, " ")
+			}
+			if refused == nil && password == "" {
+				refused = errors.New("it is empty")
+			}
 			if refused != nil {
 				m.leave("client_config: the password of %s on %s: %s", client.User, n.ID, refused)
 				break
@@ -88,6 +102,7 @@ func (m *move) clients() error {
 			if one.certificate, err = m.certificate(who, client); err != nil {
 				return err
 			}
+			one.external = one.certificate != nil && n.SASL && n.Settings.TLS
 		}
 		if !one.empty() {
 			m.accounts[who] = one
@@ -99,8 +114,7 @@ func (m *move) clients() error {
 	return nil
 }
 
-// certificate seals the one that a user shows to the network, as the other bridge has: whether it logs in too, they say. nil if it
-// cannot be had.
+// certificate seals the one that a user shows to the network. nil if it cannot be had.
 func (m *move) certificate(who whose, client predecessor.Client) ([]byte, error) {
 	refused := errors.New("there is no passkey")
 	var key string

@@ -31,7 +31,7 @@ func TestImportingIntoADataFolder(t *testing.T) {
 	}
 	theirs := filepath.Join(folder, "theirs.yaml")
 	text := fmt.Sprintf("homeserver: {domain: localhost}\ndatabase: {engine: postgres, connectionString: %q}\n"+
-		"ircService:\n  passwordEncryptionKeyPath: not-there.pem\n  servers:\n    irc.harbour.example: {networkId: harbour, icon: 'mxc://a/b', botConfig: {nick: Pilot}}\n", url)
+		"ircService:\n  passwordEncryptionKeyPath: not-there.pem\n  servers:\n    irc.harbour.example: {networkId: harbour, sendConnectionMessages: true, botConfig: {nick: Pilot}}\n", url)
 	if err := os.WriteFile(theirs, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestImportingIntoADataFolder(t *testing.T) {
 	args := []string{"bridge", "irc", "import", "--config", theirs, "--data", data, "--output", output}
 
 	dry := trestle(t, nil, "", append(args, "--dry-run")...)
-	if dry.code != 0 || !strings.Contains(dry.err, "would be moved:\n       1  channels with their rooms") || !strings.Contains(dry.err, "icon: networks have no icons") ||
+	if dry.code != 0 || !strings.Contains(dry.err, "would be moved:\n       1  channels with their rooms") || !strings.Contains(dry.err, "sendConnectionMessages: people are told only") ||
 		!strings.Contains(dry.out, `address: "irc.harbour.example:6667"`) {
 		t.Errorf("a dry run: %+v", dry)
 	}

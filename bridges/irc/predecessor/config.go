@@ -38,6 +38,7 @@ type Network struct {
 	Domain      string // as its store calls the network
 	ID          string // as we do
 	Settings    config.IRCNetwork
+	SASL        bool     // users logged in by it
 	Authorities string   // certificates, PEM, that belong into Settings.CAFile
 	Bans        []string // lines that belong into Settings.BanFile
 
@@ -86,7 +87,8 @@ func Parse(text []byte) (*Config, error) {
 			s = &server{}
 		}
 		n := c.network(domain, s, taken)
-		n.Settings.PolicyRooms = theirs.Service.BanLists.Rooms
+		n.Settings.PolicyRooms, n.from["policy_rooms"] = theirs.Service.BanLists.Rooms, "banLists.rooms"
+		n.Settings.Plumbing, n.from["plumbing"] = theirs.Service.Provisioning.Enabled, "provisioning.enabled"
 		c.Networks = append(c.Networks, n)
 	}
 	c.leftOut(&root)
@@ -106,6 +108,24 @@ func (c *Config) Network(domain string) *Network {
 		}
 	}
 	return nil
+}
+
+// Whose is the network of what a user has told the bridge. The script that moves the store from NeDB writes the domains
+// there as NeDB had them, with "_" for each dot; exact is false then.
+func (c *Config) Whose(domain string) (n *Network, exact bool) {
+	if n := c.Network(domain); n != nil {
+		return n, true
+	}
+	for _, one := range c.Networks {
+		if strings.ReplaceAll(one.Domain, ".", "_") != domain {
+			continue
+		}
+		if n != nil {
+			return nil, false // nobody knows which
+		}
+		n = one
+	}
+	return n, false
 }
 
 // Templates are where a network's names stand: localparts with one place for a name.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trestle/internal/config"
 )
@@ -18,20 +19,21 @@ ircService:
   ident: {enabled: true, port: 1113}
   banLists: {rooms: ["#rules:example.org"]}
   logging: {level: debug}
+  provisioning: {enabled: true, secret: hush}
   servers:
     irc.harbour.example:
       name: Harbour
       networkId: harbour
-      port: 6697
+      icon: "mxc://example.org/anchor"
       ssl: true
       sslselfsign: true
       sasl: true
       additionalAddresses: [irc2.harbour.example]
-      tlsOptions: {ca: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}
+      tlsOptions: {ca: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"]}
       modePowerMap: {o: 60, v: 2}
-      botConfig: {nick: Pilot, password: "pa: ss", username: pilot}
+      botConfig: {nick: Pilot, password: "pa: ss", username: helm}
       privateMessages: {enabled: false}
-      dynamicChannels: {enabled: true, published: false, aliasTemplate: "#harbour_$CHANNEL", federate: true, exclude: ["#Staff", "#a[b]", "no"], whitelist: ["@alice:example.org"]}
+      dynamicChannels: {enabled: true, published: true, useHomeserverDirectory: true, aliasTemplate: "#harbour_$CHANNEL", federate: true, exclude: ["#Staff", "#a[b]", "no"], whitelist: ["@alice:example.org"]}
       mappings:
         "#quay": {roomIds: ["!quay:example.org", "!second:example.org"], key: "k"}
         "#old": ["!old:example.org"]
@@ -72,7 +74,8 @@ func TestAConfigurationBecomesOurs(t *testing.T) {
 	want.Name, want.Address, want.Servers = "Harbour", "irc.harbour.example:6697", []string{"irc2.harbour.example:6697"}
 	want.TLS, want.TLSVerify, want.CAFile = true, false, "irc-ca-harbour.pem"
 	want.PowerLevels = config.IRCPower{Owner: 90, Admin: 75, Op: 60, HalfOp: 25, Voice: 2}
-	want.BotNick, want.SASL = "Pilot", config.SASL{Mechanism: "PLAIN", Username: "Pilot", Password: "pa: ss"}
+	want.MakeRoom, want.Icon, want.Published = config.Duration(time.Minute), "mxc://example.org/anchor", true
+	want.BotNick, want.SASL = "Pilot", config.SASL{Mechanism: "PLAIN", Username: "helm", Password: "pa: ss"}
 	want.DirectMessages, want.Alias, want.User, want.DisplayName, want.Nick = "none", "harbour_{channel}", "harbour_{nick}", "{nick} (IRC)", "{display}[m]"
 	want.Mappings = []config.IRCMapping{{Channel: "#old", Room: "!old:example.org"}, {Channel: "#quay", Room: "!quay:example.org", Key: "k"}}
 	want.MaxConnections, want.MaxLines, want.IPv6Prefix = 500, 5, "2001:db8:1:2::/64"
@@ -91,7 +94,7 @@ func TestAConfigurationBecomesOurs(t *testing.T) {
 	if got := string(files["irc-bans-harbour"]); !strings.HasSuffix(got, "\nroom #harbour_#staff:example.org\nroom #harbour_#a{b}:example.org\nroom #harbour_#a[b]:example.org\n") {
 		t.Errorf("the bans are %q", got)
 	}
-	if got := string(files["irc-ca-harbour.pem"]); !strings.HasPrefix(got, "-----BEGIN") {
+	if got := string(files["irc-ca-harbour.pem"]); strings.Count(got, "-----BEGIN CERTIFICATE-----\n") != 2 || strings.Count(got, "-----END CERTIFICATE-----\n") != 2 {
 		t.Errorf("the authorities are %q", got)
 	}
 	about := make([]string, len(c.Notes))
@@ -109,6 +112,50 @@ func TestAConfigurationBecomesOurs(t *testing.T) {
 	}
 	if slices.Contains(about, "ircService.servers.irc.harbour.example.ssl") {
 		t.Error("what is carried over is said not to be")
+	}
+}
+
+// What a setting means that is not there, or is there with a meaning of its own.
+func TestSettingsMeanWhatTheyMeantThere(t *testing.T) {
+	of := func(provisioning, server string) (config.IRCNetwork, []Note) {
+		t.Helper()
+		c, err := Parse([]byte("homeserver: {domain: example.org}\nircService:\n  provisioning: " + provisioning + "\n  servers:\n    irc.example.org: " + server + "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Networks[0].Settings, c.Notes
+	}
+	about := func(notes []Note, key string) bool {
+		return slices.ContainsFunc(notes, func(n Note) bool { return n.About == "ircService.servers.irc.example.org."+key })
+	}
+	n, notes := of("{}", "{dynamicChannels: {enabled: true}, ircClients: {maxClients: 0}, botConfig: {password: secret}, sasl: true}")
+	if n.Address != "irc.example.org:6667" || n.MaxConnections != maxConnections || n.MakeRoom != 0 || n.SASL.Username != "matrixbot" || !n.Portals || n.Plumbing {
+		t.Errorf("what is not there: %+v", n)
+	}
+	// Rooms were listed where only the bridge's own directory has them.
+	if n.Published || !about(notes, "dynamicChannels.published") {
+		t.Errorf("published, with the notes %v", notes)
+	}
+	if n, _ := of("{enabled: true}", "{ssl: true, icon: 'https://example.org/a.png'}"); n.Address != "irc.example.org:6697" || !n.Plumbing || n.Icon != "" {
+		t.Errorf("a network with TLS: %+v", n)
+	}
+	for key, server := range map[string]string{
+		"dynamicChannels.createAlias": "{dynamicChannels: {enabled: true, createAlias: false}}",
+		"dynamicChannels.joinRule":    "{dynamicChannels: {enabled: true, joinRule: invite, whitelist: ['@a:b']}}",
+	} {
+		if n, notes := of("{}", server); n.Portals || !about(notes, key) {
+			t.Errorf("%s lets everybody open channels, with the notes %v", server, notes)
+		}
+	}
+	c, err := Parse([]byte("homeserver: {domain: b}\nircService: {servers: {irc.a.org: {}, irc.a_org: {}, irc.c.org: {}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for domain, want := range map[string]string{"irc.c.org": "irc.c.org", "irc_c_org": "irc.c.org", "irc_a_org": "", "irc.a_org": "irc.a_org", "irc.d.org": ""} {
+		found, exact := c.Whose(domain)
+		if found == nil && want != "" || found != nil && found.Domain != want || exact != (domain == want) {
+			t.Errorf("%s is that of %+v, %v", domain, found, exact)
+		}
 	}
 }
 

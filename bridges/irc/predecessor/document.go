@@ -20,6 +20,9 @@ type document struct {
 		BanLists struct {
 			Rooms []string `yaml:"rooms"`
 		} `yaml:"banLists"`
+		Provisioning struct {
+			Enabled bool `yaml:"enabled"`
+		} `yaml:"provisioning"`
 	} `yaml:"ircService"`
 }
 
@@ -28,6 +31,7 @@ type server struct {
 	Name        string   `yaml:"name"`
 	Description string   `yaml:"description"`
 	NetworkID   string   `yaml:"networkId"`
+	Icon        string   `yaml:"icon"`
 	Port        int      `yaml:"port"`
 	SSL         bool     `yaml:"ssl"`
 	SelfSigned  bool     `yaml:"sslselfsign"`
@@ -38,12 +42,12 @@ type server struct {
 	Additional  []string `yaml:"additionalAddresses"`
 	OnlyThese   bool     `yaml:"onlyAdditionalAddresses"`
 	TLS         struct {
-		CA         string `yaml:"ca"`
-		ServerName string `yaml:"servername"`
+		CA authority `yaml:"ca"`
 	} `yaml:"tlsOptions"`
 	Power map[string]int `yaml:"modePowerMap"`
 	Bot   struct {
 		Nick     *string `yaml:"nick"`
+		Username *string `yaml:"username"`
 		Password string  `yaml:"password"`
 		Enabled  *bool   `yaml:"enabled"`
 	} `yaml:"botConfig"`
@@ -53,9 +57,12 @@ type server struct {
 	Dynamic struct {
 		Enabled   bool     `yaml:"enabled"`
 		Published *bool    `yaml:"published"`
+		Directory bool     `yaml:"useHomeserverDirectory"`
 		JoinRule  string   `yaml:"joinRule"`
 		Alias     *string  `yaml:"aliasTemplate"`
 		Exclude   []string `yaml:"exclude"`
+
+		CreateAlias *bool `yaml:"createAlias"`
 	} `yaml:"dynamicChannels"`
 	Mappings map[string]mapping `yaml:"mappings"`
 	Excluded []struct {

@@ -15,10 +15,10 @@ const (
 // carried are the settings that are read; "*" is any one key, and what is below a list is the list's.
 var carried = []string{
 	"homeserver.domain", "database.connectionString", "database.engine", "ircService.passwordEncryptionKeyPath", "ircService.databaseUri",
-	"ircService.ident.*", "ircService.banLists.rooms",
+	"ircService.ident.*", "ircService.banLists.rooms", "ircService.provisioning.enabled", "icon",
 	"name", "description", "networkId", "port", "ssl", "sslselfsign", "allowExpiredCerts", "sasl", "ca", "password", "additionalAddresses",
-	"onlyAdditionalAddresses", "tlsOptions.ca", "modePowerMap.*", "botConfig.nick", "botConfig.password", "botConfig.enabled",
-	"privateMessages.enabled", "dynamicChannels.enabled", "dynamicChannels.published", "dynamicChannels.joinRule", "dynamicChannels.aliasTemplate", "dynamicChannels.exclude",
+	"onlyAdditionalAddresses", "tlsOptions.ca", "modePowerMap.*", "botConfig.nick", "botConfig.username", "botConfig.password", "botConfig.enabled",
+	"privateMessages.enabled", "dynamicChannels.enabled", "dynamicChannels.published", "dynamicChannels.useHomeserverDirectory", "dynamicChannels.createAlias", "dynamicChannels.joinRule", "dynamicChannels.aliasTemplate", "dynamicChannels.exclude",
 	"mappings.*", "mappings.*.*", "excludedUsers", "membershipLists.enabled", "membershipLists.global.*.*",
 	"matrixClients.userTemplate", "matrixClients.displayName", "ircClients.nickTemplate", "ircClients.maxClients", "ircClients.idleTimeout",
 	"ircClients.reconnectIntervalMs", "ircClients.lineLimit", "ircClients.realnameFormat", "ircClients.ipv6.prefix",
@@ -26,6 +26,7 @@ var carried = []string{
 
 // reasons are why settings are not carried over, by their beginnings; longer ones come first.
 var reasons = []struct{ key, reason string }{
+	{"homeserver.dropMatrixMessagesAfterSecs", "what is said while a network is away is sent when it is back"},
 	{"homeserver.", "is said when the bridge is started, or is not needed inside of Trestle"},
 	{"ircService.logging", "Trestle logs to standard error; see logging"},
 	{"ircService.metrics", "figures are at /metrics of the homeserver"},
@@ -51,6 +52,7 @@ var reasons = []struct{ key, reason string }{
 	{"privateMessages", "there is no such setting"},
 	{"dynamicChannels.whitelist", "new rooms are for all who may join them, not for these users alone; see portals"},
 	{"dynamicChannels.federate", "new rooms can be joined from other homeservers, where the homeserver lets them"},
+	{"dynamicChannels.roomVersion", "new rooms have the homeserver's usual version"},
 	{"dynamicChannels", "there is no such setting"},
 	{"matrixClients.joinAttempts", "attempts have deadlines instead"},
 	{"ircClients.allowNickChanges", "people may always choose a nick, by !irc nick"},
@@ -60,7 +62,6 @@ var reasons = []struct{ key, reason string }{
 	{"ircClients.ping", "connections are always watched"},
 	{"ircClients.userModes", "there is no such setting"},
 	{"tlsOptions", "there is no such setting"},
-	{"icon", "networks have no icons"},
 }
 
 // leftOut notes the settings of the file that are not read.

@@ -32,6 +32,27 @@ func (m *mapping) UnmarshalYAML(n *yaml.Node) error {
 	return err
 }
 
+// maxConnections is as good as no limit.
+const maxConnections = 1_000_000
+
+// An authority is one certificate, or a list of them.
+type authority string
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (a *authority) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.SequenceNode {
+		return n.Decode((*string)(a))
+	}
+	var all []string
+	if err := n.Decode(&all); err != nil {
+		return err
+	}
+	for _, one := range all {
+		*a += authority(strings.TrimSpace(one) + "\n")
+	}
+	return nil
+}
+
 // network makes one of our networks.
 func (c *Config) network(domain string, s *server, taken map[string]bool) *Network {
 	n := &Network{Domain: domain, ID: id(domain, s.NetworkID, taken), Settings: config.DefaultIRCNetwork(), from: map[string]string{}}
@@ -82,14 +103,18 @@ func (c *Config) addresses(n *Network, s *server) {
 	if !s.OnlyThese || len(hosts) == 0 {
 		hosts = append([]string{n.Domain}, hosts...)
 	}
-	port := cmp.Or(s.Port, 6667)
+	port := s.Port
+	if port == 0 && s.SSL {
+		port = 6697
+	}
+	port = cmp.Or(port, 6667)
 	set.Address = joinHost(hosts[0], port)
 	for _, host := range hosts[1:] {
 		set.Servers = append(set.Servers, joinHost(host, port))
 	}
 	set.TLS, set.TLSVerify = s.SSL, !(s.SSL && (s.SelfSigned || s.Expired))
 	n.from["tls"], n.from["tls_verify"] = "ssl", "sslselfsign, allowExpiredCerts"
-	if n.Authorities = cmp.Or(s.TLS.CA, s.CA); n.Authorities != "" {
+	if n.Authorities = cmp.Or(s.CA, string(s.TLS.CA)); n.Authorities != "" {
 		set.CAFile, n.from["ca_file"] = "irc-ca-"+n.ID+".pem", "tlsOptions.ca"
 	}
 	if s.Bot.Nick != nil {
@@ -101,10 +126,18 @@ func (c *Config) addresses(n *Network, s *server) {
 		c.about(n, "botConfig.enabled", "the bot is always there: it is what sees the channel")
 	}
 	set.Password, n.from["password"] = config.Secret(oneLine(s.Password)), "password"
+	n.SASL = s.SASL
+	if s.Icon != "" {
+		if room, file, ok := strings.Cut(strings.TrimPrefix(s.Icon, "mxc://"), "/"); ok && strings.HasPrefix(s.Icon, "mxc://") && room != "" && file != "" && oneLine(s.Icon) == s.Icon {
+			set.Icon, n.from["icon"] = s.Icon, "icon"
+		} else {
+			c.about(n, "icon", "%.200q is not an address such as mxc://example.org/abc", s.Icon)
+		}
+	}
 	if s.Bot.Password != "" {
 		if s.SASL {
-			set.SASL = config.SASL{Mechanism: "PLAIN", Username: set.BotNick, Password: config.Secret(oneLine(s.Bot.Password))}
-			n.from["sasl"] = "botConfig.password, sasl"
+			set.SASL = config.SASL{Mechanism: "PLAIN", Username: oneLine(or(s.Bot.Username, "matrixbot")), Password: config.Secret(oneLine(s.Bot.Password))}
+			n.from["sasl"] = "botConfig.username, botConfig.password, sasl"
 		} else {
 			set.Password, n.from["password"] = config.Secret(oneLine(s.Bot.Password)), "botConfig.password; the connections of users send it too"
 			c.about(n, "botConfig.password", "was sent by the bot alone, as PASS; now all connections send it: use sasl, if the network has it")
@@ -153,7 +186,12 @@ func (c *Config) names(n *Network, s *server) {
 
 func (c *Config) clients(n *Network, s *server) {
 	set := &n.Settings
-	set.MaxConnections, n.from["max_connections"] = clamp(deref(s.Clients.Max, 30), 1, 1_000_000), "ircClients.maxClients"
+	set.MaxConnections, n.from["max_connections"] = clamp(deref(s.Clients.Max, 30), 1, maxConnections), "ircClients.maxClients"
+	if deref(s.Clients.Max, 30) == 0 {
+		set.MaxConnections, n.from["max_connections"] = maxConnections, "ircClients.maxClients, which has no limit"
+	} else {
+		set.MakeRoom, n.from["make_room"] = config.Duration(time.Minute), "ircClients.maxClients: who was silent for longest gives way"
+	}
 	set.MaxLines, n.from["max_lines"] = clamp(deref(s.Clients.Lines, 3), 1, 1000), "ircClients.lineLimit"
 	interval := time.Duration(clamp(deref(s.Clients.Interval, 5000), 0, 60_000)) * time.Millisecond
 	set.ConnectInterval, n.from["connect_interval"] = config.Duration(interval), "ircClients.reconnectIntervalMs"
@@ -189,10 +227,18 @@ func (c *Config) members(n *Network, s *server) {
 	if s.Private.Enabled != nil && !*s.Private.Enabled {
 		set.DirectMessages = "none"
 	}
-	set.Published, n.from["published"] = s.Dynamic.Published == nil || *s.Dynamic.Published, "dynamicChannels.published"
+	set.Published, n.from["published"] = deref(s.Dynamic.Published, true) && s.Dynamic.Directory, "dynamicChannels.published, useHomeserverDirectory"
+	if s.Dynamic.Enabled && deref(s.Dynamic.Published, true) && !s.Dynamic.Directory {
+		c.about(n, "dynamicChannels.published", "new rooms were listed in a directory of the network's own, which does not exist here; they are in the homeserver's with published: true")
+	}
 	set.Portals, n.from["portals"] = s.Dynamic.Enabled, "dynamicChannels.enabled"
-	if s.Dynamic.JoinRule == "invite" {
-		c.about(n, "dynamicChannels.joinRule", "new rooms are open, unless the channel is not")
+	if set.Portals && !deref(s.Dynamic.CreateAlias, true) {
+		set.Portals, n.from["portals"] = false, "dynamicChannels.createAlias"
+		c.about(n, "dynamicChannels.createAlias", "a channel's room always has an alias: there are no new rooms, unless you set portals: true")
+	}
+	if set.Portals && s.Dynamic.JoinRule == "invite" {
+		set.Portals, n.from["portals"] = false, "dynamicChannels.joinRule"
+		c.about(n, "dynamicChannels.joinRule", "a channel's room is open, unless the channel is not: there are no new rooms, unless you set portals: true")
 	}
 	if !s.Members.Enabled || !s.Members.Global.ToMatrix.Incremental || !s.Members.Global.ToIRC.Incremental {
 		c.about(n, "membershipLists", "members are always kept in step, both ways: there will be more virtual users and more connections than before; see lazy_members, idle_timeout and max_connections")

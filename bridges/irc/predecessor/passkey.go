@@ -38,7 +38,7 @@ func ParsePasskey(text []byte) (*Passkey, error) {
 	return &Passkey{key}, nil
 }
 
-// Open is the password. Salt and a space stand before it; what stands behind another space was never used there.
+// Open is what somebody has told the bridge. Salt and a space stand before it.
 func (p *Passkey) Open(sealed string) (string, error) {
 	if len(sealed) > maxSealed {
 		return "", errors.New("it is too long")
@@ -52,7 +52,6 @@ func (p *Passkey) Open(sealed string) (string, error) {
 		return "", errors.New("the key does not open it")
 	}
 	_, password, ok := strings.Cut(string(plain), " ")
-	password, _, _ = strings.Cut(password, " ")
 	if !ok || password == "" || oneLine(password) != password {
 		return "", errors.New("what is in it is not a password")
 	}

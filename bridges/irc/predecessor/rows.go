@@ -120,6 +120,9 @@ func (s *Store) addClient(row []string) error {
 	if certificate == "" || key == "" {
 		certificate, key = "", ""
 	}
+	if row[3] == "" && key == "" && inventedName(said.Username, user) {
+		said.Username = ""
+	}
 	if said.Username == "" && said.Nick == "" && said.IPv6 == "" && row[3] == "" && key == "" {
 		return nil
 	}
@@ -135,20 +138,40 @@ func (s *Store) addFeatures(row []string) error {
 	if err != nil {
 		return err
 	}
-	type features struct {
-		Mentions *bool `json:"mentions"`
-	}
+	// It may have "features" beside it: what was there before the last change, and counts no more. Without a value, the user
+	// has gone back to the default.
 	var said struct {
-		features
-		Before features `json:"features"` // what it was when it was changed last
+		Mentions *bool `json:"mentions"`
 	}
 	if err := parse(row[1], &said); err != nil {
 		return err
 	}
-	if mentions := cmp.Or(said.Mentions, said.Before.Mentions); mentions != nil {
-		s.Mentions[user] = *mentions
+	if said.Mentions != nil {
+		s.Mentions[user] = *said.Mentions
 	}
 	return nil
+}
+
+// nameOnIRC is how long user names are there, in bytes.
+const nameOnIRC = 10
+
+// inventedName tells whether a user name is the one that the bridge has made up of the user's ID, and kept, for lack of
+// another: it is no account of the user's.
+func inventedName(name string, user matrix.UserID) bool {
+	made := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("[]^\\{}-`", r)) {
+			return r
+		}
+		return -1
+	}, strings.ToLower(strings.TrimPrefix(string(user), "@")))
+	if made == "" || made[0] < 'a' || made[0] > 'z' {
+		made = "M" + made
+	}
+	base, number, numbered := strings.Cut(name, "_") // which others' names have made necessary
+	if numbered {
+		return len(name) == nameOnIRC && strings.HasPrefix(made, base) && strings.Trim(number, "0123456789") == "" && number != ""
+	}
+	return name == made[:min(len(made), nameOnIRC)]
 }
 
 // parse reads a column that holds JSON, or nothing.

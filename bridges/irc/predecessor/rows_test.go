@@ -8,7 +8,10 @@ import (
 	"crypto/sha1"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"maps"
+	"os"
 	"strings"
 	"testing"
 
@@ -34,7 +37,6 @@ func TestRows(t *testing.T) {
 		{"client_config", []string{"@a:b", "irc.example.org", `{"nick":"a b"}`, "", "", ""}, false},
 		{"client_config", []string{"@a:b", "irc.example.org", `{"ipv6":"127.0.0.1"}`, "", "", ""}, false},
 		{"user_features", []string{"@a:b", `{"mentions":true}`}, true},
-		{"user_features", []string{"@a:b", `{"features":{"mentions":true}}`}, true},
 		{"user_features", []string{"@a:b", `{"features":{"mentions":false},"mentions":true}`}, true},
 		{"user_features", []string{"@a:b", `{"mentions":"yes"}`}, false},
 		{"admin_rooms", []string{"!a:b", "@a:b"}, true},
@@ -67,6 +69,73 @@ func TestRows(t *testing.T) {
 		if len(s.Clients) == 1 && s.Clients[0].Sealed == "" && (s.Clients[0].IPv6 != "2001:db8::1" || s.Clients[0].Nick != "al") {
 			t.Errorf("the client is %+v", s.Clients[0])
 		}
+	}
+}
+
+// A user who has gone back to the default has only what was there before, beside no value.
+func TestFeaturesOfBeforeDoNotCount(t *testing.T) {
+	for column, want := range map[string]map[matrix.UserID]bool{
+		`{"features":{"mentions":true}}`:                               {},
+		`{"features":{"features":{"mentions":true},"mentions":false}}`: {},
+		`{"features":{"mentions":true},"mentions":false}`:              {"@a:b": false},
+		``: {},
+	} {
+		s := &Store{Mentions: map[matrix.UserID]bool{}}
+		if err := s.addFeatures([]string{"@a:b", column}); err != nil || !maps.Equal(s.Mentions, want) {
+			t.Errorf("%s: %v, %v", column, s.Mentions, err)
+		}
+	}
+}
+
+// The user names that the other bridge makes up are no accounts.
+func TestUserNamesThatWereMadeUp(t *testing.T) {
+	for name, want := range map[string]struct {
+		user  matrix.UserID
+		yours bool
+	}{
+		"aliceexamp": {"@alice:example.org", false},
+		"aliceexa_1": {"@alice:example.org", false},
+		"alicee_412": {"@Alice:example.org", false},
+		"abc":        {"@a:bc", false},
+		"M1abc":      {"@1:a.bc", false},
+		"alice":      {"@alice:example.org", true},
+		"aliceexa_x": {"@alice:example.org", true},
+		"alice_1":    {"@alice:example.org", true},
+		"bobexample": {"@alice:example.org", true},
+	} {
+		for _, sealed := range []string{"", "sealed"} {
+			s := &Store{}
+			err := s.addClient([]string{string(want.user), "irc.example.org", `{"username":"` + name + `","nick":"al"}`, sealed, "", ""})
+			kept := len(s.Clients) == 1 && s.Clients[0].Username == name
+			if err != nil || kept != (want.yours || sealed != "") {
+				t.Errorf("%s of %s, with %q: %+v, %v", name, want.user, sealed, s.Clients, err)
+			}
+		}
+	}
+}
+
+// What Node.js's own cryptography has sealed; see testdata.
+func TestWhatTheOtherBridgeHasSealed(t *testing.T) {
+	raw, err := os.ReadFile("testdata/passkey.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	passkey, err := ParsePasskey(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = os.ReadFile("testdata/sealed.json"); err != nil {
+		t.Fatal(err)
+	}
+	var sealed struct{ Password, Key, SealedKey string }
+	if err := json.Unmarshal(raw, &sealed); err != nil {
+		t.Fatal(err)
+	}
+	if password, err := passkey.Open(sealed.Password); err != nil || password != "correct horse" {
+		t.Errorf("the password is %q, %v", password, err)
+	}
+	if key, err := passkey.OpenLong(sealed.SealedKey); err != nil || key != sealed.Key {
+		t.Errorf("the key is %q, %v", key, err)
 	}
 }
 
@@ -118,7 +187,7 @@ func TestPasswordsAreOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if password, err := passkey.Open(seal("c2FsdA== correct horse")); err != nil || password != "correct" {
+		if password, err := passkey.Open(seal("c2FsdA== correct horse")); err != nil || password != "correct horse" {
 			t.Errorf("it opens %q, %v", password, err)
 		}
 		for _, sealed := range []string{"", "!", "c2VjcmV0", seal("nosalt"), seal("salt "), seal("salt a\r\nQUIT"), strings.Repeat("A", 10_000)} {

@@ -11,7 +11,11 @@ import (
 )
 
 // newest is the newest version of the store's schema that is known here.
-const newest = 9
+const newest = 10
+
+// WholePasswords is the version of the schema from which on a password with spaces was used as it is; before, up to the first
+// space.
+const WholePasswords = 10
 
 // A Store is what is in the tables. Domains are those of [Network.Domain].
 type Store struct {
