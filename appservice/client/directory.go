@@ -14,18 +14,19 @@ import (
 	"trestle/internal/matrix"
 )
 
-// pageOfEvents is how many events are asked for at once.
-const pageOfEvents = 100
-
-// mostPages bounds how far back a room is read.
-const mostPages = 50
+const (
+	pageOfEvents = 100 // that are asked for at once
+	oldPages     = 3   // one after another, behind which nothing newer is expected
+	maxPages     = 50
+)
 
 // Missed reads what was sent to a room from a moment on and before the user joined it, as the homeserver has it: up to most
 // events, the newest of them, in the room's order. What comes after that, the homeserver sends by itself. Of the room's
-// state it is only that it was replaced.
+// state it is only that it was replaced. The order can be relied on, and times cannot: application services choose theirs,
+// and other homeservers' clocks are wrong. So one old event ends nothing, and some hundred of them do.
 func (u *User) Missed(ctx context.Context, room matrix.RoomID, from time.Time, most int) (events []json.RawMessage, err error) {
-	token, joined := "", false
-	for range mostPages {
+	token, joined, old := "", false, 0
+	for pages := 0; pages < maxPages && old < oldPages; pages++ {
 		query := map[string]string{"dir": "b", "limit": strconv.Itoa(pageOfEvents)}
 		if token != "" {
 			query["from"] = token
@@ -38,11 +39,13 @@ func (u *User) Missed(ctx context.Context, room matrix.RoomID, from time.Time, m
 		if _, err := u.api.MakeRequest(ctx, http.MethodGet, u.api.BuildURLWithQuery(path, query), nil, &page); err != nil {
 			return nil, err
 		}
+		old++
 		for _, raw := range page.Chunk {
 			var e seenEvent
 			if json.Unmarshal(raw, &e) != nil || e.Time < from.UnixMilli() {
 				continue
 			}
+			old = 0
 			switch {
 			case e.joins(u.ID):
 				joined, events = true, nil

@@ -17,6 +17,7 @@ import (
 const (
 	arriveAgain = 30 * time.Second // before a room is tried again that does not let us in
 	maxCaughtUp = 500              // events that people sent to the new room before we were there
+	clockSlack  = 5 * time.Minute  // by which clocks of homeservers may differ; the room is new anyway
 	maxHeld     = 1000             // events of a new room that wait in memory
 )
 
@@ -349,7 +350,7 @@ func (p *Portal) announce(ctx context.Context, room, to matrix.RoomID, text stri
 func (p *Portal) missed(ctx context.Context, room matrix.RoomID, since time.Time) (events []json.RawMessage) {
 	b := p.bridge
 	err := client.Retry(ctx, b.noteFailing("read what was said in a new room"), func(ctx context.Context) (err error) {
-		events, err = b.reader(p).Missed(ctx, room, since, maxCaughtUp)
+		events, err = b.reader(p).Missed(ctx, room, since.Add(-clockSlack), maxCaughtUp)
 		return err
 	})
 	if err != nil && ctx.Err() == nil {

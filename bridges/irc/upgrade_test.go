@@ -368,6 +368,30 @@ func (e *loggedErrors) wait(t *testing.T, what string) {
 	}
 }
 
+// What people said in the new room before the bridge was there is read from it, also what a homeserver says whose clock
+// is behind.
+func TestWhatWasSaidBeforeByAnotherClock(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	_, stop := start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	old := join(t, h, alice, "alice", bob)
+	stop()
+	bob.Expect(":trestle!", "QUIT")
+	next := h.Successor(alice, old, false)
+	h.SayAt(next, alice, "before anybody came", time.Now().Add(-2*time.Minute))
+	h.Tombstone(old, alice, next)
+	passed(t, h, next) // the bridge itself hears of none of that
+	start(t, h, c)
+	bob.Expect(":trestle!", "JOIN")
+	bob.Say("#trestle", "is anybody here?")
+	bob.Expect(":alice!", "PRIVMSG #trestle :before anybody came")
+	h.WaitBody(next, ghost("bob"), "is anybody here?")
+}
+
 // What was in the old room already when the bridge stopped, and was not noted, does not come into the new one as well;
 // what was not there does, and does not come into the old one, though whoever has rights there may still speak. So it is if the
 // new one was replaced, too.

@@ -367,6 +367,14 @@ func (h *Homeserver) Say(room, user, body string) string {
 	return h.Send(room, user, "m.room.message", nil, string(content))
 }
 
+// SayAt is Say on a homeserver with another clock.
+func (h *Homeserver) SayAt(room, user, body string, at time.Time) string {
+	content, _ := json.Marshal(map[string]string{"msgtype": "m.text", "body": body})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.add(Event{Room: room, Sender: user, Type: "m.room.message", Content: content, Time: at.UnixMilli()})
+}
+
 // Direct makes a room of a person and the bridge's user, which is invited.
 func (h *Homeserver) Direct(user string) string {
 	return h.DirectWith(user, "@"+Sender+":"+ServerName)
