@@ -142,6 +142,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if err := b.resumeUpgrades(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("go on with upgrades of rooms: %w", err)
 	}
+	if err := b.resumeGivenUp(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("go on with rooms that were given up: %w", err)
+	}
 	for _, p := range b.Portals() {
 		p.wake()
 	}
@@ -268,6 +271,7 @@ func (b *Bridge) Drop(p *Portal) {
 	b.write(deleteInfo, p.id)
 	b.write(deleteCreator, p.id)
 	b.write(deleteFormer, p.id)
+	b.write(deleteUnvisited, p.id)
 	b.write(deletePortal, p.id)
 }
 

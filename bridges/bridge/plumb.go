@@ -116,7 +116,7 @@ func (b *Bridge) Retire(ctx context.Context, p *Portal, also ...func(*database.T
 	b.mu.Unlock()
 	p.moved()
 	err := b.db.Update(ctx, func(tx *database.Tx) error {
-		for _, statement := range []*database.Statement{deleteEntries, deleteMembers, deleteRights, deleteBans, deleteKey, deletePortal, deleteUnlisted, deleteInfo, deleteCreator, deleteFormer} {
+		for _, statement := range []*database.Statement{deleteEntries, deleteMembers, deleteRights, deleteBans, deleteKey, deletePortal, deleteUnlisted, deleteInfo, deleteCreator, deleteFormer, deleteUnvisited} {
 			if err := tx.Queue(ctx, statement, p.id); err != nil {
 				return err
 			}
@@ -179,28 +179,6 @@ func (b *Bridge) Vacate(ctx context.Context, room matrix.RoomID, reason string) 
 
 // Go runs something that Run waits for, which ends with the context of New; not at all once the bridge stops.
 func (b *Bridge) Go(fn func()) { b.goRun(fn) }
-
-// Abolish gives up a room that the bridge has made, and its aliases. It can be called again if it
-// fails.
-func (b *Bridge) Abolish(ctx context.Context, p *Portal, reason string) error {
-	room := p.Room()
-	if room == "" || p.Plumbed() {
-		return nil
-	}
-	aliases, err := b.client.Bot().Aliases(ctx, room)
-	if err != nil {
-		return fmt.Errorf("list a room's aliases: %w", err)
-	}
-	for _, alias := range aliases {
-		if err := b.client.Bot().DeleteAlias(ctx, alias); err != nil && !client.Is(err, "M_NOT_FOUND") {
-			return fmt.Errorf("delete the alias %s: %w", alias, err)
-		}
-	}
-	if err := b.Retire(ctx, p); err != nil {
-		return err
-	}
-	return b.Vacate(ctx, room, reason)
-}
 
 // readable makes sure, before anything is sent into a room of others, that it is still as open as was
 // consented to.

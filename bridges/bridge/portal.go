@@ -46,6 +46,7 @@ type Portal struct {
 	bans     map[matrix.UserID]string // their masks; see NoteBan
 
 	remoteKey string // see SetRemoteKey
+	unvisited int64  // since when the room waits for the first to come, Unix ms; 0: it does not
 
 	waiters []*waiter
 }
@@ -125,6 +126,7 @@ func (p *Portal) setPerson(user matrix.UserID, name string, joined bool) {
 		p.gate.arrival++
 		p.gate.arrived[user] = p.gate.arrival
 		p.people[user] = name
+		p.visit()
 		p.bridge.write(upsertMember, p.id, user, false, storable(name))
 	} else {
 		delete(p.gate.arrived, user)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -34,11 +35,11 @@ func (p *Portal) CreateRoom(ctx context.Context, spec RoomSpec) error {
 		return p.ensureAlias(ctx, spec.Alias, room)
 	}
 	p.mu.Lock()
-	p.alias, p.topic = spec.Alias, spec.Topic
-	row := p.row()
+	p.alias, p.topic, p.unvisited = spec.Alias, spec.Topic, millis(time.Now())
+	row, since := p.row(), p.unvisited
 	p.mu.Unlock()
 	err := p.bridge.db.Update(ctx, func(tx *database.Tx) error {
-		return tx.Queue(ctx, upsertPortal, row...)
+		return errors.Join(tx.Queue(ctx, upsertPortal, row...), tx.Queue(ctx, insertUnvisited, p.id, since))
 	})
 	if err != nil {
 		return fmt.Errorf("note that a room is being created: %w", err)

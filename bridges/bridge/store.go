@@ -88,7 +88,7 @@ var (
 func (b *Bridge) load(ctx context.Context) error {
 	return errors.Join(b.loadInstance(ctx), b.loadPortals(ctx), b.loadMembers(ctx),
 		b.loadGhosts(ctx), b.loadManagement(ctx), b.loadQueued(ctx), b.loadRights(ctx),
-		b.loadBans(ctx), b.loadKeys(ctx), b.loadSealings(ctx), b.loadUnlisted(ctx), b.loadInfo(ctx), b.loadFormer(ctx), b.loadInherited(ctx))
+		b.loadBans(ctx), b.loadKeys(ctx), b.loadSealings(ctx), b.loadUnlisted(ctx), b.loadInfo(ctx), b.loadFormer(ctx), b.loadInherited(ctx), b.loadUnvisited(ctx))
 }
 
 // loadInstance reads, or makes up, what tells this database from any other

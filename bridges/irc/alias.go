@@ -90,8 +90,18 @@ func (n *network) openWith(ctx context.Context, name, key string, alias matrix.R
 	if err := n.mayOpen(ctx, name, string(alias)); err != nil {
 		return nil, err
 	}
-	err := n.flights.share(ctx, n.fold(name)+" "+key, func() error {
+	leave, err := n.occupied.enter(ctx, n.fold(name))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	err = n.flights.share(ctx, n.fold(name)+" "+key, func() error {
 		// Whoever asked may leave; the others, and the room, must not suffer.
+		leave, err := n.occupied.enter(n.ctx, n.fold(name))
+		if err != nil {
+			return err
+		}
+		defer leave()
 		return n.openAlone(n.ctx, name, key)
 	})
 	if to, ok := errors.AsType[*forwarded](err); ok {

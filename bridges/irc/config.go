@@ -109,6 +109,7 @@ type Network struct {
 	Connects   *Pace         // how fast puppets connect; nil: DefaultPace
 
 	Reconnect   Backoff       // zero: 1 s to 5 min
+	Unvisited   time.Duration // how long a room that somebody has asked for waits for the first to come; 30 min
 	RegainAfter time.Duration // wait before a nick that was taken away is asked for; 1 min
 }
 
@@ -195,6 +196,9 @@ func (n *Network) complete() error {
 	setDefault(&n.Ghost, "GHOST")
 	if n.Connects == nil {
 		n.Connects = &DefaultPace
+	}
+	if n.Unvisited <= 0 {
+		n.Unvisited = 30 * time.Minute
 	}
 	if n.RegainAfter == 0 {
 		n.RegainAfter = time.Minute

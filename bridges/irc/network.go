@@ -75,7 +75,8 @@ type network struct {
 	answers   *meter               // what those who answer are told
 	openings  *meter               // channels that are asked for
 
-	flights flights
+	flights  flights
+	occupied occupancy
 }
 
 func newNetwork(s *Service, config Network) (*network, error) {
@@ -129,6 +130,7 @@ func (n *network) begin() {
 	if n.guarded() {
 		n.sweep()
 	}
+	n.after(min(n.now().Unvisited/4, unvisitedLook), n.giveUpUnvisited)
 	for _, p := range n.service.bridge.Portals() {
 		if p.Key().Network != n.config.ID {
 			continue

@@ -191,13 +191,7 @@ func (n *network) separated(one plumb, p *bridge.Portal) {
 			return
 		}
 	}
-	if ch.joined && len(ch.waiting) > 0 { // somebody is opening it anew
-		if err := ch.bind(); err != nil {
-			n.log.Error("channel has no portal", "channel", ch.name, "err", err)
-		}
-		return
-	}
-	n.abandon(ch.name)
+	n.orphaned(ch)
 }
 
 // moveOut takes the bridge's users out of a room that is not linked any more.
