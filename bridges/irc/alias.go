@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"maunium.net/go/mautrix/event"
+
 	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
 	"trestle/internal/matrix"
@@ -166,8 +168,12 @@ func (n *network) openAlone(ctx context.Context, name, key string) error {
 	}
 	creating, cancel := context.WithTimeout(ctx, createWait)
 	defer cancel()
+	var state []*event.Event
+	if view.rights.Invited { // from the beginning: nobody is to slip in
+		state = append(state, &event.Event{Type: event.StateJoinRules, Content: event.Content{Raw: map[string]any{"join_rule": "invite"}}})
+	}
 	err = view.portal.CreateRoom(creating, bridge.RoomSpec{
-		Alias: n.aliasOf(name), Name: decode(name), Topic: view.topic,
+		Alias: n.aliasOf(name), Name: decode(name), Topic: view.topic, State: state,
 		RoomVersion: n.now().RoomVersion, Events: eventLevels(view.rights.Topic), Published: n.now().Published && !view.unlisted,
 	})
 	if err != nil {

@@ -98,20 +98,37 @@ func (n *network) openFor(ctx context.Context, name, key string) (*bridge.Portal
 	if err != nil {
 		return nil, err
 	}
-	barred := false
-	known := p.RemoteKey()
-	n.ask(ctx, func() {
-		ch := n.known(p.Key().Channel)
-		if ch == nil || n.configuredKey(ch.key) {
-			return
-		}
-		barred = ch.is('i')
-		if ch.is('k') && (key == "" || key != known) {
-			barred = true
-		}
-	})
+	barred := true
+	n.ask(ctx, func() { barred = n.closedTo(p, key) })
 	if barred {
-		return nil, matrix.Forbidden("%s is for those who are invited, or know its key.", decode(name))
+		return nil, closedError(name)
 	}
 	return p, nil
+}
+
+func closedError(name string) error {
+	return matrix.Forbidden("%s is for those who are invited, or know its key.", decode(name))
+}
+
+// closedTo tells whether a channel, in which the bot is, or was, is closed to who says a key, or, without one, to anybody. It is
+// called on the loop.
+func (n *network) closedTo(p *bridge.Portal, key string) bool {
+	ch := n.known(p.Key().Channel)
+	if ch == nil || !ch.told { // what it is now is not known: it counts what it was
+		return p.Rights().Invited
+	}
+	if ch.is('i') {
+		return true
+	}
+	return ch.is('k') && !n.configuredKey(ch.key) && (key == "" || key != p.RemoteKey())
+}
+
+// in tells whether a Matrix user is in a channel, by a connection of their own. It is called on the loop.
+func (ch *channel) in(user matrix.UserID) bool {
+	for u := range ch.members {
+		if u.puppet != nil && u.puppet.user == user {
+			return true
+		}
+	}
+	return false
 }

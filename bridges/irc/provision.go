@@ -245,7 +245,7 @@ func (s *Service) queryLink(r *http.Request, who provisioner) (any, error) {
 	if who.user != "" && !s.plumbs.take(who.user) {
 		return nil, matrix.LimitExceeded(plumbPace)
 	}
-	nicks, err := n.queryOperators(r.Context(), q.Channel, q.Key)
+	nicks, err := n.queryOperators(r.Context(), who, q.Channel, q.Key)
 	if err != nil {
 		return nil, unknownChannel(err)
 	}
@@ -304,10 +304,19 @@ func (s *Service) removeLink(r *http.Request, who provisioner) (any, error) {
 	return struct{}{}, err
 }
 
-// queryOperators is operatorsOf for a channel in which the bot need not be yet.
-func (n *network) queryOperators(ctx context.Context, channel, key string) ([]string, error) {
+// queryOperators is operatorsOf for a channel in which the bot need not be yet. Whom IRC would not let in is not told who is
+// there.
+func (n *network) queryOperators(ctx context.Context, who provisioner, channel, key string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
+	closed := false
+	n.ask(ctx, func() {
+		ch := n.known(channel)
+		closed = ch != nil && ch.portal != nil && !who.anybody && n.closedTo(ch.portal, key) && !ch.in(who.user)
+	})
+	if closed {
+		return nil, closedError(channel)
+	}
 	if _, err := n.enterChannel(ctx, channel, key); err != nil {
 		return nil, err
 	}

@@ -129,8 +129,8 @@ func sameMember(e *client.Event) bool {
 }
 
 func (s *Service) commandListRooms(ctx context.Context, call *bridge.Call) (string, error) {
-	if call.Portal != nil && !call.Portal.Direct() {
-		return "", matrix.Forbidden("Do that in a direct chat with %s: here, others read along, and a channel may be secret.", s.bridge.Client().Bot().ID)
+	if err := s.private(ctx, call); err != nil && (call.Portal == nil || !call.Portal.Direct()) {
+		return "", err
 	}
 	asked := s.all()
 	if len(call.Args) > 0 {

@@ -46,7 +46,7 @@ func (s *Service) commandRaw(ctx context.Context, call *bridge.Call) (string, er
 	if err != nil {
 		return "", err
 	}
-	return n.sayRaw(ctx, call, m)
+	return s.sayRaw(ctx, n, call, m)
 }
 
 // parseRaw makes one message of words that may say anything. The first that begins with a colon begins
@@ -80,14 +80,14 @@ func parseRaw(args []string) (*wire.Message, error) {
 
 // sayRaw has a user's puppet say a command, in its place between what the user says, so that an error
 // is not taken for one about a message.
-func (n *network) sayRaw(ctx context.Context, call *bridge.Call, m *wire.Message) (string, error) {
+func (s *Service) sayRaw(ctx context.Context, n *network, call *bridge.Call, m *wire.Message) (string, error) {
 	conn, err := n.connOf(ctx, call.Sender)
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
-	heard := hearing{public: call.Portal != nil}
+	heard := hearing{public: s.private(ctx, call) != nil}
 	defer conn.Watch(func(said *wire.Message) {
 		if answers(conn, m, said) && !heard.withheld(said) {
 			heard.add(said)

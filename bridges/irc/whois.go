@@ -72,7 +72,7 @@ func (n *network) whois(ctx context.Context, call *bridge.Call, nick string) (st
 	if err != nil {
 		return text + " You have no connection by which IRC could be asked for more.", nil
 	}
-	heard := hearing{public: call.Portal != nil}
+	heard := hearing{public: n.service.private(ctx, call) != nil}
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
 	err = conn.Request(ctx, wire.NewMessage("WHOIS", nick), func(m *wire.Message) bool {
