@@ -88,5 +88,15 @@ func (s *Service) LastUse(network string, user matrix.UserID) (at time.Time) {
 	return at
 }
 
+// SplitsEnd gives up those whom netsplits took, as if that had lasted.
+func (s *Service) SplitsEnd(network string) {
+	n := s.network(network)
+	n.ask(s.ctx, func() {
+		for key, lost := range n.missing {
+			n.giveUp(key, lost)
+		}
+	})
+}
+
 // ExternalURL is externalURL.
 var ExternalURL = externalURL

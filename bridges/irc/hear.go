@@ -98,9 +98,9 @@ func (n *network) hearJoin(c *wire.Conn, m *wire.Message) {
 	if !ch.joined || n.strange(m.Prefix.Nick) {
 		return
 	}
-	n.found(ch, m.Prefix.Nick)
 	u := n.enter(ch, m.Prefix)
 	n.show(u, m.Prefix)
+	n.found(ch, u)
 	if u.puppet != nil && u.puppet.wanted[ch.key] != nil {
 		u.puppet.wanted[ch.key].kicked = ""
 	}
@@ -202,6 +202,9 @@ func (n *network) hearNick(c *wire.Conn, m *wire.Message) {
 	was := u.visible()
 	n.rename(u, nick)
 	n.show(u, wire.Prefix{})
+	for ch := range u.channels {
+		n.found(ch, u)
+	}
 	n.renamedRights(u)
 	if was && u.barred {
 		for ch := range u.channels {

@@ -75,12 +75,16 @@ func (n *network) giveUp(key string, lost *missing) {
 	}
 }
 
-// found notes that somebody of that nick has joined a channel.
-func (n *network) found(ch *channel, nick string) {
-	key := n.fold(nick)
+// found notes that somebody who is in a channel has a nick now. It need not be who was missing: if it is nobody of the room, who
+// was missing has left that.
+func (n *network) found(ch *channel, u *user) {
+	key := n.fold(u.nick)
 	lost := n.missing[key]
-	if lost == nil {
+	if lost == nil || !lost.rooms[ch.portal] {
 		return
+	}
+	if !u.visible() {
+		ch.portal.Leave(lost.ghost, lost.reason)
 	}
 	delete(lost.rooms, ch.portal)
 	if len(lost.rooms) == 0 {

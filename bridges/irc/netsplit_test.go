@@ -31,6 +31,77 @@ func TestANetsplitIsNotSeenUnlessItLasts(t *testing.T) {
 	h.WaitMembership(room, ghost("dave"), "leave")
 }
 
+// A nick that somebody had whom a split took can be somebody else's before they are back.
+func TestOthersTakeTheNicksOfThoseWhoAreMissing(t *testing.T) {
+	t.Parallel()
+	o, h := newOracle(t), fakehomeserver.New(t)
+	c := config(h, o.addr, t.TempDir())
+	c.Networks[0].Netsplit = time.Hour
+	service, _ := start(t, h, c)
+	h.Register(alice, "")
+	room, refusal := h.Join(alice, "#irc_local_#trestle:localhost")
+	if refusal != "" {
+		t.Fatal(refusal)
+	}
+	eventually(t, "alice in the channel", func() bool { return o.present(alice) })
+	tell := func(line string) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.tell(line, nil)
+	}
+	for _, nick := range []string{"dave", "erin", "fred", "gina"} {
+		tell(":" + nick + "!u@h JOIN #trestle")
+		h.WaitMembership(room, ghost(nick), "join")
+	}
+	tell(":dave!u@h QUIT :irc.east.net irc.west.net")
+	tell(":erin!u@h QUIT :irc.east.net irc.west.net")
+	tell(":fred!u@h NICK dave")
+	h.WaitMembership(room, ghost("fred"), "leave")
+	service.SplitsEnd("local")
+	h.WaitMembership(room, ghost("erin"), "leave")
+	tell(":dave!u@h PRIVMSG #trestle :it is me")
+	h.WaitBody(room, ghost("dave"), "it is me")
+	tell(":gina!u@h PART #trestle")
+	h.WaitMembership(room, ghost("gina"), "leave")
+	if is := h.Membership(room, ghost("dave")); is != "join" {
+		t.Errorf("dave, who was called fred, has left: %s", is)
+	}
+	for _, e := range h.Events(room, func(e fakehomeserver.Event) bool { return e.Type == "m.room.member" && *e.StateKey == ghost("dave") }) {
+		if e.Membership() == "leave" {
+			t.Errorf("dave has left: %s", e.Content)
+		}
+	}
+}
+
+// Where a connection of the bridge's takes the nick, who had it is out of the room.
+func TestOursTakeTheNicksOfThoseWhoAreMissing(t *testing.T) {
+	t.Parallel()
+	o, h := newOracle(t), fakehomeserver.New(t)
+	c := config(h, o.addr, t.TempDir())
+	c.Networks[0].Netsplit = time.Hour
+	start(t, h, c)
+	h.Register(alice, "")
+	room, refusal := h.Join(alice, "#irc_local_#trestle:localhost")
+	if refusal != "" {
+		t.Fatal(refusal)
+	}
+	eventually(t, "alice in the channel", func() bool { return o.present(alice) })
+	tell := func(line string) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.tell(line, nil)
+	}
+	tell(":carol!u@h JOIN #trestle")
+	h.WaitMembership(room, ghost("carol"), "join")
+	tell(":carol!u@h QUIT :irc.east.net irc.west.net")
+	h.Register(carol, "")
+	if _, refusal := h.Join(carol, "#irc_local_#trestle:localhost"); refusal != "" {
+		t.Fatal(refusal)
+	}
+	eventually(t, "carol in the channel", func() bool { return o.present(carol) })
+	h.WaitMembership(room, ghost("carol"), "leave")
+}
+
 // watched is a channel with alice in its room.
 func watched(t *testing.T) (*oracle, *fakehomeserver.Homeserver, string) {
 	t.Helper()
