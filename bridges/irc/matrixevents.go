@@ -100,7 +100,9 @@ func (n *network) speak(ctx context.Context, p *bridge.Portal, e *client.Event, 
 		told = told || err != nil || u.doubt != ""
 		if err != nil {
 			n.service.metrics.undelivered.Inc()
-			n.undelivered(p, e, refusalOf(err))
+			if !silent(err) {
+				n.undelivered(p, e, refusalOf(err))
+			}
 		} else {
 			n.service.metrics.toIRC.Inc()
 			n.noteSent(p, matrix.EventID(e.ID), bridge.Sent{
@@ -140,10 +142,13 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 	}
 	var s *speech
 	var refused error
-	wait := roomPatience
+	wait := time.Duration(0)
 	if !n.ask(ctx, func() {
-		if s, refused = n.voiceFor(user, u); refused == nil && !s.add(u) {
-			wait = 0
+		if s, refused = n.voiceFor(user, u); refused == nil {
+			refused = s.refuses(u)
+		}
+		if refused == nil && s.add(u) {
+			wait = s.roomWait(time.Now())
 		}
 	}) {
 		return
@@ -152,8 +157,9 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 		finish(refused)
 		return
 	}
-	patience := time.NewTimer(wait)
+	patience, began := time.NewTimer(wait), time.Now()
 	defer patience.Stop()
+	defer func() { s.roomWaited(time.Since(began)) }()
 	select {
 	case <-said:
 	case <-patience.C:
@@ -210,6 +216,7 @@ func (n *network) member(ctx context.Context, p *bridge.Portal, e *client.Event)
 		case event.MembershipLeave, event.MembershipBan:
 			reason := content.Reason
 			if sender != target {
+				n.silence(p.Key().Channel, target)
 				reason = strings.TrimSuffix(fmt.Sprintf("Removed by %s: %s", sender, reason), ": ")
 			}
 			n.personLeft(p, target, reason)

@@ -42,7 +42,11 @@ type speech struct {
 	running  bool
 	line     *line // under way
 	owed     []owed
-	used     time.Time // when something was last said
+	used     time.Time              // when something was last said
+	swamped  map[matrix.UserID]bool // who were told that they say too much
+	held     time.Duration          // how long rooms have waited for us lately
+	heldAt   time.Time
+	upAt     time.Time // when the connection came up
 
 	last     spoken
 	endings  []*ending
@@ -71,6 +75,8 @@ type utterance struct {
 	portal    *bridge.Portal    // of the event; nil: it is none's
 	event     matrix.EventID
 	sender    matrix.UserID
+	dropped   bool // see silence
+	added     time.Time
 	finish    func(error) // a *wire.SendError if refused
 }
 
@@ -88,7 +94,7 @@ func (s *speech) change() {
 func (s *speech) setState(conn *wire.Conn, hopeless error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn, s.hopeless = conn, hopeless
+	s.conn, s.hopeless, s.upAt = conn, hopeless, time.Now()
 	s.in = map[string]bool{}
 	s.change()
 }
@@ -140,6 +146,7 @@ func (s *speech) add(u *utterance) (first bool) {
 	first = len(s.queue) == 0
 	s.queue = append(s.queue, u)
 	s.used = time.Now()
+	u.added = s.used
 	if !s.running {
 		s.running = true
 		s.net.goRun(func() { s.run(s.net.ctx) })
@@ -248,9 +255,11 @@ func (s *speech) absent() error {
 func (s *speech) ready(ctx context.Context, u *utterance) (*wire.Conn, error) {
 	for {
 		s.mu.Lock()
-		conn, hopeless, in, changed := s.conn, s.hopeless, s.in[u.channel], s.changed
+		conn, hopeless, in, changed, dropped := s.conn, s.hopeless, s.in[u.channel], s.changed, u.dropped
 		s.mu.Unlock()
 		switch {
+		case dropped:
+			return nil, errRemoved
 		case conn != nil && (in || u.direct):
 			return conn, nil
 		case hopeless != nil:
