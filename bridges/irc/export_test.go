@@ -88,6 +88,16 @@ func (s *Service) LastUse(network string, user matrix.UserID) (at time.Time) {
 	return at
 }
 
+// Forget has a network forget those who are idle, as if it was later, and tells how many users it knows then.
+func (s *Service) Forget(network string, later time.Duration) (left int) {
+	n := s.network(network)
+	n.ask(s.ctx, func() {
+		n.forgetIdle(time.Now().Add(later))
+		left = len(n.puppets)
+	})
+	return left
+}
+
 // SplitsEnd gives up those whom netsplits took, as if that had lasted.
 func (s *Service) SplitsEnd(network string) {
 	n := s.network(network)

@@ -131,6 +131,7 @@ func (n *network) begin() {
 		n.sweep()
 	}
 	n.after(min(n.now().Unvisited/4, unvisitedLook), n.giveUpUnvisited)
+	n.forgetAgain()
 	for _, p := range n.service.bridge.Portals() {
 		if p.Key().Network != n.config.ID {
 			continue

@@ -41,25 +41,26 @@ type puppet struct {
 	user matrix.UserID
 
 	// Of the loop:
-	link     *link // nil: none is up or being made
-	display  string
-	wanted   map[string]*wish        // channels to be in, by folded name
-	directs  map[*bridge.Portal]bool // direct chats that are open
-	opening  map[*bridge.Portal]bool // direct chats that are about to be
-	seen     sightings               // as whom the bot sees it
-	failures int
-	since    time.Time   // when the connection came up
-	was      wire.Prefix // of the last connection, when it ended
-	waiting  *time.Timer
-	idling   *time.Timer          // the next look at whether it is idle
-	again    bool                 // connect at once when this connection has ended
-	told     bool                 // people were told that there is no connection
-	kicked   map[string]time.Time // from channels, and when
-	nick     nickState
-	asked    pace   // how often the user may have it connect anew at once
-	renames  pace   // how often another name is another nick at once
-	opens    *meter // direct chats that others begin
-	invites  *meter // of others into rooms of channels
+	link      *link // nil: none is up or being made
+	display   string
+	wanted    map[string]*wish        // channels to be in, by folded name
+	directs   map[*bridge.Portal]bool // direct chats that are open
+	opening   map[*bridge.Portal]bool // direct chats that are about to be
+	seen      sightings               // as whom the bot sees it
+	failures  int
+	since     time.Time   // when the connection came up
+	was       wire.Prefix // of the last connection, when it ended
+	waiting   *time.Timer
+	idling    *time.Timer          // the next look at whether it is idle
+	again     bool                 // connect at once when this connection has ended
+	told      bool                 // people were told that there is no connection
+	kicked    map[string]time.Time // from channels, and when
+	nick      nickState
+	asked     pace      // how often the user may have it connect anew at once
+	renames   pace      // how often another name is another nick at once
+	opens     *meter    // direct chats that others begin
+	invites   *meter    // of others into rooms of channels
+	idleSince time.Time // see forgetIdle
 
 	missing atomic.Pointer[string] // the nick that the connection should have and has not, folded
 
