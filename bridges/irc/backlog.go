@@ -11,8 +11,8 @@ import (
 // What of one person may wait while there is a connection: beyond, somebody says more than IRC takes, and the room, in which others
 // speak, and kick, does not wait for that.
 const (
-	maxBacklog = 300
-	maxRelayed = 50 // where the bot speaks for several
+	maxBacklog = 500
+	maxRelayed = 100 // where the bot speaks for several
 )
 
 var (
@@ -24,37 +24,44 @@ var (
 // silent tells whether somebody need not be told why a message was not said.
 func silent(err error) bool { return errors.Is(err, errStill) || errors.Is(err, errRemoved) }
 
-// refuses tells whether there is too much already of who says something.
-func (s *speech) refuses(u *utterance) error {
+// refuses tells whether there is too much already of who says something, and, of who is heard again, how many messages were
+// refused meanwhile.
+func (s *speech) refuses(u *utterance) (err error, missed int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := maxBacklog
 	if s.puppet == nil {
 		most = maxRelayed
 	}
-	if u.event == "" || s.conn == nil || len(s.queue) < most || s.queue[0].added.Before(s.upAt) {
-		return nil // what has piled up while there was no connection is said
+	if u.event == "" {
+		return nil, 0
 	}
 	waiting := 0
-	for _, other := range s.queue {
-		if other.event != "" && other.sender == u.sender {
-			waiting++
+	if len(s.queue) >= most/2 {
+		for _, other := range s.queue {
+			if other.event != "" && other.sender == u.sender {
+				waiting++
+			}
 		}
 	}
+	missed = s.swamped[u.sender]
 	switch {
 	case waiting < most/2:
 		delete(s.swamped, u.sender)
-		return nil
-	case waiting < most:
-		return nil
-	case s.swamped[u.sender]:
-		return errStill
+		return nil, missed
+	case s.conn == nil, s.queue[0].added.Before(s.upAt): // what has piled up while there was no connection is said
+		return nil, 0
+	case waiting < most && missed == 0:
+		return nil, 0
 	}
 	if s.swamped == nil {
-		s.swamped = map[matrix.UserID]bool{}
+		s.swamped = map[matrix.UserID]int{}
 	}
-	s.swamped[u.sender] = true
-	return errTooMuch
+	s.swamped[u.sender]++
+	if missed > 0 {
+		return errStill, 0
+	}
+	return errTooMuch, 0
 }
 
 // lately is how fast it is forgotten that a room has waited: a tenth of the time.

@@ -142,10 +142,10 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 	}
 	var s *speech
 	var refused error
-	wait := time.Duration(0)
+	wait, missed := time.Duration(0), 0
 	if !n.ask(ctx, func() {
 		if s, refused = n.voiceFor(user, u); refused == nil {
-			refused = s.refuses(u)
+			refused, missed = s.refuses(u)
 		}
 		if refused == nil && s.add(u) {
 			wait = s.roomWait(time.Now())
@@ -156,6 +156,9 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 	if refused != nil {
 		finish(refused)
 		return
+	}
+	if missed > 1 {
+		u.portal.NoticeOn(u.event, "missed", fmt.Sprintf("%d messages of %s before this one did not reach IRC: there was more to say than it takes.", missed, user))
 	}
 	patience, began := time.NewTimer(wait), time.Now()
 	defer patience.Stop()

@@ -42,9 +42,9 @@ type speech struct {
 	running  bool
 	line     *line // under way
 	owed     []owed
-	used     time.Time              // when something was last said
-	swamped  map[matrix.UserID]bool // who were told that they say too much
-	held     time.Duration          // how long rooms have waited for us lately
+	used     time.Time             // when something was last said
+	swamped  map[matrix.UserID]int // of those who say too much: how many messages were refused
+	held     time.Duration         // how long rooms have waited for us lately
 	heldAt   time.Time
 	upAt     time.Time // when the connection came up
 
