@@ -15,30 +15,30 @@ import (
 	"trestle/bridges/bridge"
 	"trestle/bridges/irc/wire"
 	"trestle/internal/config"
+	"trestle/internal/discovery"
 	"trestle/internal/matrix"
-	"trestle/internal/outbound"
 )
 
 // Config is all that the bridge needs to know.
 type Config struct {
-	HomeserverURL string            // as the bridge reaches it
-	PublicURL     string            // as people's browsers reach Public, for links; HomeserverURL if empty
-	ServerName    matrix.ServerName // of the virtual users
-	ServiceID     string            // id of the registration
-	ASToken       string            // as_token
-	HSToken       string            // hs_token
-	SenderLocal   string            // sender_localpart
-	Listen        string            // where the homeserver reaches us: host:port or unix:/path; empty: Handler is served by somebody else
-	Database      string            // a file, or postgres://
-	Journal       string            // file that outlives a killed process; empty: none
-	LinkLifetime  time.Duration     // of links; 30 days
-	LinkMaxSize   int64             // bytes of a file that a link leads to; 100 MiB
-	KeyFile       string            // keys to the secrets of users; empty: the bridge keeps none
-	Identd        string            // where to answer RFC 1413: host:port; empty: nowhere
-	Admins        []string          // Matrix users who may end any link of a room
-	Provisioning  string            // the secret of those who may act for anybody at the provisioning API; empty: nobody
-	Federation    *outbound.Guard   // to homeservers of others, whose users may use the provisioning API; nil: they may not
-	KeyPatience   time.Duration     // for the key to an encrypted message, twice; 5 s
+	HomeserverURL string               // as the bridge reaches it
+	PublicURL     string               // as people's browsers reach Public, for links; HomeserverURL if empty
+	ServerName    matrix.ServerName    // of the virtual users
+	ServiceID     string               // id of the registration
+	ASToken       string               // as_token
+	HSToken       string               // hs_token
+	SenderLocal   string               // sender_localpart
+	Listen        string               // where the homeserver reaches us: host:port or unix:/path; empty: Handler is served by somebody else
+	Database      string               // a file, or postgres://
+	Journal       string               // file that outlives a killed process; empty: none
+	LinkLifetime  time.Duration        // of links; 30 days
+	LinkMaxSize   int64                // bytes of a file that a link leads to; 100 MiB
+	KeyFile       string               // keys to the secrets of users; empty: the bridge keeps none
+	Identd        string               // where to answer RFC 1413: host:port; empty: nowhere
+	Admins        []string             // Matrix users who may end any link of a room
+	Provisioning  string               // the secret of those who may act for anybody at the provisioning API; empty: nobody
+	Federation    *discovery.Transport // to homeservers of others, whose users may use the provisioning API; nil: they may not
+	KeyPatience   time.Duration        // for the key to an encrypted message, twice; 5 s
 	Networks      []Network
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil: none

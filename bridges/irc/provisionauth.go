@@ -91,10 +91,14 @@ func (s *Service) exchangeOpenID(r *http.Request, _ provisioner) (any, error) {
 		default:
 			return nil, matrix.LimitExceeded(exchangeWait)
 		}
-		var err error
-		if api, base, err = s.config.Federation.Homeserver(ctx, q.Server); err != nil {
+		if _, err := matrix.ParseServerName(string(q.Server)); err != nil {
 			return nil, matrix.InvalidParam("matrixServer is no server's name.")
 		}
+		api = &http.Client{
+			Transport:     s.config.Federation,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+		base = "https://" + string(q.Server)
 	}
 	user, err := s.userInfo(ctx, api, base, q.Server, q.Token)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"trestle/bridges/irc"
+	"trestle/internal/discovery"
 	"trestle/internal/outbound"
 )
 
@@ -29,7 +30,9 @@ func TestProvisioningForUsersOfOthers(t *testing.T) {
 	authorities := x509.NewCertPool()
 	authorities.AddCert(other.Certificate())
 	options := outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Authorities: authorities, Timeout: time.Minute}
-	h, room, _, api := provisioned(t, func(c *irc.Config) { c.Federation = outbound.New(options) })
+	h, room, _, api := provisioned(t, func(c *irc.Config) {
+		c.Federation = discovery.NewTransport(discovery.Options{Guard: outbound.New(options)})
+	})
 
 	dora, token := "@dora:"+name, map[string]string{"openIdToken": "hers", "matrixServer": name}
 	for _, lie := range []string{"@dora:localhost", "@dora:elsewhere.example", "dora", ""} {
@@ -52,6 +55,8 @@ func TestProvisioningForUsersOfOthers(t *testing.T) {
 
 	// A private address is none of the bridge's business.
 	options.Allow = nil
-	_, _, _, closed := provisioned(t, func(c *irc.Config) { c.Federation = outbound.New(options) })
+	_, _, _, closed := provisioned(t, func(c *irc.Config) {
+		c.Federation = discovery.NewTransport(discovery.Options{Guard: outbound.New(options)})
+	})
 	closed.refused("POST", "exchange_openid", token, 502, "M_CONNECTION_FAILED")
 }

@@ -13,6 +13,7 @@ import (
 
 	"trestle/bridges/irc/wire"
 	"trestle/internal/config"
+	"trestle/internal/discovery"
 	"trestle/internal/matrix"
 	"trestle/internal/outbound"
 	"trestle/registration"
@@ -38,8 +39,8 @@ func FromConfig(c *config.Config, r *registration.Registration) (Config, error) 
 		Database: c.Bridges.IRC.Database.Reveal(), Journal: c.InData("irc.journal"), Networks: networks,
 		KeyFile: c.InData("irc.keys"), Identd: c.Bridges.IRC.Identd, Control: c.InData(ControlFile), given: c,
 		Admins: c.Bridges.IRC.Plumbing.Admins, Provisioning: c.Bridges.IRC.Plumbing.Secret.Reveal(),
-		Federation: outbound.New(outbound.Options{
-			Allow: config.Ranges(c.Bridges.IRC.Plumbing.AllowAddresses), Redirects: 3, Timeout: exchangeWait,
+		Federation: discovery.NewTransport(discovery.Options{
+			Guard: outbound.New(outbound.Options{Allow: config.Ranges(c.Bridges.IRC.Plumbing.AllowAddresses)}),
 		}),
 	}, nil
 }

@@ -88,6 +88,9 @@ func (g *Guard) Client() *http.Client {
 	}
 }
 
+// Authorities sign the certificates of those who are reached by TLS; nil: the system's.
+func (g *Guard) Authorities() *x509.CertPool { return g.options.Authorities }
+
 // Dialer dials behind the guard.
 func (g *Guard) Dialer() *net.Dialer {
 	return &net.Dialer{Timeout: dialTime, ControlContext: g.control}
