@@ -1,0 +1,281 @@
+package federation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"trestle/internal/matrix"
+	"trestle/internal/telemetry"
+)
+
+const (
+	// usualTime is how long a request may take that says nothing else.
+	usualTime = 30 * time.Second
+	// usualAnswer is how many bytes an answer may have, if nothing else is said.
+	usualAnswer = 1 << 20
+	// errorAnswer is how many bytes of an error are read.
+	errorAnswer = 16 << 10
+	// silence is how long a body may bring nothing.
+	silence = 20 * time.Second
+)
+
+// ClientOptions are what a [Client] works with. All but Allowed, Now and Log are needed.
+type ClientOptions struct {
+	ServerName matrix.ServerName
+	Key        matrix.SigningKey
+	Transport  http.RoundTripper            // finds servers by their names, see package discovery
+	Allowed    func(matrix.ServerName) bool // nil: all servers are
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// A Client makes requests to other servers, signed by this one.
+type Client struct {
+	options ClientOptions
+	backoff *backoff
+}
+
+// NewClient makes a client.
+func NewClient(o ClientOptions) *Client {
+	if o.Allowed == nil {
+		o.Allowed = func(matrix.ServerName) bool { return true }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return &Client{options: o, backoff: newBackoff(o.Now)}
+}
+
+// A Request is one to another server.
+type Request struct {
+	To      matrix.ServerName
+	Method  string
+	URI     string        // path and query, escaped
+	Content any           // encoded as JSON; nil: no body
+	Limit   int64         // bytes of the answer; 0: 1 MiB
+	Timeout time.Duration // of all of it, the answer's body included; 0: 30 s
+	// Unsigned is for what anybody may ask.
+	Unsigned bool
+	// Urgent asks servers too that are left alone because they could not be reached.
+	Urgent bool
+}
+
+// Heard is told that a server is there: it has made a request.
+func (c *Client) Heard(server matrix.ServerName) { c.backoff.heard(server) }
+
+// Allowed reports whether the operator lets this server have to do with another.
+func (c *Client) Allowed(server matrix.ServerName) bool { return c.options.Allowed(server) }
+
+// JSON makes a request and decodes its answer. Errors: [ErrDenied], [Unreachable], [Refusal],
+// [ErrAnswer], and that of a context that has ended.
+func (c *Client) JSON(ctx context.Context, r Request, into any) error {
+	raw, err := c.Bytes(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%w: %s %s: %w", ErrAnswer, r.To, path(r.URI), err)
+	}
+	return nil
+}
+
+// Bytes makes a request and reads its answer, which is JSON as far as its type says.
+func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, error) {
+	if r.Limit <= 0 {
+		r.Limit = usualAnswer
+	}
+	response, err := c.Open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(response.Body, r.Limit+1))
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &Unreachable{Server: r.To, Err: err}
+	case int64(len(raw)) > r.Limit:
+		return nil, fmt.Errorf("%w: %s %s has more than %d bytes", ErrAnswer, r.To, path(r.URI), r.Limit)
+	}
+	return raw, nil
+}
+
+// Open makes a request, and leaves the body of a good answer (status 200) to be read. It has to be
+// closed; reading it fails when the time is over, or when nothing comes for a while.
+func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
+	if err := c.check(r); err != nil {
+		return nil, err
+	}
+	began := c.options.Now()
+	if until := c.backoff.until(r.To); !r.Urgent && !until.IsZero() {
+		return nil, &Unreachable{Server: r.To, Until: until}
+	}
+	if r.Timeout <= 0 {
+		r.Timeout = usualTime
+	}
+	limited, cancel := context.WithTimeout(ctx, r.Timeout)
+	request, err := c.request(limited, r)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	response, err := c.options.Transport.RoundTrip(request)
+	if err != nil {
+		cancel()
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // whose request it was does not want it any more
+		}
+		until := c.backoff.failed(r.To, began)
+		c.options.Log.DebugContext(ctx, "a server cannot be reached", "server", r.To, "until", until, "err", err)
+		return nil, &Unreachable{Server: r.To, Until: until, Err: err}
+	}
+	response.Body = newPatient(response.Body, cancel)
+	if response.StatusCode == http.StatusOK {
+		c.backoff.heard(r.To)
+		return response, nil
+	}
+	defer response.Body.Close()
+	refusal := readRefusal(r.To, response)
+	if refusal.Status >= http.StatusInternalServerError && refusal.Code == "" {
+		// That is a proxy whose server is away.
+		until := c.backoff.failed(r.To, began)
+		return nil, &Unreachable{Server: r.To, Until: until, Err: refusal}
+	}
+	c.backoff.heard(r.To)
+	return nil, refusal
+}
+
+// check refuses requests that must not be made.
+func (c *Client) check(r Request) error {
+	if _, err := matrix.ParseServerName(string(r.To)); err != nil {
+		return fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	if r.To == c.options.ServerName {
+		return fmt.Errorf("%w: %s is this server", ErrDenied, r.To)
+	}
+	if !c.options.Allowed(r.To) {
+		return fmt.Errorf("%w: %s", ErrDenied, r.To)
+	}
+	return nil
+}
+
+// request is the HTTP request, signed.
+func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) {
+	var content []byte
+	var body io.Reader
+	if r.Content != nil {
+		raw, err := matrix.MarshalCanonical(r.Content)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request to %s: %w", r.To, err)
+		}
+		content, body = raw, bytes.NewReader(raw)
+	}
+	request, err := http.NewRequestWithContext(ctx, r.Method, "https://"+string(r.To)+r.URI, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("User-Agent", "Trestle/"+telemetry.Build().Version)
+	request.Header.Set("Accept", "application/json")
+	if content != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if r.Unsigned {
+		return request, nil
+	}
+	signed := SignedRequest{
+		Method: r.Method, URI: request.URL.RequestURI(), // as it goes out
+		Origin: c.options.ServerName, Destination: r.To, Content: content,
+	}
+	authorization, err := signed.sign(c.options.Key)
+	if err != nil {
+		return nil, fmt.Errorf("sign the request to %s: %w", r.To, err)
+	}
+	request.Header.Set("Authorization", authorization.String())
+	return request, nil
+}
+
+// readRefusal reads an error, as far as it is one of Matrix.
+func readRefusal(server matrix.ServerName, response *http.Response) *Refusal {
+	refusal := &Refusal{Server: server, Status: response.StatusCode, Message: http.StatusText(response.StatusCode)}
+	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return refusal
+	}
+	raw, err := io.ReadAll(io.LimitReader(response.Body, errorAnswer))
+	if err != nil {
+		return refusal
+	}
+	var said struct {
+		Code       string      `json:"errcode"`
+		Message    string      `json:"error"`
+		RetryAfter json.Number `json:"retry_after_ms"`
+	}
+	if json.Unmarshal(raw, &said) != nil || !validCode(said.Code) {
+		return refusal
+	}
+	refusal.Code, refusal.Message = said.Code, plain(said.Message)
+	if ms, err := said.RetryAfter.Int64(); err == nil && ms > 0 {
+		refusal.RetryAfter = time.Duration(min(ms, longestPause.Milliseconds())) * time.Millisecond
+	} else if seconds, err := strconv.ParseInt(response.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {
+		refusal.RetryAfter = min(time.Duration(seconds)*time.Second, longestPause)
+	}
+	return refusal
+}
+
+// validCode reports whether a text looks like an error code.
+func validCode(code string) bool {
+	if code == "" || len(code) > 100 {
+		return false
+	}
+	return !strings.ContainsFunc(code, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.'
+	})
+}
+
+// path is a URI without its query, for messages.
+func path(uri string) string {
+	before, _, _ := strings.Cut(uri, "?")
+	return before
+}
+
+// patient is the body of an answer that may take its time, but not for ever.
+type patient struct {
+	body   io.ReadCloser
+	cancel context.CancelFunc
+	timer  *time.Timer
+}
+
+func newPatient(body io.ReadCloser, cancel context.CancelFunc) *patient {
+	return &patient{body, cancel, time.AfterFunc(silence, cancel)}
+}
+
+// Read implements io.Reader.
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.body.Read(b)
+	p.timer.Reset(silence)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("the answer did not come to its end in time")
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (p *patient) Close() error {
+	p.timer.Stop()
+	err := p.body.Close()
+	p.cancel()
+	return err
+}
