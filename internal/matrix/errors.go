@@ -91,6 +91,12 @@ func MissingToken() *Error {
 	return NewError(http.StatusUnauthorized, "M_MISSING_TOKEN", "This request needs an access token.")
 }
 
+// Unauthorized is for requests of servers whose signature is missing or wrong (Server-Server API § Request
+// Authentication).
+func Unauthorized(format string, args ...any) *Error {
+	return NewError(http.StatusUnauthorized, "M_UNAUTHORIZED", format, args...)
+}
+
 // UnknownToken is M_UNKNOWN_TOKEN, 401.
 func UnknownToken(softLogout bool) *Error {
 	e := NewError(http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "This access token is not known.")
