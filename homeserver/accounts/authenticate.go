@@ -15,8 +15,9 @@ import (
 // A Caller is who makes a request.
 type Caller struct {
 	UserID     matrix.UserID
-	DeviceID   matrix.DeviceID // empty for application services that name none
-	AppService string          // the ID of the application service that calls; empty for people
+	Server     matrix.ServerName // another homeserver, which has no account here; empty for all others
+	DeviceID   matrix.DeviceID   // empty for application services that name none
+	AppService string            // the ID of the application service that calls; empty for people
 	Guest      bool
 	Admin      bool
 	Locked     bool  // may do nothing but log out

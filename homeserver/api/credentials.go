@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +14,7 @@ import (
 // A Caller is who makes a request, once that is verified.
 type Caller struct {
 	UserID     matrix.UserID
+	Server     matrix.ServerName // another homeserver that calls; empty for all others
 	DeviceID   matrix.DeviceID
 	AppService string // the ID of the application service that calls; empty for people
 	Guest      bool
@@ -43,12 +46,56 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, presented Credentials) (Caller, error)
 }
 
+// A SignedRequest is a request as another homeserver has made it, unverified.
+type SignedRequest struct {
+	Method         string
+	URI            string   // path and query, as they came
+	Authorizations []string // headers
+	Content        []byte   // nil: none
+	RemoteAddr     string
+}
+
+// A ServerAuthenticator verifies the signatures of other homeservers (Server-Server API § Request
+// Authentication). Its errors are answered as they are; M_UNAUTHORIZED is the usual one.
+type ServerAuthenticator interface {
+	AuthenticateServer(ctx context.Context, presented SignedRequest) (matrix.ServerName, error)
+}
+
+// authenticateServer verifies which homeserver calls. Its signature is about the body as well, which is read
+// before, up to the route's limit.
+func (x *exchange) authenticateServer() error {
+	x.who.RemoteAddr, x.who.UserAgent = x.remoteAddr(), x.r.UserAgent()
+	var body bytes.Buffer
+	if err := x.readBody(&body); err != nil {
+		return err
+	}
+	presented := SignedRequest{
+		Method: x.r.Method, URI: x.r.RequestURI, Authorizations: x.r.Header.Values("Authorization"), RemoteAddr: x.who.RemoteAddr,
+	}
+	if !strings.HasPrefix(presented.URI, "/") {
+		presented.URI = x.r.URL.RequestURI() // it came with scheme and host
+	}
+	if body.Len() > 0 {
+		presented.Content = body.Bytes()
+	}
+	server, err := x.server.options.Servers.AuthenticateServer(x.ctx(), presented)
+	if err != nil {
+		return err
+	}
+	x.who.Server = server
+	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(presented.Content)), int64(body.Len())
+	return nil
+}
+
 // authenticate fills in who calls, as far as the route wants to know.
 func (x *exchange) authenticate() error {
 	auth := x.route.Auth
-	if auth == None {
+	switch auth {
+	case None:
 		x.who.RemoteAddr, x.who.UserAgent = x.remoteAddr(), x.r.UserAgent()
 		return nil
+	case OtherServer:
+		return x.authenticateServer()
 	}
 	presented := x.credentials()
 	if presented.Token == "" {

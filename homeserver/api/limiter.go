@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"hash/maphash"
 	"net/netip"
 	"sync"
@@ -57,13 +58,13 @@ func NewRateLimiter(rates map[string]Rate, now func() time.Time) *RateLimiter {
 	return l
 }
 
-// Allow counts a request of a caller: by user, or by address when there is
+// Allow counts a request of a caller: by user or homeserver, or by address when there is
 // none. IPv6 addresses count by their /64, which one peer usually has whole.
 func (l *RateLimiter) Allow(bucket string, who Caller) error {
 	if who.Unlimited {
 		return nil
 	}
-	key := string(who.UserID)
+	key := cmp.Or(string(who.UserID), string(who.Server))
 	if key == "" {
 		key = l.Network(who.RemoteAddr)
 	}

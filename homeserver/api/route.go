@@ -15,12 +15,13 @@ type Auth int
 
 // The demands, from none to the strictest.
 const (
-	None       Auth = iota // no token is read
-	Optional               // a token is verified when there is one
-	Guest                  // any user, guests included
-	User                   // any user but guests
-	AppService             // an application service, by its own token
-	Admin                  // a server administrator
+	None        Auth = iota // no token is read
+	Optional                // a token is verified when there is one
+	Guest                   // any user, guests included
+	User                    // any user but guests
+	AppService              // an application service, by its own token
+	Admin                   // a server administrator
+	OtherServer             // another homeserver, by its signature
 )
 
 // DefaultBodyLimit is the largest request body, in bytes, where neither route

@@ -16,10 +16,11 @@ import (
 	"trestle/internal/matrix"
 )
 
-// Options are what a [Server] works with. Only Authenticator is needed, and
-// that only by routes that authenticate.
+// Options are what a [Server] works with. Only Authenticator and Servers are needed, and
+// those only by routes that authenticate users, or other homeservers.
 type Options struct {
 	Authenticator  Authenticator
+	Servers        ServerAuthenticator
 	Limiter        Limiter      // nil: no limits
 	Metrics        Metrics      // nil: none
 	Logger         *slog.Logger // nil: slog's default
@@ -151,7 +152,7 @@ func (x *exchange) finished() {
 	}
 	if log := x.server.options.Logger; log.Enabled(x.r.Context(), slog.LevelDebug) {
 		log.DebugContext(x.r.Context(), "request", "method", x.r.Method, "path", x.r.URL.Path, "status", x.w.Status(),
-			"bytes", x.w.Size(), "took", took, "user", x.who.UserID, "from", x.remoteAddr(), "request", x.number)
+			"bytes", x.w.Size(), "took", took, "user", x.who.UserID, "server", x.who.Server, "from", x.remoteAddr(), "request", x.number)
 	}
 }
 
