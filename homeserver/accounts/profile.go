@@ -91,7 +91,27 @@ func (s *Service) remoteProfile(ctx context.Context, user matrix.UserID, field s
 	if s.observers.Remote == nil {
 		return nil, matrix.NotFound("Nothing is known here about users of %s.", user.Server())
 	}
-	return s.observers.Remote.RemoteProfile(ctx, user, field)
+	profile, err := s.observers.Remote.RemoteProfile(ctx, user, field)
+	return presentable(profile), err
+}
+
+// presentable is what is fit to be shown of a profile that another server has written.
+func presentable(profile Profile) Profile {
+	shown := make(Profile, len(profile))
+	for field, raw := range profile {
+		value, err := matrix.CanonicalJSON(raw)
+		if err != nil || string(value) == "null" || checkField(field) != nil {
+			continue
+		}
+		if empty, err := checkFieldValue(field, value); err != nil || empty {
+			continue
+		}
+		if field == AvatarURL && !strings.HasPrefix(string(value), `"mxc://`) {
+			continue
+		}
+		shown[field] = value
+	}
+	return shown
 }
 
 // SetProfileField sets a field of the caller's own profile. An empty display

@@ -120,3 +120,17 @@ func (p *PublicRooms) turn(from place, first bool, limit int) {
 func withoutNUL(types []string) []string {
 	return slices.DeleteFunc(slices.Clone(types), func(typ string) bool { return strings.IndexByte(typ, 0) >= 0 })
 }
+
+// WantedTypes are the types of rooms that a request names, null for rooms without one; nil if it names none.
+func WantedTypes(named []*string) []string {
+	if named == nil {
+		return nil
+	}
+	types := make([]string, len(named))
+	for i, typ := range named {
+		if typ != nil {
+			types[i] = *typ
+		}
+	}
+	return types
+}
