@@ -29,6 +29,7 @@ type operation struct {
 	File   string // in the specification, for messages
 
 	token     bool     // it needs an access token
+	signed    bool     // it needs the signature of a server
 	query     []string // parameters that its query must have
 	segments  []string
 	request   map[string]node // content type → schema
@@ -195,7 +196,7 @@ func (s *specification) readOperation(op *operation, at node) (err error) {
 			return err
 		}
 	}
-	op.token, op.query = needsToken(at.value), requiredQuery(at.value)
+	op.token, op.signed, op.query = needsToken(at.value), needsSignature(at.value), requiredQuery(at.value)
 	op.responses = map[string]response{}
 	responses, err := s.child(at, "responses")
 	if err != nil {

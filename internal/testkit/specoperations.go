@@ -100,6 +100,12 @@ func needsToken(operation any) bool {
 	return len(ways) > 0
 }
 
+// needsSignature reads an operation's security: it is for servers.
+func needsSignature(operation any) bool {
+	ways, _ := field(operation, "security").([]any)
+	return len(ways) > 0 && slices.ContainsFunc(ways, func(way any) bool { return slices.Contains(keysOf(way), "signedRequest") })
+}
+
 // requiredQuery is the parameters that an operation's query must have.
 func requiredQuery(operation any) []string {
 	var names []string
