@@ -220,7 +220,7 @@ func (m *member) lead(ctx context.Context) error {
 		return err
 	}
 	m.begun = true
-	handlers := map[cluster.Entrance]http.Handler{cluster.Clients: m.clientHandler(), cluster.Federation: m.federationHandler()}
+	handlers := map[cluster.Entrance]http.Handler{cluster.Clients: m.clientHandler(), cluster.Federation: m.FederationHandler()}
 	leader := database.Leader{Address: m.address(), Secret: rand.Text(), Identity: m.identity}
 	m.gate.Open(leader.Secret, handlers)
 	if leader.Epoch, err = db.Announce(ctx, leader); err != nil {

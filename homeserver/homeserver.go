@@ -84,13 +84,17 @@ type Server struct {
 	media      *media.Service
 	previews   *preview.Service // nil: off
 
+	peers       *peers // nil: this server has nothing to do with others
 	key         matrix.SigningKey
 	operatorKey []byte
 	api         *api.Server
-	mounts      mounts
-	metrics     *prometheus.Registry
-	health      *telemetry.Health
-	lost        chan error // the database belongs to another server now
+	// federationAPI is what other servers reach, and those who ask whose an OpenID token is.
+	federationAPI *api.Server
+	requests      *telemetry.Requests
+	mounts        mounts
+	metrics       *prometheus.Registry
+	health        *telemetry.Health
+	lost          chan error // the database belongs to another server now
 }
 
 // Open opens the database and connects the services. Close the Server.
@@ -170,6 +174,9 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		return err
 	}
 	limiter := s.limiter()
+	if s.peers, err = s.newPeers(key, limiter); err != nil {
+		return err
+	}
 	s.accounts = accounts.New(s.accountOptions(key, limiter))
 	if err := s.accounts.LoadErased(ctx); err != nil {
 		return err
@@ -210,7 +217,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	s.accounts.Observe(accounts.Observers{
 		Users: userSource{services}, Devices: []accounts.DeviceObserver{s.encryption, s.pushers},
 		Profiles: []accounts.ProfileObserver{follow}, Deactivations: []accounts.DeactivationObserver{follow, s.encryption, s.delayed, s.unread, s.pushers, s.search},
-		Bindings: s.invites, Addresses: []accounts.AddressObserver{s.pushers},
+		Bindings: s.invites, Addresses: []accounts.AddressObserver{s.pushers}, Remote: s.peers.profiles(),
 	})
 	if s.media, err = s.newMedia(); err != nil {
 		return err
@@ -232,9 +239,10 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 }
 
 func (s *Server) route(limiter *api.RateLimiter) {
+	s.requests = telemetry.NewRequests(s.metrics)
 	options := api.Options{
 		Authenticator: s.authenticator(clientapi.Authenticator(s.accounts)), Logger: s.log,
-		Metrics: telemetry.NewRequests(s.metrics), TrustedProxies: s.cfg.Proxies(), BodyLimit: int64(s.cfg.MaxBody),
+		Metrics: s.requests, TrustedProxies: s.cfg.Proxies(), BodyLimit: int64(s.cfg.MaxBody),
 	}
 	if limiter != nil {
 		options.Limiter = limiter
@@ -243,7 +251,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	routes := clientapi.Routes(clientapi.Services{
 		Limiter:    options.Limiter,
 		ServerName: s.cfg.ServerName, Accounts: s.accounts, Rooms: s.rooms, Keys: s.encryption, Ephemeral: s.ephemeral, Sync: s.sync, Sliding: s.sliding,
-		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
+		Media: s.media, Previews: s.clientPreviews(), Relations: s.related, Search: s.search, Reports: s.reports, Users: s.store.Directory, Others: s.peers.others(), Services: s.sender, Delayed: s.delayed, Invites: s.invites, Unread: s.unread, Pushers: s.pushers,
 		Account: s.accountConfig(),
 		OAuth:   s.oauth,
 		Forgot:  s.forgot,
@@ -254,6 +262,7 @@ func (s *Server) route(limiter *api.RateLimiter) {
 	s.api.Handle(s.legacy(routes))
 	s.api.Handle(s.adminRoutes())
 	s.api.Handle(s.consoleRoutes(limiter))
+	s.routePeers(limiter)
 }
 
 // forgot takes a room that a user has forgotten out of what /sync knows.
@@ -309,6 +318,7 @@ func (s *Server) Close() {
 		s.unread.Close()
 	}
 	s.closePushers()
+	s.peers.close()
 	if s.sender != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -25,6 +25,7 @@ func (s *Server) jobs(ctx context.Context) error {
 		{"@hourly", "forget what became of delayed events", s.delayed.Tidy},
 		{"@hourly", "forget applications that nobody uses", s.tidyOAuth},
 		{"@hourly", "forget previews of pages", s.tidyPreviews},
+		{"@hourly", "forget the keys of strangers", s.peers.tidy},
 		{"@hourly", "forget who has signed in to the console", s.record.Tidy},
 		{"10 3 * * *", "delete old notifications", s.unread.Tidy},
 		{"20 3 * * *", "forget what operators did long ago", s.ledger.Tidy},

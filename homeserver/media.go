@@ -33,6 +33,7 @@ func (s *Server) newMedia() (*media.Service, error) {
 		MaxUpload: int64(s.cfg.Media.MaxUpload), MaxPerUser: int64(s.cfg.Media.MaxPerUser), MaxPixels: s.cfg.Media.MaxPixels,
 		MaxFetched:           int64(s.cfg.Media.Previews.MaxKept),
 		AllowUnauthenticated: s.cfg.Media.AllowUnauthenticated,
+		Remote:               s.peers.media(),
 	}
 	for _, size := range s.cfg.Media.Thumbnails {
 		options.Thumbnails = append(options.Thumbnails, picture.Size{

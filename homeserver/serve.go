@@ -13,8 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"trestle/homeserver/api"
-	"trestle/homeserver/clientapi"
 	"trestle/homeserver/storage"
 	"trestle/internal/config"
 	"trestle/internal/database"
@@ -86,7 +84,7 @@ func (s *Server) serve(ctx context.Context, ready func(Running)) error {
 	tasks = append(tasks, func(ctx context.Context) error {
 		return clients.Serve(ctx, s.Handler(), listeners.Options{Logger: s.log, Drain: s.drain, Grace: s.cfg.ShutdownTimeout.Std()})
 	})
-	federation, err := s.federation(secure, s.federationHandler())
+	federation, err := s.federation(secure, s.FederationHandler())
 	if err != nil {
 		return err
 	}
@@ -169,6 +167,7 @@ func runAll(ctx context.Context, cancel context.CancelCauseFunc, tasks []func(co
 func (s *Server) drain() {
 	s.health.SetReady(false)
 	s.api.Drain()
+	s.federationAPI.Drain()
 }
 
 // serveMetrics opens the metrics' own listener, if they have one.
@@ -208,14 +207,6 @@ func secured(addresses []string, secure *tls.Config) []string {
 		}
 	}
 	return list
-}
-
-// federationHandler is what other servers reach. Besides OpenID, that comes with
-// the Server-Server API; until then other paths are unrecognized.
-func (s *Server) federationHandler() http.Handler {
-	server := api.NewServer(api.Options{Logger: s.log})
-	server.Handle(clientapi.OpenIDRoutes(s.accounts))
-	return server.Handler()
 }
 
 // federation opens the federation listeners.

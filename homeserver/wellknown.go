@@ -9,7 +9,7 @@ import (
 func (s *Server) accountConfig() clientapi.AccountConfig {
 	c := clientapi.AccountConfig{
 		BaseURL: s.cfg.BaseURL(), RoomVersion: s.cfg.Rooms.DefaultVersion, UnstableFeatures: s.proposals(), Capabilities: s.capabilities(),
-		PreferSSO: s.cfg.SSO.Preferred, WellKnown: s.wellKnown(), SupportPage: s.cfg.WellKnown.SupportPage,
+		PreferSSO: s.cfg.SSO.Preferred, WellKnown: s.wellKnown(), FederationAt: matrix.ServerName(s.cfg.WellKnown.Server), SupportPage: s.cfg.WellKnown.SupportPage,
 	}
 	for _, who := range s.cfg.WellKnown.Contacts {
 		c.Contacts = append(c.Contacts, clientapi.Contact{MatrixID: matrix.UserID(who.MatrixID), EmailAddress: who.Email, Role: who.Role})

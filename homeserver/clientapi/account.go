@@ -18,7 +18,9 @@ type AccountConfig struct {
 	Capabilities     map[string]any  // further ones
 	WellKnown        map[string]any  // further members of /.well-known/matrix/client
 	Contacts         []Contact       // for /.well-known/matrix/support
-	SupportPage      string
+	// FederationAt is where other homeservers reach this one; empty: nothing is said of it.
+	FederationAt matrix.ServerName
+	SupportPage  string
 	// IdentityProviders are where people can log in instead of here; [Routes]
 	// fills them in.
 	IdentityProviders []IdentityProvider

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"trestle/homeserver/api"
+	"trestle/homeserver/federation"
 	"trestle/homeserver/rooms"
 	"trestle/internal/matrix"
 )
@@ -15,11 +16,18 @@ type UserDirectory interface {
 	Search(ctx context.Context, searcher matrix.UserID, text string, limit int) ([]rooms.DirectoryUser, error)
 }
 
+// OtherServers asks other homeservers for their aliases and rooms. Its errors are answered as they are.
+type OtherServers interface {
+	Alias(ctx context.Context, alias matrix.RoomAlias) (matrix.RoomID, []matrix.ServerName, error)
+	PublicRooms(ctx context.Context, server matrix.ServerName, q rooms.PublicRoomsQuery) (*federation.PublicRooms, error)
+}
+
 // directoryAPI is aliases and the directories of rooms and users.
 type directoryAPI struct {
 	server matrix.ServerName
 	rooms  *rooms.Service
 	users  UserDirectory
+	others OtherServers // nil: none are asked
 }
 
 func (a *directoryAPI) routes() []api.Route {
@@ -48,6 +56,10 @@ type aliasResponse struct {
 }
 
 func (a *directoryAPI) resolve(ctx context.Context, who api.Caller, req *aliasRequest) (*aliasResponse, error) {
+	if req.Alias.Server() != a.server && a.others != nil {
+		room, servers, err := a.others.Alias(ctx, req.Alias)
+		return &aliasResponse{room, servers}, err
+	}
 	found, err := a.rooms.Resolve(ctx, req.Alias, who.AppService)
 	if err != nil {
 		return nil, err
@@ -183,55 +195,29 @@ func (r *searchRoomsRequest) Validate() error {
 func (a *directoryAPI) searchRooms(ctx context.Context, _ api.Caller, req *searchRoomsRequest) (*publicRoomsResponse, error) {
 	query := rooms.PublicRoomsQuery{
 		Search: req.Filter.Search, Network: req.Network, AllNetworks: req.AllNetworks, Limit: directoryPage(req.Limit), Since: req.Since,
-	}
-	if req.Filter.RoomTypes != nil {
-		query.RoomTypes = []string{}
-		for _, typ := range req.Filter.RoomTypes {
-			if typ == nil {
-				typ = new(string)
-			}
-			query.RoomTypes = append(query.RoomTypes, *typ)
-		}
+		RoomTypes: rooms.WantedTypes(req.Filter.RoomTypes),
 	}
 	return a.page(ctx, req.Server, query)
 }
 
-type publicRoomsResponse struct {
-	Chunk []publicRoom `json:"chunk"`
-	Next  string       `json:"next_batch,omitempty"`
-	Prev  string       `json:"prev_batch,omitempty"`
-	Total int64        `json:"total_room_count_estimate"`
-}
-
-type publicRoom struct {
-	RoomID         matrix.RoomID `json:"room_id"`
-	Name           string        `json:"name,omitempty"`
-	Topic          string        `json:"topic,omitempty"`
-	AvatarURL      string        `json:"avatar_url,omitempty"`
-	CanonicalAlias string        `json:"canonical_alias,omitempty"`
-	JoinRule       string        `json:"join_rule"`
-	RoomType       string        `json:"room_type,omitempty"`
-	Members        int64         `json:"num_joined_members"`
-	WorldReadable  bool          `json:"world_readable"`
-	GuestCanJoin   bool          `json:"guest_can_join"`
-}
+// The directory is the same for clients and for servers.
+type (
+	publicRoomsResponse = federation.PublicRooms
+	publicRoom          = federation.PublicRoom
+)
 
 func (a *directoryAPI) page(ctx context.Context, server matrix.ServerName, query rooms.PublicRoomsQuery) (*publicRoomsResponse, error) {
 	if server != "" && server != a.server {
-		return nil, matrix.NotFound("The directory of %s can't be asked from here.", server)
+		if a.others == nil {
+			return nil, matrix.NotFound("The directory of %s can't be asked from here.", server)
+		}
+		return a.others.PublicRooms(ctx, server, query)
 	}
 	page, err := a.rooms.PublicRooms(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	res := &publicRoomsResponse{Chunk: make([]publicRoom, len(page.Rooms)), Next: page.Next, Prev: page.Prev, Total: page.Total}
-	for i, r := range page.Rooms {
-		res.Chunk[i] = publicRoom{
-			RoomID: r.RoomID, Name: r.Name, Topic: r.Topic, AvatarURL: r.AvatarURL, CanonicalAlias: r.CanonicalAlias,
-			JoinRule: r.JoinRule, RoomType: r.Type, Members: r.JoinedMembers, WorldReadable: r.WorldReadable, GuestCanJoin: r.GuestsCanJoin,
-		}
-	}
-	return res, nil
+	return federation.NewPublicRooms(page), nil
 }
 
 type searchUsersRequest struct {

@@ -45,6 +45,7 @@ type Services struct {
 	Unread     *unread.Service
 	Pushers    *pushers.Service
 	Users      UserDirectory
+	Others     OtherServers // nil: none are asked
 	Services   AppServices
 	Calls      CallsConfig
 	OAuth      *oauth.Service // nil: off
@@ -81,7 +82,7 @@ func Routes(s Services) []api.Route {
 		(&slidingAPI{s.Sliding}).routes(),
 		(&notificationsAPI{s.Unread}).routes(),
 		(&threadsAPI{s.Unread}).routes(),
-		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users}).routes(),
+		(&directoryAPI{server: s.ServerName, rooms: s.Rooms, users: s.Users, others: s.Others}).routes(),
 		(&appservicesAPI{s.Services}).routes(),
 		(&selfRegistrationAPI{s.Registrar}).routes(),
 		(&callsAPI{s.Calls}).routes(),

@@ -15,6 +15,7 @@ func (a *accountAPI) serverRoutes() []api.Route {
 	return []api.Route{
 		api.Endpoint("GET", "/_matrix/client/versions", api.None, a.versions),
 		api.Endpoint("GET", "/.well-known/matrix/client", api.None, a.wellKnown),
+		api.Endpoint("GET", "/.well-known/matrix/server", api.None, a.wellKnownServer),
 		api.Endpoint("GET", "/.well-known/matrix/support", api.None, a.support),
 		api.Endpoint("GET", "/_matrix/client/v3/capabilities", api.User, a.capabilities),
 	}
@@ -72,6 +73,18 @@ func (a *accountAPI) wellKnown(context.Context, api.Caller, *struct{}) (*map[str
 	maps.Copy(all, a.config.WellKnown)
 	all["m.homeserver"] = w.Homeserver
 	return &all, nil
+}
+
+type wellKnownServer struct {
+	Server matrix.ServerName `json:"m.server"`
+}
+
+// wellKnownServer tells other homeservers where this one is (Server-Server API § Server discovery).
+func (a *accountAPI) wellKnownServer(context.Context, api.Caller, *struct{}) (*wellKnownServer, error) {
+	if a.config.FederationAt == "" {
+		return nil, matrix.NotFound("This server is found at its name.")
+	}
+	return &wellKnownServer{a.config.FederationAt}, nil
 }
 
 type supportResponse struct {

@@ -57,6 +57,7 @@ type Config struct {
 	Delayed      DelayedEvents        `yaml:"delayed_events"`
 	Calls        Calls                `yaml:"calls"`
 	WellKnown    WellKnown            `yaml:"well_known"`
+	Federation   Federation           `yaml:"federation"`
 	Media        Media                `yaml:"media"`
 	Notices      Notices              `yaml:"server_notices"`
 	RateLimits   map[string]RateLimit `yaml:"rate_limits" config:"fixed"`

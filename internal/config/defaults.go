@@ -88,6 +88,9 @@ func Default() *Config {
 			"search":   {1, 20},
 			"spaces":   {2, 40},
 			"report":   {0.1, 20},
+
+			"federation": {50, 200},
+			"keys":       {1, 100},
 		},
 		Notices: Notices{LocalPart: "_server", DisplayName: "Server Notices", RoomName: "Server Notices"},
 		Logging: Logging{Level: "info", Format: "text"},

@@ -27,6 +27,7 @@ func (l *loader) validate() {
 	l.validateRoomsAndMedia()
 	l.validateCalls()
 	l.validateWellKnown()
+	l.validateFederation()
 	l.validateOperator()
 	l.validateRateLimits()
 	l.validateTelemetry()

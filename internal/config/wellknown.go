@@ -10,7 +10,9 @@ import (
 // WellKnown is what is told at /.well-known/matrix, beside where the server is.
 type WellKnown struct {
 	// Client is further members of the file for clients: a JSON object.
-	Client      string    `yaml:"client"`
+	Client string `yaml:"client"`
+	// Server is where other homeservers reach this one, as they are told beside the client API; empty: nothing is said.
+	Server      string    `yaml:"server"`
 	SupportPage string    `yaml:"support_page"`
 	Contacts    []Contact `yaml:"contacts"`
 }
@@ -43,6 +45,11 @@ func (l *loader) validateWellKnown() {
 		}
 		if _, taken := members["m.homeserver"]; taken {
 			l.invalidf("well_known.client", "m.homeserver is what public_base_url says")
+		}
+	}
+	if w.Server != "" {
+		if _, err := matrix.ParseServerName(w.Server); err != nil {
+			l.invalidf("well_known.server", "%v", err)
 		}
 	}
 	if w.SupportPage != "" && !isWebAddress(w.SupportPage) {

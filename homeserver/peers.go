@@ -1,0 +1,130 @@
+package homeserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"trestle/homeserver/accounts"
+	"trestle/homeserver/api"
+	"trestle/homeserver/clientapi"
+	"trestle/homeserver/federation"
+	"trestle/homeserver/media"
+	"trestle/homeserver/serverapi"
+	"trestle/homeserver/storage"
+	"trestle/internal/config"
+	"trestle/internal/discovery"
+	"trestle/internal/matrix"
+	"trestle/internal/outbound"
+	"trestle/internal/telemetry"
+)
+
+// maxMediaRedirects is how many redirects lead to media that another server keeps elsewhere.
+const maxMediaRedirects = 5
+
+// peers is what this server needs for other homeservers. Its methods work without one, too.
+type peers struct {
+	transport *discovery.Transport
+	keys      *federation.KeyRing
+	remote    *federation.Remote
+}
+
+// newPeers connects with other homeservers; nil if there are no addresses at which they reach this one.
+func (s *Server) newPeers(key matrix.SigningKey, limiter *api.RateLimiter) (*peers, error) {
+	if len(s.cfg.FederationListen) == 0 {
+		return nil, nil
+	}
+	roots, err := s.roots()
+	if err != nil {
+		return nil, err
+	}
+	c := s.cfg.Federation
+	guard := outbound.New(outbound.Options{
+		Allow: config.Ranges(c.AllowAddresses), Deny: config.Ranges(c.DenyAddresses), Authorities: roots, Redirects: maxMediaRedirects,
+		Check: func(u *url.URL) error {
+			if u.Scheme != "https" {
+				return outbound.ErrRefused
+			}
+			return nil
+		},
+	})
+	p := &peers{transport: discovery.NewTransport(discovery.Options{Guard: guard})}
+	client := federation.NewClient(federation.ClientOptions{
+		ServerName: s.cfg.ServerName, Key: key, Transport: p.transport, Allowed: c.Allowed, Log: s.log,
+	})
+	o := federation.KeyOptions{
+		ServerName: s.cfg.ServerName, Key: key, Client: client, DB: s.db, Store: storage.NewServerKeys(s.db),
+		Notaries: c.Notaries(), Log: s.log,
+	}
+	if limiter != nil {
+		o.Limiter = limiter
+	}
+	p.keys, p.remote = federation.NewKeyRing(o), federation.NewRemote(client, guard.Client())
+	return p, nil
+}
+
+// routePeers makes what is served at the addresses for other servers: by others as well who ask whose an OpenID
+// token is.
+func (s *Server) routePeers(limiter *api.RateLimiter) {
+	options := api.Options{Logger: s.log, Metrics: s.requests, TrustedProxies: s.cfg.Proxies(), BodyLimit: int64(s.cfg.MaxBody)}
+	if limiter != nil {
+		options.Limiter = limiter
+	}
+	if s.peers != nil {
+		options.Servers = serverapi.Authenticator(s.peers.keys)
+	}
+	s.federationAPI = api.NewServer(options)
+	s.federationAPI.Handle(clientapi.OpenIDRoutes(s.accounts))
+	if s.peers != nil {
+		s.federationAPI.Handle(serverapi.Routes(serverapi.Services{
+			ServerName: s.cfg.ServerName, Version: telemetry.Build().Version, Keys: s.peers.keys, Accounts: s.accounts, Rooms: s.rooms, Media: s.media,
+		}))
+	}
+}
+
+// FederationHandler serves the Server-Server API.
+func (s *Server) FederationHandler() http.Handler { return s.federationAPI.Handler() }
+
+// profiles asks other servers about their users.
+func (p *peers) profiles() accounts.RemoteProfiles {
+	if p == nil {
+		return nil
+	}
+	return remoteProfiles{p.remote}
+}
+
+type remoteProfiles struct{ remote *federation.Remote }
+
+// RemoteProfile implements accounts.RemoteProfiles.
+func (r remoteProfiles) RemoteProfile(ctx context.Context, user matrix.UserID, field string) (accounts.Profile, error) {
+	return r.remote.Profile(ctx, user, field)
+}
+
+// others asks other servers for their rooms.
+func (p *peers) others() clientapi.OtherServers {
+	if p == nil {
+		return nil
+	}
+	return p.remote
+}
+
+// media asks other servers for their media.
+func (p *peers) media() media.Remote {
+	if p == nil {
+		return nil
+	}
+	return p.remote
+}
+
+func (p *peers) tidy(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return p.keys.Tidy(ctx)
+}
+
+func (p *peers) close() {
+	if p != nil {
+		p.transport.CloseIdleConnections()
+	}
+}
