@@ -32,6 +32,7 @@ func (s *Server) newMedia() (*media.Service, error) {
 		ServerName: s.cfg.ServerName, DB: s.db, Store: storage.NewMedia(s.db), Files: files, Log: s.log,
 		MaxUpload: int64(s.cfg.Media.MaxUpload), MaxPerUser: int64(s.cfg.Media.MaxPerUser), MaxPixels: s.cfg.Media.MaxPixels,
 		MaxFetched:           int64(s.cfg.Media.Previews.MaxKept),
+		MaxRemote:            int64(s.cfg.Media.MaxRemote),
 		AllowUnauthenticated: s.cfg.Media.AllowUnauthenticated,
 		Remote:               s.peers.media(),
 	}

@@ -57,5 +57,8 @@ func (s *Server) tidyPreviews(ctx context.Context) error {
 
 func (s *Server) expireMedia(ctx context.Context) error {
 	r := s.cfg.Media.Retention
+	if err := s.media.TrimRemote(ctx); err != nil {
+		return err
+	}
 	return s.media.Expire(ctx, media.Retention{Local: r.Local.Std(), Remote: r.Remote.Std(), Previews: r.Previews.Std()})
 }

@@ -126,7 +126,7 @@ func (s *Service) findRemote(ctx context.Context, r Request) (*storage.MediaEntr
 	if r.LocalOnly || frozen || s.options.Remote == nil {
 		return nil, nil
 	}
-	if _, err := s.fetches.do(ctx, r.URI, s.fetch(r.URI)); err != nil {
+	if _, err := s.fetches.do(ctx, r.URI, s.fetchAndTrim(r.URI)); err != nil {
 		return nil, err
 	}
 	return s.options.Store.Find(ctx, r.URI.Server, r.URI.ID)

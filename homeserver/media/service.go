@@ -29,6 +29,7 @@ type Options struct {
 	MaxUpload  int64          // bytes
 	MaxPerUser int64          // bytes that a user may have here; 0: any number
 	MaxFetched int64          // bytes of what the server has fetched itself; 0: any number
+	MaxRemote  int64          // bytes of media of other servers; 0: any number
 	MaxPixels  int64          // of pictures that get thumbnails; default 32 million
 	Thumbnails []picture.Size // that are made
 	// AllowUnauthenticated serves all media at the endpoints without
@@ -73,6 +74,8 @@ type Service struct {
 	pictures *lru.Cache[Hash, verdict]
 	// fetched is held by whoever adds to what the server has fetched.
 	fetched *semaphore.Weighted
+	// trimming is held by whoever makes room among the media of other servers.
+	trimming *semaphore.Weighted
 	// naming is held for reading from before a file gets its name until the
 	// database says what it is for, and for writing while a file that is for
 	// nothing is removed.
@@ -111,7 +114,7 @@ func New(options Options) *Service {
 	}
 	return &Service{
 		options: options, pixels: semaphore.NewWeighted(options.MaxPixels),
-		pictures: lru.New[Hash, verdict](knownPictures, nil), fetched: semaphore.NewWeighted(1),
+		pictures: lru.New[Hash, verdict](knownPictures, nil), fetched: semaphore.NewWeighted(1), trimming: semaphore.NewWeighted(1),
 	}
 }
 

@@ -81,6 +81,10 @@ func TestPlans(t *testing.T) {
 			"pictures of pages":    {sumOwnlessMedia, []any{"x"}},
 			"the oldest picture":   {selectOldestOwnless, []any{"x", int64(9)}},
 			"a picture once more":  {selectOwnlessOfHash, []any{"x", []byte("hash"), "image/png"}},
+			"keys of a server":     {selectServerKeys, []any{"x", int64(9)}},
+			"answer of a server":   {selectServerKeyAnswer, []any{"x"}},
+			"keys of strangers":    {selectStaleServerKeys, []any{int64(1), int64(9)}},
+			"too many keys":        {deleteOldestServerKeys, []any{"x", int64(9)}},
 			"progress of a pusher": {updatePusherProgress, []any{int64(1), int64(2), int64(3)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {

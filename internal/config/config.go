@@ -171,6 +171,7 @@ type Media struct {
 	Path       string      `yaml:"path" config:"path"`
 	MaxUpload  Size        `yaml:"max_upload"`
 	MaxPerUser Size        `yaml:"max_per_user"` // 0: any number
+	MaxRemote  Size        `yaml:"max_remote"`   // of media of other servers together; 0: any number
 	MaxPixels  int64       `yaml:"max_pixels"`   // larger pictures get no thumbnail
 	Thumbnails []Thumbnail `yaml:"thumbnails"`
 	// AllowUnauthenticated serves new media to people without an account, too.

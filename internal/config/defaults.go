@@ -53,6 +53,7 @@ func Default() *Config {
 			Path:       "media",
 			MaxUpload:  50 << 20,
 			MaxPerUser: 10 << 30,
+			MaxRemote:  10 << 30,
 			MaxPixels:  32_000_000,
 			Thumbnails: []Thumbnail{
 				{32, 32, "crop"},

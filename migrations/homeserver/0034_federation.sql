@@ -20,3 +20,7 @@ CREATE TABLE server_key_answers (
     PRIMARY KEY (server_name)
 );
 CREATE INDEX server_key_answers_stale ON server_key_answers (fetched_at, server_name) WHERE NOT kept;
+
+-- Media of other servers have a budget, too: which of them nobody has asked for longest.
+CREATE INDEX media_remote ON media ((COALESCE(used_at, created_at)), origin, media_id, size)
+    WHERE user_id IS NULL AND hash IS NOT NULL AND quarantined_by IS NULL AND NOT protected;
