@@ -187,6 +187,23 @@ func TestServersKnowEachOther(t *testing.T) {
 			}
 		}
 
+		// What is for one server alone is not told to others.
+		_, err := bob.CreateRoom(ctx, &mautrix.ReqCreateRoom{
+			Preset: "public_chat", Visibility: "public", Name: "Among us", RoomAliasName: "us", CreationContent: map[string]any{"m.federate": false},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		here.refused(alice, v3+"/directory/room/"+url.PathEscape("#us:"+there.name), 404, "M_NOT_FOUND")
+		page = mautrix.RespPublicRooms{}
+		if here.want(nil, "GET", v3+"/publicRooms?"+server, "", 200, &page); len(page.Chunk) != 3 {
+			t.Errorf("others are told of %+v", page)
+		}
+		page = mautrix.RespPublicRooms{}
+		if there.want(nil, "GET", v3+"/publicRooms", "", 200, &page); len(page.Chunk) != 4 {
+			t.Errorf("its users are told of %+v", page)
+		}
+
 		// Media, which stay here once they have come.
 		content := picture(t)
 		uploaded, err := bob.UploadMedia(ctx, mautrix.ReqUploadMedia{ContentBytes: content, ContentType: "image/png", FileName: "Bild “ö”.png"})

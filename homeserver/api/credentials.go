@@ -65,12 +65,14 @@ type ServerAuthenticator interface {
 // before, up to the route's limit.
 func (x *exchange) authenticateServer() error {
 	x.who.RemoteAddr, x.who.UserAgent = x.remoteAddr(), x.r.UserAgent()
-	var body bytes.Buffer
-	if err := x.readBody(&body); err != nil {
-		return err
-	}
 	presented := SignedRequest{
 		Method: x.r.Method, URI: x.r.RequestURI, Authorizations: x.r.Header.Values("Authorization"), RemoteAddr: x.who.RemoteAddr,
+	}
+	var body bytes.Buffer
+	if len(presented.Authorizations) > 0 { // else nobody is going to be believed
+		if err := x.readBody(&body); err != nil {
+			return err
+		}
 	}
 	if !strings.HasPrefix(presented.URI, "/") {
 		presented.URI = x.r.URL.RequestURI() // it came with scheme and host

@@ -72,7 +72,7 @@ func TestOtherServersAreAuthenticated(t *testing.T) {
 		code         string
 		shown        int
 	}{
-		"nobody":       {`{}`, "", http.StatusUnauthorized, "M_UNAUTHORIZED", 1},
+		"nobody":       {strings.Repeat(" ", 41), "", http.StatusUnauthorized, "M_UNAUTHORIZED", 1},
 		"a user":       {`{}`, "Bearer alice", http.StatusUnauthorized, "M_UNAUTHORIZED", 1},
 		"a large body": {strings.Repeat(" ", 41), "X-Matrix good", http.StatusRequestEntityTooLarge, "M_TOO_LARGE", 0},
 	} {

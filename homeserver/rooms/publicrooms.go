@@ -20,6 +20,7 @@ type PublicRoomsQuery struct {
 	RoomTypes   []string // "" is a room without a type; nil is any
 	Limit       int
 	Since       string
+	Federated   bool // only rooms in which those of other servers may be
 }
 
 // A PublicRooms is a page of the directory. Next and Prev are empty at its ends.
@@ -91,7 +92,10 @@ func (s *Service) PublicRooms(ctx context.Context, q PublicRoomsQuery) (*PublicR
 		return nil, err
 	}
 	page.turn(from, q.Since == "", limit)
-	return page, nil
+	if q.Federated {
+		page.Rooms, err = s.onlyFederated(ctx, page.Rooms)
+	}
+	return page, err
 }
 
 // turn brings the rooms, one more than wanted if there is one, in their order,

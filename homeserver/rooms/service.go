@@ -108,7 +108,8 @@ type Service struct {
 	cache   *cache
 	recent  *lru.Cache[txn, sending]
 	repeats repeats
-	making  sync.Map // the IDs of rooms that are being made
+	making  sync.Map                // the IDs of rooms that are being made
+	local   *lru.Cache[int64, bool] // rooms that those of other servers may not be in, by their numbers
 
 	blocked   blocks
 	deletions deletions
@@ -130,6 +131,7 @@ func New(o Options) *Service {
 		o.Settings = noSettings{}
 	}
 	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, sending.size), repeats: newRepeats()}
+	s.local = lru.New[int64, bool](knownLocal, nil)
 	s.cache = newCache(s.load)
 	s.deletions.wake, s.deletions.waiting = make(chan struct{}, 1), map[string]chan struct{}{}
 	return s

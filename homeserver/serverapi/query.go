@@ -57,6 +57,11 @@ func (a *queryAPI) directory(ctx context.Context, _ api.Caller, req *directoryRe
 	if err != nil {
 		return nil, err
 	}
+	if federated, err := a.rooms.Federated(ctx, found.RoomID); err != nil {
+		return nil, err
+	} else if !federated {
+		return nil, matrix.NotFound("Room alias %s does not exist.", req.Alias)
+	}
 	return &directoryResponse{found.RoomID, []matrix.ServerName{a.server}}, nil
 }
 
@@ -94,7 +99,7 @@ func (a *queryAPI) page(ctx context.Context, q rooms.PublicRoomsQuery, limit int
 	if q.AllNetworks && q.Network != "" {
 		return nil, matrix.InvalidParam("include_all_networks and third_party_instance_id exclude each other.")
 	}
-	q.Limit = int(min(max(limit, 0), 10_000)) // 0 is as many as fit
+	q.Limit, q.Federated = int(min(max(limit, 0), 10_000)), true // 0 is as many as fit
 	page, err := a.rooms.PublicRooms(ctx, q)
 	if err != nil {
 		return nil, err
