@@ -181,6 +181,9 @@ func TestLyingKeys(t *testing.T) {
 		"another name": func(p *peer) http.HandlerFunc {
 			return answers(200, keysOf(t, "other.example", w.now.Add(time.Hour), nil, p.key))
 		},
+		"in another name": func(p *peer) http.HandlerFunc {
+			return answers(200, keysOf(t, p.name, w.now.Add(time.Hour), func(o object) { o["server_name"] = "other.example" }, p.key))
+		},
 		"no signature": func(p *peer) http.HandlerFunc {
 			return answers(200, fmt.Sprintf(`{"server_name":%q,"valid_until_ts":%d,"verify_keys":{%q:{"key":%q}},"signatures":{}}`,
 				p.name, w.now.Add(time.Hour).UnixMilli(), p.key.ID, matrix.Base64(p.key.Public())))

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -328,10 +329,27 @@ func TestHostileWellKnownFiles(t *testing.T) {
 			w.serve(handler, []string{"example.org"}, "198.51.100.1:443")
 			w.serve(whoami, []string{"example.org"}, "198.51.100.1:8448")
 			w.serve(whoami, []string{"evil.example"}, "198.51.100.6:8448")
+			plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, `{"m.server":"evil.example"}`) }))
+			defer plain.Close()
+			w.listeners["198.51.100.6:80"] = plain.Listener.Addr().String()
 			if got, err := ask(t, w.transport(), "example.org"); err != nil || !strings.HasPrefix(got, "example.org ") {
 				t.Errorf("%q %v", got, err)
 			}
 		})
+	}
+}
+
+// Redirects without end are followed a few times.
+func TestRedirectsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.host("example.org", "198.51.100.1")
+	var asked atomic.Int32
+	w.serve(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, fmt.Sprintf("/%d", asked.Add(1)), http.StatusFound)
+	}, []string{"example.org"}, "198.51.100.1:443")
+	w.serve(whoami, []string{"example.org"}, "198.51.100.1:8448")
+	if got, err := ask(t, w.transport(), "example.org"); err != nil || !strings.HasPrefix(got, "example.org ") || asked.Load() > 6 {
+		t.Errorf("%q %v after %d requests", got, err, asked.Load())
 	}
 }
 
