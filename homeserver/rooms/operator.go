@@ -106,7 +106,7 @@ func (s *Service) Described(ctx context.Context, id matrix.RoomID) (*ListedRoom,
 // A Gist is what a room's state says and lists of rooms do not.
 type Gist struct {
 	StateEvents int
-	Federated   bool   // other servers may come in
+	Federated   bool   // those of other servers may be in it
 	Visibility  string // of its history
 }
 
@@ -127,18 +127,11 @@ func (s *Service) Gist(ctx context.Context, nid int64) (*Gist, error) {
 	if err != nil {
 		return nil, err
 	}
-	gist := &Gist{StateEvents: len(numbers), Federated: true, Visibility: visibilityOf(visibility)}
-	create, err := now.Event(ctx, "m.room.create", "")
+	federated, err := s.federated(ctx, nid)
 	if err != nil {
 		return nil, err
 	}
-	var content struct {
-		Federate *bool `json:"m.federate"`
-	}
-	if create != nil && json.Unmarshal(create.Content, &content) == nil && content.Federate != nil {
-		gist.Federated = *content.Federate
-	}
-	return gist, nil
+	return &Gist{StateEvents: len(numbers), Federated: federated, Visibility: visibilityOf(visibility)}, nil
 }
 
 // Members is who is joined to, invited to or knocking at a room.
