@@ -12,7 +12,7 @@ import (
 // shown it to all, whatever becomes of the connection of who said it.
 func TestTheLastLineOfAServer(t *testing.T) {
 	t.Parallel()
-	h, server, _ := onOurs(t, nil)
+	h, server, service := onOurs(t, nil)
 	bob := testkit.DialIRC(t, server.Addr, "bob")
 	bob.Join("#trestle")
 	room := join(t, h, alice, "alice", bob)
@@ -27,6 +27,7 @@ func TestTheLastLineOfAServer(t *testing.T) {
 	bob.Expect(":alice!", "JOIN")
 	last := h.Say(room, alice, "the last words")
 	bob.Expect(":alice!", "the last words")
+	eventually(t, "the bridge knowing that it was taken", func() bool { return service.Status(t.Context()).Networks[0].ToIRC == 0 })
 	server.Close()
 	told(h, room, "“the last words”")
 	for _, e := range h.Events(room, func(e fakehomeserver.Event) bool { return isMessage(e) && e.Sender == bot }) {
