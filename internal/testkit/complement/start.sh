@@ -9,6 +9,8 @@ export TRESTLE_ROOMS_DEFAULT_VERSION=11 TRESTLE_PASSWORDS_HASH=bcrypt TRESTLE_PA
 export TRESTLE_PASSWORDS_MIN_LENGTH=7
 # The page that is previewed is on the machine itself.
 export TRESTLE_MEDIA_PREVIEWS_ALLOW_ADDRESSES=127.0.0.0/8 TRESTLE_MEDIA_PREVIEWS_PORTS="[]"
+# So are the other servers.
+export TRESTLE_FEDERATION_ALLOW_ADDRESSES=127.0.0.0/8
 # Some of its tests download without authentication.
 export TRESTLE_MEDIA_ALLOW_UNAUTHENTICATED=true
 exec "${TRESTLE:?the binary under test}" serve \
