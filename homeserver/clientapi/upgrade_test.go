@@ -163,3 +163,40 @@ func TestLevelsOfOldRoomsAreUpgraded(t *testing.T) {
 		t.Errorf("%s", levels.body)
 	}
 }
+
+// Levels above a creator's are taken along, whoever upgrades: were they made
+// less, what takes more could be done by nobody.
+func TestHighLevelsAreUpgraded(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, database string) {
+		s := newWholeServer(t, database)
+		alice, bob := s.person("alice"), s.person("bob")
+		for _, c := range []struct {
+			from, to            string
+			alice, bob          any // levels in the old room
+			wantAlice, wantBob  any
+			topic, kick, upload float64
+		}{
+			{"10", "11", 500, 50, 500.0, 50.0, 300, 200, 250},
+			{"10", "12", 500, 50, 500.0, nil, 300, 200, 250},
+			{"12", "11", nil, 400, 400.0, 400.0, 100, 200, 250},
+		} {
+			users := object{bob.user: c.bob}
+			if c.alice != nil {
+				users[alice.user] = c.alice
+			}
+			old := alice.create(object{"room_version": c.from, "preset": "public_chat", "power_level_content_override": object{
+				"users": users, "kick": c.kick, "notifications": object{"upload": c.upload},
+				"events": object{"m.room.topic": c.topic, "m.room.tombstone": 50, "m.room.power_levels": 50},
+			}})
+			bob.join(old)
+			room := bob.must("POST", v3+"/rooms/"+old+"/upgrade", object{"new_version": c.to}).field("replacement_room")
+			levels := bob.stateOf(room, "m.room.power_levels")
+			if levels.at("users", alice.user) != c.wantAlice || levels.at("users", bob.user) != c.wantBob ||
+				levels.at("events", "m.room.topic") != c.topic || levels.at("kick") != c.kick || levels.at("notifications", "upload") != c.upload {
+				t.Errorf("%s to %s: %s", c.from, c.to, levels.body)
+			}
+			alice.join(room)
+			alice.setState(room, "m.room.topic", "", object{"topic": "as before"})
+		}
+	})
+}

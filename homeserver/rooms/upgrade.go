@@ -137,9 +137,16 @@ func (s *Service) replacement(ctx context.Context, old *Snapshot, version *roomv
 	if create.InitialState, err = s.carriedState(ctx, old, field(first.Event, "type") == "m.space"); err != nil {
 		return nil, err
 	}
-	levels, err := s.carriedPower(ctx, old, first, version, req)
+	levels, takes, err := s.carriedPower(ctx, old, first, version, req)
 	if err != nil || levels == nil {
 		return create, err
+	}
+	if !version.PrivilegedCreators {
+		upgrader, err := json.Marshal(map[matrix.UserID]int64{req.Who.User: takes})
+		if err != nil {
+			return nil, err
+		}
+		create.PowerLevels = map[string]json.RawMessage{"users": upgrader}
 	}
 	create.InitialState = append(create.InitialState, InitialState{Type: "m.room.power_levels", Content: levels})
 	return create, nil
@@ -175,15 +182,16 @@ func (s *Service) carriedState(ctx context.Context, old *Snapshot, space bool) (
 
 // carriedPower is the old power levels as the new version can have them: where
 // creators stand above all levels they are not listed, and where they don't,
-// the old room's get the highest.
-func (s *Service) carriedPower(ctx context.Context, old *Snapshot, first *storage.Event, version *roomversion.Version, req UpgradeRequest) (json.RawMessage, error) {
+// the old room's get the highest. Nobody can give more than they have: until
+// then, the upgrader has the level that it takes, also returned.
+func (s *Service) carriedPower(ctx context.Context, old *Snapshot, first *storage.Event, version *roomversion.Version, req UpgradeRequest) (levels json.RawMessage, takes int64, err error) {
 	e, err := old.Event(ctx, "m.room.power_levels", "")
 	if err != nil || e == nil {
-		return nil, err
+		return nil, 0, err
 	}
 	content, err := contentOf(e)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	users, events := levelTable[matrix.UserID](content["users"]), levelTable[string](content["events"])
 	more := integerLevels(content)
@@ -195,21 +203,19 @@ func (s *Service) carriedPower(ctx context.Context, old *Snapshot, first *storag
 		}
 		events["m.room.tombstone"] = max(events["m.room.tombstone"], 150)
 	case old.info.Version.PrivilegedCreators:
-		for _, user := range eventauth.Creators(first.Event) {
-			users[user] = 100
-		}
 		for typ, level := range events {
 			events[typ] = min(level, 100)
 		}
 	}
 	more["users"], more["events"] = users, events
-	if !version.PrivilegedCreators {
-		// Nobody can give more than they have.
-		for user, level := range users {
-			users[user] = min(level, 100)
+	takes = highestLevel(more)
+	if old.info.Version.PrivilegedCreators && !version.PrivilegedCreators {
+		for _, user := range eventauth.Creators(first.Event) {
+			users[user] = takes
 		}
 	}
-	return merge(content, more)
+	levels, err = merge(content, more)
+	return levels, takes, err
 }
 
 // leadTo moves aliases, listing and people's settings to the new room and

@@ -2,8 +2,12 @@ package rooms
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+
+	"trestle/internal/matrix"
 )
 
 // integerLevels are the levels of an m.room.power_levels event, but for users
@@ -50,4 +54,21 @@ func integerLevel(raw json.RawMessage) (int64, bool) {
 		return 0, false
 	}
 	return int64(level), true
+}
+
+// highestLevel is the level of somebody who may give all these, and is at least
+// a creator's.
+func highestLevel(levels map[string]any) int64 {
+	highest := int64(100)
+	for _, value := range levels {
+		switch value := value.(type) {
+		case int64:
+			highest = max(highest, value)
+		case map[string]int64:
+			highest = slices.Max(append(slices.Collect(maps.Values(value)), highest))
+		case map[matrix.UserID]int64:
+			highest = slices.Max(append(slices.Collect(maps.Values(value)), highest))
+		}
+	}
+	return highest
 }
