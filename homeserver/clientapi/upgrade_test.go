@@ -200,3 +200,13 @@ func TestHighLevelsAreUpgraded(t *testing.T) {
 		}
 	})
 }
+
+// Clients that follow a tombstone would never arrive.
+func TestRoomsDoNotReplaceThemselves(t *testing.T) {
+	s := newWholeServer(t, testkit.SQLite(t))
+	alice := s.person("alice")
+	room, other := alice.room(), alice.room()
+	tombstone := v3 + "/rooms/" + room + "/state/m.room.tombstone/"
+	alice.refused("PUT", tombstone, object{"body": "here", "replacement_room": room}, 400, "M_INVALID_PARAM")
+	alice.must("PUT", tombstone, object{"body": "there", "replacement_room": other})
+}

@@ -126,6 +126,8 @@ func (s *Service) planState(ctx context.Context, info *storage.RoomInfo, req Sen
 		err = matrix.Forbidden("A room is created once.")
 	case "m.room.member":
 		err = s.checkMemberState(ctx, info, &req)
+	case "m.room.tombstone":
+		err = checkTombstone(info, req)
 	}
 	if err != nil {
 		return p, err

@@ -253,6 +253,18 @@ func (s *Service) leadTo(ctx context.Context, info *storage.RoomInfo, old *Snaps
 	return s.Settings.Carry(ctx, who.User, info.ID, id)
 }
 
+// checkTombstone refuses a room that takes its own place: whoever follows would
+// never arrive.
+func checkTombstone(info *storage.RoomInfo, req SendRequest) error {
+	var content struct {
+		Replacement matrix.RoomID `json:"replacement_room"`
+	}
+	if json.Unmarshal(req.Content, &content) == nil && content.Replacement == info.ID {
+		return matrix.InvalidParam("A room cannot be replaced by itself.")
+	}
+	return nil
+}
+
 // set sends a state event; that the room refuses it is no error.
 func (s *Service) set(ctx context.Context, info *storage.RoomInfo, who Actor, typ string, content json.RawMessage) error {
 	err := s.commit(ctx, info, SendRequest{Sender: who.User, Type: typ, StateKey: new(string), Content: content})
