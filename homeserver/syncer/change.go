@@ -31,7 +31,7 @@ func (c *change) load(activity notifier.Activity) error {
 	filter := &c.req.Filter.Room.Timeline
 	c.stretch = stretch{
 		info: c.info, after: c.since.Position, upTo: c.upTo, limit: limitOf(filter, usualTimeline, maxTimeline),
-		filter: filter, sight: sight, reader: c.req.User, left: c.left, ring: activity.Ring, inRing: activity.Complete,
+		filter: filter, sight: sight, replaced: c.Service.replaced, reader: c.req.User, left: c.left, ring: activity.Ring, inRing: activity.Complete,
 	}
 	if c.newcomer {
 		c.stretch.after = storage.Beginning // what is older is for those who look back

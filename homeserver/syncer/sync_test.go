@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -269,6 +270,40 @@ func TestIgnoredUsers(t *testing.T) {
 		res = f.syncNow(syncer.Request{User: bob, Device: "B", Since: res.NextBatch, Filter: lazy})
 		if got := res.Rooms.Join[room]; types(f.read(got.Timeline.Events)) != "message" || len(f.list(got.State)) != 1 {
 			t.Errorf("after it: timeline %s, state %s", got.Timeline.Events, got.State.Events)
+		}
+	})
+}
+
+// Who changes their name is in the room as before: that is nothing for a client
+// that wants no members.
+func TestSummariesAreOfMemberships(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		f := open(t, url)
+		room := f.create(rooms.CreateRequest{Preset: "public_chat"})
+		f.join(room, bob)
+		for _, c := range []struct {
+			filter               string
+			afterName, afterJoin bool
+		}{{`{}`, true, true}, {`{"room":{"timeline":{"types":["m.room.message"]},"state":{"types":["m.room.name"]}}}`, false, true}} {
+			filter := f.filter(c.filter)
+			since := f.syncNow(syncer.Request{User: bob, Device: "B", Filter: filter}).NextBatch
+			news := func() *syncer.JoinedRoom {
+				res := f.syncNow(syncer.Request{User: bob, Device: "B", Since: since, Filter: filter})
+				since = res.NextBatch
+				if res.Rooms == nil {
+					return nil
+				}
+				return res.Rooms.Join[room]
+			}
+			f.set(room, alice, "m.room.member", string(alice), `{"membership":"join","displayname":"A of `+strconv.Itoa(len(c.filter))+`"}`)
+			if got := news(); (got != nil) != c.afterName || got != nil && got.Summary != nil {
+				t.Errorf("%s: after a new name %+v", c.filter, got)
+			}
+			f.join(room, carol)
+			if got := news(); (got != nil) != c.afterJoin || got != nil && (got.Summary == nil || *got.Summary.Joined != 3) {
+				t.Errorf("%s: after a join %+v", c.filter, got)
+			}
+			f.leave(room, carol)
 		}
 	})
 }

@@ -2,11 +2,13 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"maps"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
+	"trestle/internal/database"
 	"trestle/internal/matrix"
 )
 
@@ -26,18 +28,21 @@ type shown struct {
 // A stretch is the newest events of a room in (after, upTo], as far as they
 // are wanted.
 type stretch struct {
-	info    *storage.RoomInfo
-	after   int64
-	upTo    int64
-	limit   int
-	filter  *accounts.RoomEventFilter
-	sight   *rooms.Sight
-	reader  matrix.UserID
-	left    *storage.Event // that took the reader out, whom what came later does not concern; or nil
-	ring    []*storage.Event
-	inRing  int64 // the ring holds every event after this position
-	limited bool
-	events  []shown // oldest first
+	info   *storage.RoomInfo
+	after  int64
+	upTo   int64
+	limit  int
+	filter *accounts.RoomEventFilter
+	sight  *rooms.Sight
+	// replaced is what an event has replaced in the state, nil if there is none
+	// any more; nil itself where moved does not matter.
+	replaced func(ctx context.Context, e *storage.Event) (*storage.Event, error)
+	reader   matrix.UserID
+	left     *storage.Event // that took the reader out, whom what came later does not concern; or nil
+	ring     []*storage.Event
+	inRing   int64 // the ring holds every event after this position
+	limited  bool
+	events   []shown // oldest first
 	// gap tells that the reader may not see a change of the state before the
 	// oldest event: what is older does not belong to the same timeline.
 	gap bool
@@ -45,7 +50,7 @@ type stretch struct {
 	// wants it; nil where it wants nothing of that kind.
 	related map[matrix.EventID]bool
 	// missed tells that the filter leaves a change of the state out, and moved
-	// that memberships or names have changed.
+	// that memberships, or names of the room, have changed.
 	missed, moved bool
 	// start is the place before the first event.
 	start int64
@@ -136,13 +141,17 @@ func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err er
 		t.gap = t.gap || e.IsState() && len(t.events) > 0
 	case !Wants(t.filter, e), t.related != nil && !t.related[e.ID]:
 		t.missed = t.missed || e.IsState()
-		t.moved = t.moved || isSummarized(e)
+		if err := t.move(ctx, e); err != nil {
+			return false, err
+		}
 	default:
 		if len(t.events) >= t.limit || t.gap {
 			t.limited = true
 			return true, nil
 		}
-		t.moved = t.moved || isSummarized(e)
+		if err := t.move(ctx, e); err != nil {
+			return false, err
+		}
 		t.events = append(t.events, shown{})
 		copy(t.events[1:], t.events)
 		t.events[0] = shown{e, membership}
@@ -178,7 +187,30 @@ func (s *Service) joinedAt(ctx context.Context, nid, position int64) (bool, erro
 	return false, nil
 }
 
-// isSummarized reports whether an event changes who is in a room, or how it is called.
-func isSummarized(e *storage.Event) bool {
-	return e.Type == "m.room.member" || e.IsState() && (e.Type == "m.room.name" || e.Type == "m.room.canonical_alias")
+// move notes whether an event changes who is in a room, or how it is called. Who
+// changes their profile is in as before.
+func (t *stretch) move(ctx context.Context, e *storage.Event) error {
+	switch {
+	case t.moved || t.replaced == nil || !e.IsState():
+	case e.Type == "m.room.name", e.Type == "m.room.canonical_alias":
+		t.moved = true
+	case e.Type == "m.room.member":
+		before, err := t.replaced(ctx, e)
+		if err != nil {
+			return err
+		}
+		t.moved = before == nil || before.Membership() != e.Membership()
+	}
+	return nil
+}
+
+func (s *Service) replaced(ctx context.Context, e *storage.Event) (*storage.Event, error) {
+	if e.ReplacesNID == 0 {
+		return nil, nil
+	}
+	before, err := s.Store.Events.ByNID(ctx, e.ReplacesNID)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, nil // of a history that is purged
+	}
+	return before, err
 }
