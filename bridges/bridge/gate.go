@@ -35,16 +35,17 @@ type Guards interface {
 // until the homeserver has said who is in the room: somebody may have come
 // while the bridge was away. It belongs to the portal and its mutex.
 type gate struct {
-	guarded bool
-	ready   bool                    // prepare is done
-	present map[matrix.UserID]bool  // who is in the channel, as the network says
-	leaving map[matrix.UserID]int   // removals in the outbox of people who were in the channel when they got there
-	pushing map[matrix.UserID]bool  // removals that do not wait for the outbox
-	arrived map[matrix.UserID]int64 // when people came into the room, counted
-	arrival int64
-	lastSeq map[matrix.UserID]int64 // the newest join of each that has been heard, by its place
-	heard   matrix.EventID          // up to which it is known who has come
-	changed chan struct{}           // closed and made anew when the gate may have opened
+	guarded  bool
+	ready    bool                    // prepare is done
+	openings int                     // how often others have changed who may read the room
+	present  map[matrix.UserID]bool  // who is in the channel, as the network says
+	leaving  map[matrix.UserID]int   // removals in the outbox of people who were in the channel when they got there
+	pushing  map[matrix.UserID]bool  // removals that do not wait for the outbox
+	arrived  map[matrix.UserID]int64 // when people came into the room, counted
+	arrival  int64
+	lastSeq  map[matrix.UserID]int64 // the newest join of each that has been heard, by its place
+	heard    matrix.EventID          // up to which it is known who has come
+	changed  chan struct{}           // closed and made anew when the gate may have opened
 }
 
 func newGate() gate {
@@ -143,7 +144,7 @@ type passage struct {
 }
 
 // heard notes, before the homeserver may believe that we know it, that somebody has come into a
-// guarded room.
+// guarded room, or has changed who may read it.
 func (b *Bridge) heard(e *client.Event) {
 	b.noteEncryption(e)
 	b.heardUpgrade(e)
@@ -166,8 +167,16 @@ func (b *Bridge) heard(e *client.Event) {
 		}
 	}
 	p.gate.heard = matrix.EventID(e.ID)
+	opened := e.Type == event.StateHistoryVisibility && e.StateKey != nil && matrix.UserID(e.Sender) != b.client.Bot().ID
+	if opened { // perhaps to everybody: nothing is said before that is as it should be
+		p.gate.ready = false
+		p.gate.openings++
+	}
 	p.mu.Unlock()
 	p.moved()
+	if opened {
+		p.wake()
+	}
 }
 
 // outdated tells whether somebody who has left by an event has been heard to join after it: the
@@ -239,7 +248,7 @@ func (p *Portal) Held() int {
 // the life of a process.
 func (p *Portal) prepare(ctx context.Context) error {
 	p.mu.Lock()
-	done, guarded, room := p.gate.ready, p.gate.guarded, p.room
+	done, guarded, room, openings := p.gate.ready, p.gate.guarded, p.room, p.gate.openings
 	p.mu.Unlock()
 	if done {
 		return nil
@@ -253,7 +262,7 @@ func (p *Portal) prepare(ctx context.Context) error {
 		}
 	}
 	p.mu.Lock()
-	p.gate.ready = p.room == room // else it has been replaced meanwhile
+	p.gate.ready = p.room == room && p.gate.openings == openings // else it has been replaced or changed meanwhile
 	p.mu.Unlock()
 	p.moved()
 	return nil
