@@ -12,7 +12,7 @@ type hold struct {
 }
 
 // Hold has the answers to a user's requests wait whose path ends in something, until release is called.
-// What they ask for is done at once.
+// What they ask for is done at once. It is about requests that come from then on.
 func (h *Homeserver) Hold(user, path string) (release func()) {
 	one := &hold{user, path, make(chan struct{})}
 	h.mu.Lock()
@@ -21,16 +21,24 @@ func (h *Homeserver) Hold(user, path string) (release func()) {
 	return func() { close(one.released) }
 }
 
-// wait keeps an answer back that is to wait.
-func (h *Homeserver) wait(r *http.Request) {
+// holding is what the answer to a request is to wait for, or nil.
+func (h *Homeserver) holding(r *http.Request) *hold {
 	h.mu.Lock()
-	held := h.held
-	h.mu.Unlock()
-	if held == nil || r.URL.Query().Get("user_id") != held.user || !strings.HasSuffix(r.URL.Path, held.path) {
+	defer h.mu.Unlock()
+	one := h.held
+	if one == nil || r.URL.Query().Get("user_id") != one.user || !strings.HasSuffix(r.URL.Path, one.path) {
+		return nil
+	}
+	return one
+}
+
+// wait keeps an answer back that is to wait.
+func (one *hold) wait(r *http.Request) {
+	if one == nil {
 		return
 	}
 	select {
-	case <-held.released:
+	case <-one.released:
 	case <-r.Context().Done():
 	}
 }

@@ -51,8 +51,9 @@ type failure struct {
 func (f failure) Error() string { return f.text }
 
 func (h *Homeserver) serve(w http.ResponseWriter, r *http.Request) {
+	holding := h.holding(r)
 	h.answer(w, r)
-	h.wait(r) // the answer goes when this returns
+	holding.wait(r) // the answer goes when this returns
 }
 
 func (h *Homeserver) answer(w http.ResponseWriter, r *http.Request) {
