@@ -33,11 +33,32 @@ func (n *network) content(ch *channel, m *wire.Message) (*event.MessageEventCont
 	if strings.TrimSpace(body) == "" {
 		return nil, false
 	}
+	body, html = fitting(body, html)
 	content := &event.MessageEventContent{MsgType: kind, Body: body, Mentions: &mentioned}
 	if html != "" {
 		content.Format, content.FormattedBody = event.FormatHTML, html
 	}
 	return content, true
+}
+
+// maxContent is how much of an event may be text, so that it is none that homeservers refuse for its size (Client-Server
+// API § Size limits), also if it is encrypted.
+const maxContent = 40 << 10
+
+// fitting leaves out how a text looks, and then the end of it, if it is too large for an event.
+func fitting(body, html string) (string, string) {
+	if size(body)+size(html) > maxContent {
+		html = ""
+	}
+	for size(body) > maxContent {
+		body = clip(body, len(body)*3/4)
+	}
+	return body, html
+}
+
+// size is how many bytes a text has in JSON.
+func size(text string) int {
+	return len(text) + strings.Count(text, `"`) + strings.Count(text, `\`) + strings.Count(text, "\n") + strings.Count(text, "\t")
 }
 
 // mentioned is who a word of a message may mean: somebody on Matrix who is in the channel
