@@ -112,13 +112,21 @@ func (n *network) reachable(user matrix.UserID, portal *bridge.Portal) {
 // directEvent works off an event of a direct chat's room.
 func (n *network) directEvent(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
 	_, user, _ := direct(p.Key())
-	switch e.Type {
-	case event.EventMessage, event.EventSticker:
-		if matrix.UserID(e.Sender) == user {
-			n.comeBack(ctx, user)
-			n.say(ctx, p, e, done)
+	theirs := matrix.UserID(e.Sender) == user
+	switch {
+	case theirs && (e.Type == event.EventMessage || e.Type == event.EventSticker || kindOfPoll(e.Type.Type) != ""):
+		n.comeBack(ctx, user)
+		n.say(ctx, p, e, done)
+		return
+	case theirs && e.Type == event.EventReaction:
+		n.react(ctx, p, e, done)
+		return
+	case theirs && e.Type == event.EventRedaction:
+		if n.unreact(ctx, p, redacted(e), done) {
 			return
 		}
+	}
+	switch e.Type {
 	case event.EventEncrypted:
 		n.undelivered(p, e, e.Unreadable)
 		n.service.bridge.Stored(done)
@@ -169,11 +177,21 @@ func (p *puppet) whispered(m *wire.Message) {
 		}
 	}
 	portal.Say(bridge.Message{
-		Sender: n.ghost(nick), Content: content, Time: m.Time, RemoteID: m.ID(), Excerpt: excerpt(content.Body),
+		Sender: n.ghost(nick), Content: content, Time: m.Time, RemoteID: m.ID(), Excerpt: excerpt(content.Body), ReplyTo: replied(m),
 	}, nil)
 	if portal.Room() == "" && !p.opening[portal] {
 		p.open(portal)
 	}
+}
+
+// beckoned takes, on the loop, a reaction that somebody on IRC has sent a puppet alone.
+func (p *puppet) beckoned(m *wire.Message) {
+	n, nick := p.net, m.Prefix.Nick
+	portal := n.service.bridge.Find(n.directKey(nick, p.user))
+	if portal == nil || n.barredOnIRC(m.Prefix) {
+		return
+	}
+	n.hearReaction(portal, nick, m)
 }
 
 // consents tells whether somebody may begin to speak to a user.
@@ -249,6 +267,9 @@ func (n *network) readdress(ctx context.Context, u *utterance) error {
 		}
 		if followed == nil {
 			u.channel, u.target = u.portal.Key().Channel, u.portal.Name()
+			if u.message != nil {
+				u.message.Params[0] = u.target
+			}
 			return nil
 		}
 		select {

@@ -202,6 +202,14 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 				}
 			})
 		}
+	case "TAGMSG":
+		if !c.FromSelf(m) && p.net.fold(m.Param(0)) == p.net.fold(c.Nick()) && !m.Replayed() && replied(m) != "" {
+			p.net.post(func() {
+				if p.link == l && l.conn != nil {
+					p.beckoned(m)
+				}
+			})
+		}
 	case "JOIN":
 		if c.FromSelf(m) {
 			p.net.post(func() {

@@ -29,14 +29,11 @@ func (n *network) react(ctx context.Context, p *bridge.Portal, e *client.Event, 
 		done()
 		return
 	}
-	spokenFor := n.relaysAsked(ctx, p, matrix.UserID(e.Sender)) // tags would say that it is the bot who reacts
+	spokenFor := !p.Direct() && n.relaysAsked(ctx, p, matrix.UserID(e.Sender)) // tags would say that it is the bot who reacts
 	if mode != "lines" && sent.RemoteID != "" && !spokenFor && n.hasTags(ctx) {
 		tags := replyTags(sent.RemoteID)
 		tags["+draft/react"] = key
-		u := &utterance{
-			channel: p.Key().Channel, optional: true,
-			message: &wire.Message{Tags: tags, Command: "TAGMSG", Params: []string{p.Name()}},
-		}
+		u := tagged(p, tags)
 		// Before it is said: it may be taken back at once, and that comes behind.
 		p.NoteReaction(matrix.EventID(e.ID), bridge.Reaction{Sender: matrix.UserID(e.Sender), RemoteID: sent.RemoteID, Key: key}, time.Now())
 		n.utter(ctx, matrix.UserID(e.Sender), u, func(error) { done() })
@@ -51,6 +48,14 @@ func (n *network) react(ctx context.Context, p *bridge.Portal, e *client.Event, 
 	n.speak(ctx, p, e, saying{kind: wire.Action, lines: format.Plain(line, format.ToOptions{}).Text}, done)
 }
 
+// tagged is tags alone, of no message, which are not worth connecting for.
+func tagged(p *bridge.Portal, tags map[string]string) *utterance {
+	return &utterance{
+		channel: p.Key().Channel, target: p.Name(), direct: p.Direct(), portal: p, optional: true,
+		message: &wire.Message{Tags: tags, Command: "TAGMSG", Params: []string{p.Name()}},
+	}
+}
+
 // unreact takes a reaction back on IRC that somebody has redacted; false if the event is none of which IRC
 // was told by tags.
 func (n *network) unreact(ctx context.Context, p *bridge.Portal, event matrix.EventID, done func()) bool {
@@ -63,10 +68,7 @@ func (n *network) unreact(ctx context.Context, p *bridge.Portal, event matrix.Ev
 	}
 	tags := replyTags(reaction.RemoteID)
 	tags["+draft/unreact"] = reaction.Key
-	u := &utterance{
-		channel: p.Key().Channel, optional: true,
-		message: &wire.Message{Tags: tags, Command: "TAGMSG", Params: []string{p.Name()}},
-	}
+	u := tagged(p, tags)
 	n.utter(ctx, reaction.Sender, u, func(error) {
 		p.ForgetReaction(event)
 		done()
@@ -121,14 +123,19 @@ func (n *network) hearTags(c *wire.Conn, m *wire.Message) {
 	if typing := m.Tag("+typing"); typing != "" {
 		n.hearTyping(ch, u, typing)
 	}
+	n.hearReaction(ch.portal, u.nick, m)
+}
+
+// hearReaction takes a reaction, or that it is taken back.
+func (n *network) hearReaction(portal *bridge.Portal, nick string, m *wire.Message) {
 	if replied(m) == "" || n.now().Reactions == "off" {
 		return
 	}
 	if key := reactionTag(m, "react"); key != "" {
-		ch.portal.React(n.ghost(u.nick), replied(m), key, m.Time)
+		portal.React(n.ghost(nick), replied(m), key, m.Time)
 	}
 	if key := reactionTag(m, "unreact"); key != "" {
-		ch.portal.Unreact(n.ghost(u.nick), replied(m), key)
+		portal.Unreact(n.ghost(nick), replied(m), key)
 	}
 }
 

@@ -28,22 +28,27 @@ func (n *network) hearRedact(m *wire.Message) {
 	ch.portal.Redact(m.Param(1), reason)
 }
 
+// redacted is the event that a redaction is about.
+func redacted(e *client.Event) matrix.EventID {
+	if e.Redacts == "" { // from room version 11 on
+		return matrix.EventID(e.Content.AsRedaction().Redacts)
+	}
+	return matrix.EventID(e.Redacts)
+}
+
 // redact has a person's puppet take a message back on IRC, where the server knows how and has named
 // the message.
 func (n *network) redact(ctx context.Context, p *bridge.Portal, e *client.Event, done func()) {
-	redacts := e.Redacts
-	if redacts == "" { // from room version 11 on
-		redacts = e.Content.AsRedaction().Redacts
-	}
-	if n.unreact(ctx, p, matrix.EventID(redacts), done) {
+	redacts := redacted(e)
+	if n.unreact(ctx, p, redacts, done) {
 		return
 	}
 	by := matrix.UserID(e.Sender)
-	ids, err := p.RemoteIDs(ctx, matrix.EventID(redacts))
+	ids, err := p.RemoteIDs(ctx, redacts)
 	if err != nil {
 		n.log.Error("a redaction does not reach IRC", "event", e.ID, "err", err)
 	}
-	if len(ids) == 0 || !n.mayRedact(ctx, p, matrix.EventID(redacts), by) {
+	if len(ids) == 0 || !n.mayRedact(ctx, p, redacts, by) {
 		done()
 		return
 	}
