@@ -42,13 +42,16 @@ func (u *User) Missed(ctx context.Context, room matrix.RoomID, from time.Time, m
 		old++
 		for _, raw := range page.Chunk {
 			var e seenEvent
-			if json.Unmarshal(raw, &e) != nil || e.Time < from.UnixMilli() {
+			if json.Unmarshal(raw, &e) != nil {
 				continue
 			}
-			old = 0
+			if e.Time >= from.UnixMilli() {
+				old = 0
+			}
 			switch {
-			case e.joins(u.ID):
+			case e.joins(u.ID): // of several, the first
 				joined, events = true, nil
+			case e.Time < from.UnixMilli():
 			case e.State == nil || e.Type == event.StateTombstone.Type && *e.State == "":
 				events = append(events, raw)
 			}
@@ -57,7 +60,7 @@ func (u *User) Missed(ctx context.Context, room matrix.RoomID, from time.Time, m
 			break
 		}
 	}
-	if !joined { // before that moment, then
+	if !joined { // too long ago to be found
 		return nil, nil
 	}
 	events = events[:min(len(events), most)]
