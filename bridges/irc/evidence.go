@@ -78,7 +78,7 @@ func (s *speech) refused(m *wire.Message) {
 	if !begun {
 		return
 	}
-	if m.Command == "FAIL" && m.Param(0) == "BATCH" && strings.HasPrefix(m.Param(1), "MULTILINE_") {
+	if l.batch && m.Command == "FAIL" && m.Param(0) == "BATCH" && strings.HasPrefix(m.Param(1), "MULTILINE_") {
 		s.decide(l, verdict{single: true}, false)
 		return
 	}

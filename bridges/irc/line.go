@@ -25,6 +25,7 @@ type line struct {
 	seen    bool   // the bot has seen it
 	lost    bool   // the connection has ended
 	relayed bool   // by RELAYMSG
+	batch   bool   // several messages at once
 	id      string // by which the server knows it, if it has echoed it
 	written chan struct{}
 	verdict chan verdict // capacity 1
@@ -82,7 +83,7 @@ func (u *utterance) paragraph(conn *wire.Conn, from wire.Place) (p wire.Paragrap
 // paragraph takes what can be said at once: of several lines, where the server has draft/multiline.
 func (l *line) paragraph(u *utterance, conn *wire.Conn) (err error) {
 	p, next := u.paragraph(conn, wire.Place{Line: u.at.Line, Offset: u.at.Offset})
-	l.relayed = p.As.Nick != ""
+	l.relayed, l.batch = p.As.Nick != "", len(p.Pieces) > 1
 	l.after = progress{Line: next.Line, Offset: next.Offset}
 	if len(p.Pieces) == 0 {
 		return nil

@@ -239,6 +239,24 @@ func TestABatchThatIsRefused(t *testing.T) {
 	}
 }
 
+// A server that complains of batches where there are none does not have a line said again and again.
+func TestARefusalOfNoBatch(t *testing.T) {
+	m := startModern(t, ircv3.Options{}, nil)
+	say := m.server.Command("PRIVMSG")
+	m.server.Handle("PRIVMSG", func(s *ircv3.Server, c *ircv3.Client, message *ircv3.Message) {
+		if c.Nick() == "alice" {
+			c.Fail("BATCH", "MULTILINE_INVALID", "x", "Not this")
+		}
+		say(s, c, message)
+	})
+	m.Say(m.room, alice, "one")
+	m.Say(m.room, alice, "two")
+	m.bob.Expect(":alice!", "PRIVMSG #trestle :one")
+	if line := m.bob.Expect(":alice!", "PRIVMSG #trestle :"); !strings.HasSuffix(line, ":two") {
+		t.Errorf("bob hears %q", line)
+	}
+}
+
 func TestWhatIRCDoesNotTakeIsMarked(t *testing.T) {
 	for mode, want := range map[string]func(e fakehomeserver.Event) bool{
 		"reply": func(e fakehomeserver.Event) bool {
