@@ -1,11 +1,15 @@
 package wire
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // The codes that begin and end a look; colours aside.
 const (
 	codeReset   = '\x0f'
 	codeReverse = '\x16'
+	hexDigits   = 6
 	toggles     = "\x02\x1d\x1f\x1e\x11\x16" // bold, italic, underline, strikethrough, monospace, reverse
 )
 
@@ -60,8 +64,11 @@ func recolored(before, code string) string {
 		back, both = old, true
 	}
 	if code[0] == codeColor {
-		fore = twoDigits(fore)
-		back = twoDigits(back)
+		fore, back = twoDigits(fore), twoDigits(back)
+	} else if len(fore) != hexDigits {
+		return "" // as without a number
+	} else if len(back) != hexDigits {
+		both = false
 	}
 	if !both {
 		return code[:1] + fore
@@ -92,9 +99,13 @@ func pieceAt(line string, offset, limit int, joined bool) (text string, taken in
 	if len(before) > limit/2 {
 		before = ""
 	}
-	pieces := SplitText(line[offset:], limit-len(before))
-	if pieces[0] == "" {
+	rest, room := line[offset:], max(limit-len(before), utf8.UTFMax)
+	switch {
+	case rest == "":
 		return "", 0, false
+	case len(rest) <= room:
+		return before + rest, len(rest), false
 	}
-	return before + pieces[0], len(pieces[0]), len(pieces) > 1
+	end := cutAt(rest, room)
+	return before + rest[:end], end, true
 }

@@ -23,6 +23,8 @@ func TestLooksGoOn(t *testing.T) {
 		"background stays":     {"\x034,1x\x035y", "\x0305,01"},
 		"end of colours":       {"\x0304,01x\x03", ""},
 		"hex":                  {"\x04ff0000,00ff00", "\x04ff0000,00ff00"},
+		"no hex":               {"\x04abx", ""},
+		"hex and no more":      {"\x04ff0000,00x", "\x04ff0000"},
 		"the comma is no code": {"\x034,", "\x0304"},
 		"reverse":              {"\x16", "\x16"},
 	} {

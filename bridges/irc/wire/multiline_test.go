@@ -121,6 +121,7 @@ func FuzzParagraph(f *testing.F) {
 	}
 	f.Cleanup(func() { c.Close() })
 	f.Add("one\ntwo", 0)
+	f.Add("\x04ab\x0304,5\x02\x1d"+strings.Repeat("cd,1 ", 300), 0)
 	f.Add(strings.Repeat("слово ", 300)+"\n\n"+strings.Repeat(family, 30), 1)
 	f.Fuzz(func(t *testing.T, text string, from int) {
 		text = strings.NewReplacer("\r", "", "\x00", "", "\x01", "").Replace(text)
