@@ -98,6 +98,13 @@ func (s *Service) Forget(network string, later time.Duration) (left int) {
 	return left
 }
 
+// RoundsOfRules is how often rules were applied.
+func (s *Service) RoundsOfRules(network string) (rounds int) {
+	n := s.network(network)
+	n.ask(s.ctx, func() { rounds = n.policies.rounds })
+	return rounds
+}
+
 // SplitsEnd gives up those whom netsplits took, as if that had lasted.
 func (s *Service) SplitsEnd(network string) {
 	n := s.network(network)

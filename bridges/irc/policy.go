@@ -18,9 +18,11 @@ import (
 )
 
 const (
-	policyAgain = 30 * time.Second // after a room of rules could not be read
-	banFileLook = time.Second      // how often the file is looked at
-	maxRules    = 100_000          // of a room or a file
+	policyAgain = 30 * time.Second       // after a room of rules could not be read
+	banFileLook = time.Second            // how often the file is looked at
+	policyPause = 100 * time.Millisecond // for more rules that come at once
+	policyMost  = 3 * time.Second        // before one counts
+	maxRules    = 100_000                // of a room or a file
 	maxBanFile  = 8 << 20
 )
 
@@ -32,6 +34,10 @@ type policies struct {
 	rooms map[matrix.RoomID]*policyRoom
 	named map[string]matrix.RoomID // the rooms as the operator calls them
 	file  []policyRule
+
+	due    bool          // they are to be applied soon
+	took   time.Duration // to apply them, last time
+	rounds int           // how often they were
 
 	exact map[string]map[string]policyRule // by kind and what they say; those without wildcards
 	globs map[string][]policyRule          // by kind
@@ -112,8 +118,22 @@ func (n *network) show(u *user, from wire.Prefix) {
 	u.barred = u.puppet == nil && !u.bot && n.barredOnIRC(u.seen())
 }
 
+// applySoon is applyPolicies when one of maybe many rules has changed: everybody is held against all of them, which may take its time
+// where there are many of both, and nobody else is heard meanwhile.
+func (n *network) applySoon() {
+	if n.policies.due {
+		return
+	}
+	n.policies.due = true
+	n.after(min(max(policyPause, 4*n.policies.took), policyMost), n.applyPolicies)
+}
+
 // applyPolicies is called when rules have changed.
 func (n *network) applyPolicies() {
+	began := time.Now()
+	defer func() { n.policies.took = time.Since(began) }()
+	n.policies.due = false
+	n.policies.rounds++
 	n.policies.index()
 	n.applyRoomRules()
 	for _, p := range n.puppets {
@@ -194,7 +214,7 @@ func (s *Service) HandleState(ctx context.Context, e *client.Event) {
 			key := e.Type.Type + " " + e.GetStateKey()
 			room.fresh[key] = true
 			room.set(key, kind, e.Content.Raw)
-			n.applyPolicies()
+			n.applySoon()
 		})
 	}
 }

@@ -77,6 +77,32 @@ func TestRulesAreRespectedAtOnce(t *testing.T) {
 	join(t, h, alice, "alice", bob)
 }
 
+// A list of many rules, brought in at once, does not have everybody held against all of them for each.
+func TestManyRulesAtOnce(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{})
+	h.Register("@mod:localhost", "mod")
+	rules := h.Room("@mod:localhost", "#rules:localhost")
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	c := config(h, server.Addr, t.TempDir())
+	c.Networks[0].PolicyRooms = []string{"#rules:localhost"}
+	service, _ := start(t, h, c)
+	h.WaitMembership(rules, bot, "join")
+	room := join(t, h, alice, "alice", bob)
+	h.WaitMembership(room, ghost("bob"), "join")
+	eventually(t, "the rules", func() bool { return service.RoundsOfRules("local") > 0 })
+	const many = 500
+	for i := range many {
+		rule(h, rules, "user", fmt.Sprintf("@*spam%d:*", i), "m.ban")
+	}
+	rule(h, rules, "user", ghost("bob"), "m.ban")
+	h.WaitMembership(room, ghost("bob"), "leave")
+	if rounds := service.RoundsOfRules("local"); rounds > many/2 {
+		t.Errorf("%d rules were applied %d times", many, rounds)
+	}
+}
+
 func TestARoomThatExistsBecomesAChannels(t *testing.T) {
 	t.Parallel()
 	h, server := fakehomeserver.New(t), ircv3.Start(t, ircv3.Options{})
