@@ -71,7 +71,16 @@ func (n *network) follow(ctx context.Context, from, to string, alias matrix.Room
 	if err := p.CreateRoom(ctx, bridge.RoomSpec{Alias: alias}); err != nil {
 		return nil, err
 	}
-	p.Notice(fmt.Sprintf("On IRC %s forwards to %s: whoever joins it comes here.", decode(from), decode(to)))
+	n.ask(ctx, func() {
+		if n.followed[n.fold(from)] == p.Room() { // however often somebody asks
+			return
+		}
+		if len(n.followed) >= maxInvited {
+			clear(n.followed)
+		}
+		n.followed[n.fold(from)] = p.Room()
+		p.Notice(fmt.Sprintf("On IRC %s forwards to %s: whoever joins it comes here.", decode(from), decode(to)))
+	})
 	return p, nil
 }
 

@@ -107,6 +107,19 @@ func TestForwardsCanBeFollowed(t *testing.T) {
 	}
 	h.Say(room, alice, "here")
 	bob.Expect(":alice!", "PRIVMSG #new :here")
+	// However often somebody asks, the room is told once.
+	direct := h.Direct(carol)
+	for _, asked := range []string{"join #old", "join #OLD"} {
+		h.Say(direct, carol, asked)
+		told(h, direct, strings.TrimPrefix(asked, "join ")+" is the room")
+	}
+	h.Say(room, alice, "still here")
+	bob.Expect(":alice!", "PRIVMSG #new :still here")
+	bob.Say("#new", "yes")
+	h.WaitBody(room, ghost("bob"), "yes")
+	if notices := h.Events(room, func(e fakehomeserver.Event) bool { return e.Sender == bot && strings.Contains(e.Body(), "forwards to") }); len(notices) != 1 {
+		t.Errorf("the room is told %d times", len(notices))
+	}
 }
 
 func TestKeys(t *testing.T) {

@@ -65,7 +65,8 @@ type network struct {
 	following map[*bridge.Portal]chan struct{} // direct chats whose nicks change; closed when they have
 	missing   map[string]*missing              // by folded nick: taken by a netsplit
 	policies  policies
-	expected  map[string]time.Time // channels into which the server will put the bot, by folded name
+	expected  map[string]time.Time     // channels into which the server will put the bot, by folded name
+	followed  map[string]matrix.RoomID // rooms that were told of a channel that forwards to theirs
 	typing    typists
 	loops     loops
 	restraint restraint
@@ -102,7 +103,7 @@ func newNetwork(s *Service, config Network) (*network, error) {
 	n.identRoom.Store(identLength)
 	n.questions, n.proving = map[string]*question{}, map[string]bool{}
 	n.asks, n.answers, n.openings = newMeter(askPace), newMeter(answerLimit), newMeter(openingLimit)
-	n.met = make(chan struct{})
+	n.met, n.followed = make(chan struct{}), map[string]matrix.RoomID{}
 	n.meet = sync.OnceFunc(func() { close(n.met) })
 	// Events of the last run may come before start. Connections outlive the
 	// service's context: stop says goodbye first.
