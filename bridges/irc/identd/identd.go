@@ -19,7 +19,8 @@ import (
 
 const (
 	maxQuery  = 64               // bytes of a question
-	maxAtOnce = 64               // questions that are being answered
+	maxAtOnce = 64               // questions of servers that are being answered
+	strangers = 16               // and of others, who may keep silent as long as they can
 	patience  = 10 * time.Second // for a question, and for taking the answer
 	// A server asks as soon as it has accepted a connection, which may be before
 	// the bridge knows that it has one.
@@ -32,8 +33,9 @@ type Server struct {
 
 	mu      sync.Mutex
 	users   map[ends][]entry
-	pending int           // connections that are being made
-	changed chan struct{} // closed and made anew when one has been made
+	peers   map[netip.Addr]int // servers, and how many connections there are to each
+	pending int                // connections that are being made
+	changed chan struct{}      // closed and made anew when one has been made
 }
 
 // ends is what a question names, and who asks.
@@ -49,7 +51,7 @@ type entry struct {
 
 // New makes a server; Serve starts it.
 func New(log *slog.Logger) *Server {
-	return &Server{log: log, users: map[ends][]entry{}, changed: make(chan struct{})}
+	return &Server{log: log, users: map[ends][]entry{}, peers: map[netip.Addr]int{}, changed: make(chan struct{})}
 }
 
 // Connecting says that a connection is being made, until done is called: after Add, if it
@@ -79,10 +81,14 @@ func (s *Server) Add(local, remote netip.AddrPort, user string) (remove func()) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[key] = append(s.users[key], e)
+	s.peers[key.peer]++
 	s.change()
 	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.peers[key.peer]--; s.peers[key.peer] == 0 {
+			delete(s.peers, key.peer)
+		}
 		for i, other := range s.users[key] {
 			if other == e {
 				s.users[key] = append(s.users[key][:i:i], s.users[key][i+1:]...)
@@ -99,7 +105,7 @@ func (s *Server) Add(local, remote netip.AddrPort, user string) (remove func()) 
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
-	slots := make(chan struct{}, maxAtOnce)
+	known, others := make(chan struct{}, maxAtOnce), make(chan struct{}, strangers)
 	var work sync.WaitGroup
 	defer work.Wait()
 	for {
@@ -118,6 +124,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			}
 			continue
 		}
+		slots := others
+		if s.serves(addressOf(conn.RemoteAddr())) {
+			slots = known
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
@@ -129,6 +139,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			s.answer(ctx, conn)
 		})
 	}
+}
+
+// serves tells whether there is a connection to a server.
+func (s *Server) serves(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers[peer] > 0
 }
 
 // answer takes one question of a connection.

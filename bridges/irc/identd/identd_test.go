@@ -18,6 +18,11 @@ var peer = netip.MustParseAddr("127.0.0.1")
 
 // start runs a server and returns how to ask it.
 func start(t testing.TB) (server *identd.Server, ask func(question string) string) {
+	server, ask, _ = startAt(t)
+	return server, ask
+}
+
+func startAt(t testing.TB) (server *identd.Server, ask func(question string) string, address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +47,23 @@ func start(t testing.TB) (server *identd.Server, ask func(question string) strin
 		io.WriteString(conn, question)
 		answer, _ := io.ReadAll(conn)
 		return string(answer)
+	}, listener.Addr().String()
+}
+
+// Strangers who ask nothing keep no server from being answered.
+func TestSilentStrangers(t *testing.T) {
+	server, ask, address := startAt(t)
+	server.Add(at(peer, 4000), at(peer, 6697), "alice")
+	stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	for range 100 {
+		conn, err := stranger.DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Skipf("there is one address only: %v", err)
+		}
+		defer conn.Close()
+	}
+	if got, want := ask("4000, 6697\r\n"), "4000, 6697 : USERID : UNIX : alice\r\n"; got != want {
+		t.Errorf("the server is told %q", got)
 	}
 }
 
