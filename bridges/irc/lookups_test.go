@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"trestle/bridges/irc"
@@ -29,6 +30,37 @@ func found(t *testing.T, h *fakehomeserver.Homeserver, path string, query url.Va
 		list = append(list, a.UserID+a.Alias+" "+a.Fields["network"]+" "+a.Fields[field])
 	}
 	return list
+}
+
+// A channel can be spelt in endless ways, and nobody needs an account to ask for them.
+func TestEndlessSpellings(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	start(t, h, config(h, server.Addr, t.TempDir()))
+	bob.Expect(":trestle!", "JOIN")
+	room := asksFor(t, h, "#trestle")
+	led := 0
+	for i := range 1 << 6 {
+		name := []byte("#trestle")
+		for letter := range 6 {
+			if i>>letter&1 == 1 {
+				name[letter+1] -= 'a' - 'A'
+			}
+		}
+		alias := "#irc_local_" + string(name) + ":localhost"
+		status, body := h.Look("/_matrix/app/v1/rooms/" + url.PathEscape(alias))
+		switch {
+		case status == 200 && h.Resolve(alias) == room:
+			led++
+		case status != 404 || !strings.Contains(body, "#irc_local_#trestle:localhost"):
+			t.Errorf("%s: %d %s", alias, status, body)
+		}
+	}
+	if led < 10 || led > 40 {
+		t.Errorf("%d spellings lead to the room", led)
+	}
 }
 
 func TestLookUps(t *testing.T) {
