@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -82,6 +83,7 @@ type Bridge struct {
 
 	ids    *database.IDs
 	intake *intake
+	asked  quota // virtual users who come to be because somebody asks for them
 
 	unsettled []int64 // portals; see Settle
 
@@ -116,7 +118,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		sealings:    map[matrix.RoomID]sealing{},
 		undescribed: map[*Portal]bool{}, describing: make(chan struct{}, 1), arrivals: map[matrix.RoomID]*arrival{},
 	}
-	b.intake = newIntake(b)
+	b.intake, b.asked = newIntake(b), quota{left: askedBurst}
 	b.encryption.Store(o.Encryption)
 	o.Inbox.Heard, o.Inbox.Idle, o.Inbox.Keep = b.heard, b.idle, b.keep
 	b.metrics = newMetrics(o.Metrics, b)
@@ -281,6 +283,9 @@ func (b *Bridge) QueryUser(ctx context.Context, user matrix.UserID) error {
 	ghost, ok := b.remote.Ghost(user)
 	if !ok {
 		return matrix.NotFound("No such user can exist behind this bridge.")
+	}
+	if !b.exists(user) && !b.asked.take(time.Now()) {
+		return matrix.LimitExceeded(askedInterval)
 	}
 	if err := b.ensureGhost(ctx, ghost); err != nil {
 		return fmt.Errorf("create %s: %w", user, err)

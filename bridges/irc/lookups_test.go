@@ -2,6 +2,7 @@ package irc_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -61,6 +62,42 @@ func TestEndlessSpellings(t *testing.T) {
 	if led < 10 || led > 40 {
 		t.Errorf("%d spellings lead to the room", led)
 	}
+}
+
+// Nor do they have endless virtual users come to be, by looking at the profiles of those who could be.
+func TestEndlessNicksAreFewUsers(t *testing.T) {
+	t.Parallel()
+	h, server := fakehomeserver.New(t), testkit.Ngircd(t, testkit.IRCOptions{})
+	bob := testkit.DialIRC(t, server.Addr, "bob")
+	bob.Join("#trestle")
+	start(t, h, config(h, server.Addr, t.TempDir()))
+	bob.Expect(":trestle!", "JOIN")
+	ask := func(nick string) int {
+		status, _ := h.Look("/_matrix/app/v1/users/" + url.PathEscape(ghost(nick)))
+		return status
+	}
+	made := 0
+	for i := range 2000 {
+		switch status := ask(fmt.Sprint("nobody", i)); status {
+		case 200:
+			made++
+		case 429:
+		default:
+			t.Fatalf("status %d", status)
+		}
+	}
+	if made < 100 || made > 1000 {
+		t.Errorf("%d virtual users have come to be", made)
+	}
+	if status := ask("nobody0"); status != 200 {
+		t.Errorf("one who exists: %d", status)
+	}
+	h.Register(alice, "alice")
+	room, refusal := h.Join(alice, "#irc_local_#trestle:localhost")
+	if refusal != "" {
+		t.Fatal(refusal)
+	}
+	h.WaitMembership(room, ghost("bob"), "join")
 }
 
 func TestLookUps(t *testing.T) {
