@@ -205,7 +205,7 @@ func (in *Inbox) StoreAll(ctx context.Context, transactionID string, txn *appser
 	if err == nil && repeat {
 		// If the commit of the first attempt was reported as failed though
 		// it was not, its events are in the table and nowhere else.
-		fresh, err = in.page(ctx, in.newest())
+		fresh, err = in.page(ctx, in.Newest())
 	}
 	if err != nil {
 		return fmt.Errorf("store transaction %q: %w", transactionID, err)
@@ -314,7 +314,8 @@ func (in *Inbox) claim(events []*Event) {
 	}
 }
 
-func (in *Inbox) newest() int64 {
+// Newest is the place of the newest event that has come.
+func (in *Inbox) Newest() int64 {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.last

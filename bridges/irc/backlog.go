@@ -8,8 +8,8 @@ import (
 	"trestle/internal/matrix"
 )
 
-// What of one person may wait while there is a connection: beyond, somebody says more than IRC takes, and the room, in which others
-// speak, and kick, does not wait for that.
+// What of one person may wait while there is a connection, where it waits for long: beyond, somebody says more than IRC
+// takes, and the room, in which others speak, and kick, does not wait for that.
 const (
 	maxBacklog = 500
 	maxRelayed = 100 // where the bot speaks for several
@@ -25,8 +25,8 @@ var (
 func silent(err error) bool { return errors.Is(err, errStill) || errors.Is(err, errRemoved) }
 
 // refuses tells whether there is too much already of who says something, and, of who is heard again, how many messages were
-// refused meanwhile.
-func (s *speech) refuses(u *utterance) (err error, missed int) {
+// refused meanwhile. patience is how long what somebody says may wait before more is refused.
+func (s *speech) refuses(u *utterance, patience time.Duration) (err error, missed int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := maxBacklog
@@ -49,9 +49,9 @@ func (s *speech) refuses(u *utterance) (err error, missed int) {
 	case waiting < most/2:
 		delete(s.swamped, u.sender)
 		return nil, missed
-	case s.conn == nil, s.queue[0].added.Before(s.upAt): // what has piled up while there was no connection is said
+	case s.conn == nil, u.seq <= s.upSeq: // it has come while there was no connection: that is said, however long it takes
 		return nil, 0
-	case waiting < most && missed == 0:
+	case missed == 0 && (waiting < most || time.Since(s.queue[0].added) < patience):
 		return nil, 0
 	}
 	if s.swamped == nil {

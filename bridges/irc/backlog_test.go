@@ -20,6 +20,7 @@ func TestWhoSaysTooMuchHoldsUpNobody(t *testing.T) {
 	bob.Join("#trestle")
 	c := config(h, server.Addr, t.TempDir())
 	c.Networks[0].Flood = &wire.Flood{Burst: 40, Interval: 250 * time.Millisecond}
+	c.Networks[0].Backlog = time.Second
 	start(t, h, c)
 	bob.Expect(":trestle!", "JOIN")
 	room := join(t, h, alice, "alice", bob)

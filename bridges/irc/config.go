@@ -109,6 +109,7 @@ type Network struct {
 	Connects   *Pace         // how fast puppets connect; nil: DefaultPace
 
 	Reconnect   Backoff       // zero: 1 s to 5 min
+	Backlog     time.Duration // how long what somebody says may wait for the server to take it, before more is refused; 2 min
 	Unvisited   time.Duration // how long a room that somebody has asked for waits for the first to come; 30 min
 	RegainAfter time.Duration // wait before a nick that was taken away is asked for; 1 min
 }
@@ -196,6 +197,9 @@ func (n *Network) complete() error {
 	setDefault(&n.Ghost, "GHOST")
 	if n.Connects == nil {
 		n.Connects = &DefaultPace
+	}
+	if n.Backlog <= 0 {
+		n.Backlog = 2 * time.Minute
 	}
 	if n.Unvisited <= 0 {
 		n.Unvisited = 30 * time.Minute

@@ -11,13 +11,13 @@ import (
 
 // Who says too much is told when that begins and how much it was, each time.
 func TestWhatIsRefusedIsTold(t *testing.T) {
-	up := time.Now()
-	s := &speech{puppet: &puppet{}, conn: &wire.Conn{}, upAt: up}
+	s, seq := &speech{puppet: &puppet{}, conn: &wire.Conn{}, upSeq: 10}, int64(11)
+	added, patience := time.Now().Add(-time.Hour), time.Minute
 	say := func(sender matrix.UserID, n int) (taken, told, still, missed int) {
 		t.Helper()
 		for range n {
-			u := &utterance{event: "$e", sender: sender, added: up.Add(time.Second)}
-			switch err, before := s.refuses(u); {
+			u := &utterance{event: "$e", sender: sender, seq: seq, added: added}
+			switch err, before := s.refuses(u, patience); {
 			case err == nil:
 				s.queue = append(s.queue, u)
 				taken, missed = taken+1, missed+before
@@ -54,8 +54,12 @@ func TestWhatIsRefusedIsTold(t *testing.T) {
 	if taken, _, _, _ := say("@a:b", 3); taken != 3 {
 		t.Error("what is said without a connection does not wait for one")
 	}
-	s.conn, s.upAt = &wire.Conn{}, up.Add(time.Minute)
+	s.conn, seq = &wire.Conn{}, 10
 	if taken, _, _, _ := say("@a:b", 3); taken != 3 {
 		t.Error("what has piled up is not said")
+	}
+	seq, patience = 11, 2*time.Hour
+	if taken, _, _, _ := say("@a:b", 3); taken != 3 {
+		t.Error("what waits for a moment only is not said")
 	}
 }

@@ -46,7 +46,7 @@ type speech struct {
 	swamped  map[matrix.UserID]int // of those who say too much: how many messages were refused
 	held     time.Duration         // how long rooms have waited for us lately
 	heldAt   time.Time
-	upAt     time.Time // when the connection came up
+	upSeq    int64 // the newest event when the connection came up
 
 	last     spoken
 	endings  []*ending
@@ -92,9 +92,10 @@ func (s *speech) change() {
 
 // setState notes that a connection is up, or is not, or never will be.
 func (s *speech) setState(conn *wire.Conn, hopeless error) {
+	newest := s.net.service.inbox.Newest()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn, s.hopeless, s.upAt = conn, hopeless, time.Now()
+	s.conn, s.hopeless, s.upSeq = conn, hopeless, newest
 	s.in = map[string]bool{}
 	s.change()
 }
