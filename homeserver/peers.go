@@ -56,6 +56,11 @@ func (s *Server) newPeers(key matrix.SigningKey, limiter *api.RateLimiter) (*pee
 		ServerName: s.cfg.ServerName, Key: key, Client: client, DB: s.db, Store: storage.NewServerKeys(s.db),
 		Notaries: c.Notaries(), Log: s.log,
 	}
+	for _, old := range c.OldKeys() {
+		if old.ID != key.ID {
+			o.Old = append(o.Old, storage.ServerKey{ID: old.ID, Public: old.Public, ValidUntil: old.Expired.UnixMilli()})
+		}
+	}
 	if limiter != nil {
 		o.Limiter = limiter
 	}

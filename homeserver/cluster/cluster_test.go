@@ -315,3 +315,29 @@ func TestDrain(t *testing.T) {
 		t.Errorf("%d %s %v", a.status, a.body, a.err)
 	}
 }
+
+// Other homeservers sign paths and queries as they are: nothing of them changes on the way.
+func TestPathsArePassedOnAsTheyCame(t *testing.T) {
+	l := newLeader(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) }))
+	f, server := standby(t, time.Minute)
+	f.Follow(l.leads(1))
+	for _, uri := range []string{
+		"/a%2Fb%7Ec~/%40x:y?q=%20+&&z;a=b", "/x?", "/%E2%82%AC/..%2F", "//a//b", "/a'b(c)*!,;=:@$", "/x?a=%zz&b", "/a%2f?%",
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", uri)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(response.Body)
+		if err != nil || string(got) != uri {
+			t.Errorf("%s arrives as %s, %v", uri, got, err)
+		}
+		_ = response.Body.Close()
+		_ = conn.Close()
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -60,6 +61,8 @@ type KeyOptions struct {
 	Client     *Client
 	DB         *database.DB
 	Store      *storage.ServerKeys
+	// Old are the keys with which this server signs no more, and ValidUntil is until when it did.
+	Old []storage.ServerKey
 	// Notaries are believed about the keys of servers that cannot be asked themselves.
 	Notaries []matrix.ServerName
 	// Limiter bounds for how many servers those at one address have this server ask; nil: nobody does.
@@ -109,11 +112,14 @@ func NewKeyRing(o KeyOptions) *KeyRing {
 
 // Own is the keys of this server, signed (GET /_matrix/key/v2/server).
 func (k *KeyRing) Own() (json.RawMessage, error) {
-	key := k.options.Key
+	key, old := k.options.Key, map[matrix.KeyID]publishedKey{}
+	for _, o := range k.options.Old {
+		old[o.ID] = publishedKey{matrix.Base64(o.Public), o.ValidUntil}
+	}
 	raw, err := json.Marshal(map[string]any{
 		"server_name":     k.options.ServerName,
 		"verify_keys":     map[matrix.KeyID]publishedKey{key.ID: {Key: matrix.Base64(key.Public())}},
-		"old_verify_keys": map[matrix.KeyID]publishedKey{},
+		"old_verify_keys": old,
 		"valid_until_ts":  k.options.Now().Add(ownKeysFor).UnixMilli(),
 	})
 	if err != nil {
@@ -148,10 +154,11 @@ func (n need) in(r ring) (ed25519.PublicKey, bool) {
 // the address of those who make this server ask; empty: it does so itself.
 func (k *KeyRing) find(ctx context.Context, server matrix.ServerName, n need, from string) (ed25519.PublicKey, error) {
 	if server == k.options.ServerName {
-		if n.id != k.options.Key.ID {
-			return nil, noSuchKey(server, n.id)
+		own := storage.ServerKey{ID: k.options.Key.ID, Public: k.options.Key.Public(), ValidUntil: math.MaxInt64, Current: true}
+		if key, ok := n.in(ring{keys: append([]storage.ServerKey{own}, k.options.Old...)}); ok {
+			return key, nil
 		}
-		return k.options.Key.Public(), nil
+		return nil, noSuchKey(server, n.id)
 	}
 	known, err := k.ring(ctx, server)
 	if err != nil {

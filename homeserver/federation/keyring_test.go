@@ -479,6 +479,43 @@ func TestAttesting(t *testing.T) {
 	})
 }
 
+// What this server has signed with a key of former days stays good, and nothing else.
+func TestOldKeysOfOurOwn(t *testing.T) {
+	w := newWorld(t)
+	old, expired := newKey(t), w.now.Add(-time.Hour)
+	ring := w.ring(openDB(t, testkit.SQLite(t)), func(o *federation.KeyOptions) {
+		o.Old = []storage.ServerKey{{ID: old.ID, Public: old.Public(), ValidUntil: expired.UnixMilli()}}
+	})
+	raw, err := ring.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var says struct {
+		Verify map[matrix.KeyID]any `json:"verify_keys"`
+		Old    map[matrix.KeyID]struct {
+			Key     string
+			Expired int64 `json:"expired_ts"`
+		} `json:"old_verify_keys"`
+	}
+	if err := json.Unmarshal(raw, &says); err != nil || len(says.Verify) != 1 || len(says.Old) != 1 ||
+		says.Old[old.ID].Key != matrix.Base64(old.Public()) || says.Old[old.ID].Expired != expired.UnixMilli() {
+		t.Errorf("%s %v", raw, err)
+	}
+	v, _ := roomversion.Lookup("10")
+	for at, good := range map[time.Time]bool{expired.Add(-time.Minute): true, expired.Add(time.Minute): false} {
+		e, err := matrix.EventTemplate{
+			RoomID: "!r:here.example", Sender: "@a:here.example", Type: "m.room.message", Content: json.RawMessage(`{}`),
+			OriginServerTS: at.UnixMilli(), Depth: 1, PrevEvents: []matrix.EventID{"$p"}, AuthEvents: []matrix.EventID{"$a"},
+		}.Build(v, here, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.VerifyEvent(t.Context(), e); (err == nil) != good {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}
+
 // Events are verified with keys that were valid when they were sent, from room version 5 on.
 func TestEventSignatures(t *testing.T) {
 	testkit.Databases(t, func(t *testing.T, url string) {
