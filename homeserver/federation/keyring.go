@@ -259,7 +259,8 @@ func (k *KeyRing) ask(ctx context.Context, server matrix.ServerName) error {
 			k.options.Log.DebugContext(ctx, "a notary does not say the keys of a server", "notary", notary, "server", server, "err", err)
 		}
 	}
-	k.noteAsked(server, err == nil)
+	// Whoever sees that it has been asked reads what it has said.
+	defer k.noteAsked(server, err == nil)
 	if err != nil {
 		return nil
 	}
@@ -350,11 +351,11 @@ func (k *KeyRing) attested(ctx context.Context, notary matrix.ServerName, answer
 				continue
 			}
 			answer, keys, err := k.askDirectly(ctx, notary)
+			if err == nil {
+				err = k.save(ctx, answer, keys, true)
+			}
 			k.noteAsked(notary, err == nil)
 			if err != nil {
-				return err
-			}
-			if err := k.save(ctx, answer, keys, true); err != nil {
 				return err
 			}
 			if known, err = k.ring(ctx, notary); err != nil {

@@ -57,6 +57,9 @@ func (r *Remote) Profile(ctx context.Context, user matrix.UserID, field string) 
 		return known.fields, nil
 	}
 	came := r.flights.DoChan(key, func() (any, error) {
+		if known, ok := r.profiles.Get(key); ok && r.now().Before(known.until) {
+			return known.fields, nil // it has just come
+		}
 		// Who asked first may go away; the others want to know, too.
 		var fields map[string]json.RawMessage
 		err := r.client.JSON(context.WithoutCancel(ctx), Request{

@@ -94,6 +94,9 @@ func (r *resolver) Find(ctx context.Context, name matrix.ServerName) (Place, err
 		return Place{}, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	came := r.flights.DoChan(string(name), func() (any, error) {
+		if known, ok := r.places.Get(name); ok && r.now().Before(known.until) {
+			return known.place, nil // it has just been found
+		}
 		// The first to ask may go away; the others go on.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finding)
 		defer cancel()
