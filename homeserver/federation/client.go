@@ -97,6 +97,7 @@ func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, error) {
 	if r.Limit <= 0 {
 		r.Limit = usualAnswer
 	}
+	began := c.options.Now()
 	response, err := c.Open(ctx, r)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, &Unreachable{Server: r.To, Err: err}
+		return nil, &Unreachable{Server: r.To, Until: c.backoff.failed(r.To, began), Err: err}
 	case int64(len(raw)) > r.Limit:
 		return nil, fmt.Errorf("%w: %s %s has more than %d bytes", ErrAnswer, r.To, path(r.URI), r.Limit)
 	}
@@ -127,15 +128,15 @@ func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
 	if r.Timeout <= 0 {
 		r.Timeout = usualTime
 	}
-	limited, cancel := context.WithTimeout(ctx, r.Timeout)
+	limited, end := bounded(ctx, r.Timeout)
 	request, err := c.request(limited, r)
 	if err != nil {
-		cancel()
+		end(nil)
 		return nil, err
 	}
 	response, err := c.options.Transport.RoundTrip(request)
 	if err != nil {
-		cancel()
+		end(nil)
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // whose request it was does not want it any more
 		}
@@ -143,7 +144,7 @@ func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
 		c.options.Log.DebugContext(ctx, "a server cannot be reached", "server", r.To, "until", until, "err", err)
 		return nil, &Unreachable{Server: r.To, Until: until, Err: err}
 	}
-	response.Body = newPatient(response.Body, cancel)
+	response.Body = newPatient(limited, response.Body, end)
 	if response.StatusCode == http.StatusOK {
 		c.backoff.heard(r.To)
 		return response, nil
@@ -251,23 +252,38 @@ func path(uri string) string {
 	return before
 }
 
+// bounded is a context for one request, and the function that ends it.
+func bounded(ctx context.Context, most time.Duration) (context.Context, context.CancelCauseFunc) {
+	timed, cancel := context.WithTimeoutCause(ctx, most, errBrokenOff)
+	limited, end := context.WithCancelCause(timed)
+	return limited, func(cause error) {
+		end(cause)
+		cancel()
+	}
+}
+
+// errBrokenOff is for answers that have taken too long.
+var errBrokenOff = errors.New("the answer did not come to its end in time")
+
 // patient is the body of an answer that may take its time, but not for ever.
 type patient struct {
-	body   io.ReadCloser
-	cancel context.CancelFunc
-	timer  *time.Timer
+	body  io.ReadCloser
+	ctx   context.Context // of the request
+	end   context.CancelCauseFunc
+	timer *time.Timer
 }
 
-func newPatient(body io.ReadCloser, cancel context.CancelFunc) *patient {
-	return &patient{body, cancel, time.AfterFunc(silence, cancel)}
+func newPatient(ctx context.Context, body io.ReadCloser, end context.CancelCauseFunc) *patient {
+	return &patient{body, ctx, end, time.AfterFunc(silence, func() { end(errBrokenOff) })}
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. What ends because the time is over does not end well, even if the other side says so:
+// that may be how it takes our going away.
 func (p *patient) Read(b []byte) (int, error) {
 	n, err := p.body.Read(b)
 	p.timer.Reset(silence)
-	if errors.Is(err, context.Canceled) {
-		err = errors.New("the answer did not come to its end in time")
+	if err != nil && p.ctx.Err() != nil {
+		err = context.Cause(p.ctx)
 	}
 	return n, err
 }
@@ -276,6 +292,6 @@ func (p *patient) Read(b []byte) (int, error) {
 func (p *patient) Close() error {
 	p.timer.Stop()
 	err := p.body.Close()
-	p.cancel()
+	p.end(nil)
 	return err
 }

@@ -279,13 +279,15 @@ func TestSlowServers(t *testing.T) {
 	}
 	client.Heard(p.name)
 	p.set(func(w http.ResponseWriter, r *http.Request) {
-		for r.Context().Err() == nil {
-			_, _ = io.WriteString(w, " ")
-			_ = http.NewResponseController(w).Flush()
-		}
+		_, _ = io.WriteString(w, " ")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 	})
-	if err := client.JSON(t.Context(), r, &json.RawMessage{}); !errors.As(err, &away) && !errors.Is(err, federation.ErrAnswer) {
+	if err := client.JSON(t.Context(), r, &json.RawMessage{}); !errors.As(err, &away) || away.Err == nil {
 		t.Errorf("an answer without end: %v", err)
+	}
+	if err := client.JSON(t.Context(), r, &json.RawMessage{}); !errors.As(err, &away) || away.Err != nil {
+		t.Errorf("it is not left alone: %v", err)
 	}
 }
 

@@ -82,21 +82,21 @@ func (r *Remote) redirected(ctx context.Context, server matrix.ServerName, locat
 	if u, err := url.Parse(location); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%w: %s keeps media at %.100q", ErrAnswer, server, location)
 	}
-	limited, cancel := context.WithTimeout(ctx, mediaTime)
+	limited, end := bounded(ctx, mediaTime)
 	request, err := http.NewRequestWithContext(limited, http.MethodGet, location, nil)
 	if err != nil {
-		cancel()
+		end(nil)
 		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	response, err := r.elsewhere.Do(request)
 	if err != nil {
-		cancel()
+		end(nil)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, &Unreachable{Server: server, Err: err}
 	}
-	response.Body = newPatient(response.Body, cancel)
+	response.Body = newPatient(limited, response.Body, end)
 	if response.StatusCode != http.StatusOK {
 		_ = response.Body.Close()
 		return nil, fmt.Errorf("%w: media of %s are elsewhere, which answers %d", ErrAnswer, server, response.StatusCode)

@@ -1,7 +1,9 @@
 package federation_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -143,6 +145,23 @@ func TestMediaOfOthers(t *testing.T) {
 			t.Errorf("%s: %+v %q %v", what, d, text, err)
 		}
 	}
+	// Who asked goes away: that is no fault of the server's, and others begin again.
+	ctx, cancel := context.WithCancel(t.Context())
+	p.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "multipart/mixed; boundary=b")
+		_, _ = io.WriteString(w, "--b\r\n\r\n{}\r\n--b\r\n\r\nhalf of i")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	d, err = remote.Download(ctx, uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.ReadAll(d.Body); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+	_ = d.Body.Close()
 	// What breaks off is not taken for all of it.
 	if _, text, err := download(typed("multipart/mixed; boundary=b", "--b\r\n\r\n{}\r\n--b\r\n\r\nhalf of i")); err == nil {
 		t.Errorf("%q is all", text)
