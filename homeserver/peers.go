@@ -130,6 +130,7 @@ func (p *peers) tidy(ctx context.Context) error {
 
 func (p *peers) close() {
 	if p != nil {
+		p.keys.Close()
 		p.transport.CloseIdleConnections()
 	}
 }

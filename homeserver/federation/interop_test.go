@@ -21,8 +21,7 @@ import (
 func TestAnotherServersLibrary(t *testing.T) {
 	w := newWorld(t)
 	w.now = w.now.Truncate(time.Millisecond)
-	var p *peer
-	p = w.peer(nil)
+	p := w.peer(nil)
 	p.set(func(rw http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		a, err := federation.ParseAuthorization(r.Header.Get("Authorization"))

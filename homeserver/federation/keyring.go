@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,6 +79,13 @@ type KeyRing struct {
 	asked   *lru.Cache[matrix.ServerName, asking]
 	flights singleflight.Group
 	atOnce  chan struct{}
+	life    context.Context // ends with the key ring
+	end     context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	asking sync.WaitGroup
+
 	// saves counts what has been stored: what was read before is not remembered.
 	saves atomic.Int64
 }
@@ -103,11 +111,31 @@ func NewKeyRing(o KeyOptions) *KeyRing {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	life, end := context.WithCancel(context.Background())
 	return &KeyRing{
-		options: o, atOnce: make(chan struct{}, keysAtOnce),
+		options: o, atOnce: make(chan struct{}, keysAtOnce), life: life, end: end,
 		rings: lru.New[matrix.ServerName](knownKeys, func(r ring) int { return 1 + len(r.keys) }),
 		asked: lru.New[matrix.ServerName, asking](knownAsked, nil),
 	}
+}
+
+// Close gives up asking, and waits for what is being stored.
+func (k *KeyRing) Close() {
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.end()
+	k.asking.Wait()
+}
+
+// begin reports whether a server may still be asked; if so, asking has to be done.
+func (k *KeyRing) begin() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		k.asking.Add(1)
+	}
+	return !k.closed
 }
 
 // Own is the keys of this server, signed (GET /_matrix/key/v2/server).
@@ -220,11 +248,19 @@ func (k *KeyRing) renew(ctx context.Context, server matrix.ServerName, from stri
 		if last, ok := k.asked.Get(server); ok && k.options.Now().Before(last.again) {
 			return nil, nil // somebody else's flight has just landed
 		}
+		if !k.begin() {
+			return nil, context.Canceled
+		}
+		defer k.asking.Done()
 		// Who wanted it first may go away; the others go on.
-		ctx := context.WithoutCancel(ctx)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(k.life, cancel)()
 		select {
 		case k.atOnce <- struct{}{}:
 			defer func() { <-k.atOnce }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		case <-time.After(askingForKeys):
 			return nil, matrix.LimitExceeded(askingForKeys)
 		}

@@ -320,6 +320,28 @@ func TestKeysAreAskedForOnce(t *testing.T) {
 	}
 }
 
+// A key ring that is closed asks nobody, and waits for nobody who does not answer.
+func TestClosing(t *testing.T) {
+	w := newWorld(t)
+	came := make(chan struct{})
+	p := w.peer(func(_ http.ResponseWriter, r *http.Request) { close(came); <-r.Context().Done() })
+	ring := w.ring(openDB(t, testkit.SQLite(t)))
+	answered, request := make(chan error), presented(t, p.name, here, p.key)
+	go func() {
+		_, err := ring.Authenticate(t.Context(), request)
+		answered <- err
+	}()
+	<-came
+	ring.Close()
+	if err := <-answered; err == nil {
+		t.Error("it is believed")
+	}
+	other := w.peer(nil)
+	if _, err := ring.Authenticate(t.Context(), presented(t, other.name, here, other.key)); err == nil || other.asked() != 0 {
+		t.Errorf("%v after %d requests", err, other.asked())
+	}
+}
+
 type counting map[string]int
 
 func (c counting) AllowKey(bucket, key string) error {
