@@ -26,7 +26,7 @@ func silent(err error) bool { return errors.Is(err, errStill) || errors.Is(err, 
 
 // refuses tells whether there is too much already of who says something, and, of who is heard again, how many messages were
 // refused meanwhile. patience is how long what somebody says may wait before more is refused.
-func (s *speech) refuses(u *utterance, patience time.Duration) (err error, missed int) {
+func (s *speech) refuses(u *utterance, patience time.Duration) (missed int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := maxBacklog
@@ -34,7 +34,7 @@ func (s *speech) refuses(u *utterance, patience time.Duration) (err error, misse
 		most = maxRelayed
 	}
 	if u.event == "" {
-		return nil, 0
+		return 0, nil
 	}
 	waiting := 0
 	if len(s.queue) >= most/2 {
@@ -48,20 +48,20 @@ func (s *speech) refuses(u *utterance, patience time.Duration) (err error, misse
 	switch {
 	case waiting < most/2:
 		delete(s.swamped, u.sender)
-		return nil, missed
+		return missed, nil
 	case s.conn == nil, u.seq <= s.upSeq: // it has come while there was no connection: that is said, however long it takes
-		return nil, 0
+		return 0, nil
 	case missed == 0 && (waiting < most || time.Since(s.queue[0].added) < patience):
-		return nil, 0
+		return 0, nil
 	}
 	if s.swamped == nil {
 		s.swamped = map[matrix.UserID]int{}
 	}
 	s.swamped[u.sender]++
 	if missed > 0 {
-		return errStill, 0
+		return 0, errStill
 	}
-	return errTooMuch, 0
+	return 0, errTooMuch
 }
 
 // lately is how fast it is forgotten that a room has waited: a tenth of the time.

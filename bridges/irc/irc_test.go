@@ -46,7 +46,7 @@ func config(h *fakehomeserver.Homeserver, addr, folder string) irc.Config {
 // start runs a bridge until stop is called.
 func start(t testing.TB, h *fakehomeserver.Homeserver, c irc.Config) (service *irc.Service, stop func()) {
 	t.Helper()
-	if testing.Verbose() && c.Logger.Handler() == slog.DiscardHandler {
+	if testing.Verbose() && (c.Logger == nil || c.Logger.Handler() == slog.DiscardHandler) {
 		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	service, err := irc.New(context.Background(), c)

@@ -145,7 +145,7 @@ func (n *network) utter(ctx context.Context, user matrix.UserID, u *utterance, f
 	wait, missed := time.Duration(0), 0
 	if !n.ask(ctx, func() {
 		if s, refused = n.voiceFor(user, u); refused == nil {
-			refused, missed = s.refuses(u, n.now().Backlog)
+			missed, refused = s.refuses(u, n.now().Backlog)
 		}
 		if refused == nil && s.add(u) {
 			wait = s.roomWait(time.Now())

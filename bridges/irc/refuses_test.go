@@ -17,7 +17,7 @@ func TestWhatIsRefusedIsTold(t *testing.T) {
 		t.Helper()
 		for range n {
 			u := &utterance{event: "$e", sender: sender, seq: seq, added: added}
-			switch err, before := s.refuses(u, patience); {
+			switch before, err := s.refuses(u, patience); {
 			case err == nil:
 				s.queue = append(s.queue, u)
 				taken, missed = taken+1, missed+before
