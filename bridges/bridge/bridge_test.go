@@ -20,6 +20,9 @@ import (
 	"trestle/migrations"
 )
 
+// poison is a message with which nobody has reckoned.
+const poison = "poison"
+
 const bot = "@" + fakehomeserver.Sender + ":" + fakehomeserver.ServerName
 
 // net is a network that has channels by the name of "#c" and nothing else.
@@ -38,6 +41,9 @@ func ghost(name string) bridge.Ghost {
 }
 
 func (n *net) HandleEvent(_ context.Context, _ *bridge.Portal, e *client.Event, done func()) {
+	if e.Content.Raw["body"] == poison {
+		panic("nobody has reckoned with that")
+	}
 	done()
 	n.events <- e
 }

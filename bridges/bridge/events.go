@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"runtime/debug"
 
 	"maunium.net/go/mautrix/event"
 
@@ -12,6 +13,7 @@ import (
 // HandleEvent implements client.Handler: it sorts what the homeserver sends
 // into portals, management rooms, and what does not concern us.
 func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) {
+	defer b.survive(e, done)
 	bot := b.client.Bot().ID
 	if e.Type == event.StateMember && e.StateKey != nil && matrix.UserID(*e.StateKey) == bot {
 		b.botMembership(ctx, e)
@@ -26,6 +28,20 @@ func (b *Bridge) HandleEvent(ctx context.Context, e *client.Event, done func()) 
 	}
 }
 
+// survive keeps an event that somebody made up to that end, or by accident, from ending the bridge, and what it runs in, now and
+// at each start from then on. The log says what was wrong, and the room that it was.
+func (b *Bridge) survive(e *client.Event, done func()) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	b.log.Error("panic while an event was worked off; it is left", "room", e.RoomID, "event", e.ID, "panic", cause, "stack", string(debug.Stack()))
+	if p := b.FindRoom(matrix.RoomID(e.RoomID)); p != nil && e.StateKey == nil && !b.us(matrix.UserID(e.Sender)) {
+		p.NoticeOn(matrix.EventID(e.ID), "left", "The bridge could not work this off: there is a mistake in it. Its log says more.")
+	}
+	b.Stored(done)
+}
+
 // idle tells whether an event is one of our own doing that is no news to us: what virtual users say, and that
 // they come and go.
 func (b *Bridge) idle(e client.Glance) bool {
@@ -37,6 +53,7 @@ func (b *Bridge) idle(e client.Glance) bool {
 
 // handle works an event off whose room is known, or is none of ours.
 func (b *Bridge) handle(ctx context.Context, e *client.Event, done func()) {
+	defer b.survive(e, done)
 	room, sender := matrix.RoomID(e.RoomID), matrix.UserID(e.Sender)
 	_, fromGhost := b.remote.Ghost(sender)
 	ours := fromGhost || sender == b.client.Bot().ID
