@@ -34,10 +34,11 @@ func (r *Remote) Download(ctx context.Context, uri media.URI) (*media.Download, 
 	return download, forUser(uri.Server, err, "M_NOT_FOUND", "M_NOT_YET_UPLOADED", "M_FORBIDDEN", "M_TOO_LARGE")
 }
 
-// nothingThere reports whether a server, or a proxy before it, has answered as if there were no such operation.
+// nothingThere reports whether a server, or a proxy before it, has answered as one that does not know the operation: with no
+// error of Matrix.
 func nothingThere(err error) bool {
 	var refusal *Refusal
-	return errors.As(err, &refusal) && refusal.Status == http.StatusNotFound && refusal.Code == ""
+	return errors.As(err, &refusal) && refusal.Status < http.StatusInternalServerError && refusal.Code == ""
 }
 
 func (r *Remote) download(ctx context.Context, uri media.URI) (*media.Download, error) {

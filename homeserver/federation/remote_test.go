@@ -114,7 +114,7 @@ func TestMediaOfOthers(t *testing.T) {
 		_, _ = io.WriteString(w, "old")
 	}
 	for what, refusal := range map[string]http.HandlerFunc{
-		"it says so": answers(404, `{"errcode":"M_UNRECOGNIZED","error":"no"}`), "a proxy says so": http.NotFound,
+		"it says so": answers(404, `{"errcode":"M_UNRECOGNIZED","error":"no"}`), "a proxy says so": http.NotFound, "it does not say so": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 400) },
 	} {
 		if d, text, err := download(old(bytes, refusal)); err != nil || text != "old" || d.FileName != "a.txt" || d.ContentType != "text/plain" {
 			t.Errorf("%s: %+v %q %v", what, d, text, err)
