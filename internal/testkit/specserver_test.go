@@ -20,9 +20,7 @@ func (r *reporting) Log(...any)            {}
 func (r *reporting) Helper()               {}
 
 func TestSpecServer(t *testing.T) {
-	if _, err := loadSpecification(); err != nil {
-		t.Skip(err)
-	}
+	testSpecification(t)
 	const profile, keys = "/_matrix/federation/v1/query/profile?user_id=@a:b", "/_matrix/key/v2/query"
 	for what, c := range map[string]struct {
 		method, path, sent, header, answer string
