@@ -53,14 +53,14 @@ func restrained(f wire.Flood, steps int) wire.Flood {
 	return f
 }
 
-// forFlooding tells whether a server has ended a connection because too much came too fast, which each software
-// says in words of its own: "Excess Flood", "RecvQ exceeded", "Max RecvQ exceeded", "Flooding".
+// forFlooding tells whether a server has ended a connection because too much came too fast: "Excess Flood", or "(Max) RecvQ
+// exceeded". Both have a space, which no nick, user name or host has that stands beside them.
 func forFlooding(err error) bool {
 	if err == nil {
 		return false
 	}
 	text := strings.ToLower(err.Error())
-	return strings.Contains(text, "flood") || strings.Contains(text, "recvq")
+	return strings.Contains(text, "excess flood") || strings.Contains(text, "recvq exceeded")
 }
 
 // paced sets how fast a connection that is about to be made may speak.
@@ -76,7 +76,7 @@ func (n *network) paced(l *link, c *call) {
 
 // noteFlooding has connections to come speak more slowly if one was ended for flooding.
 func (n *network) noteFlooding(l *link, err error) {
-	if !forFlooding(err) {
+	if l.unused || !forFlooding(err) { // of a connection that we end, the server says our own words
 		return
 	}
 	flood := wire.DefaultFlood

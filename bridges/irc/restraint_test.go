@@ -64,6 +64,8 @@ func TestForFlooding(t *testing.T) {
 		"server closed the connection: Closing link: (alice@127.0.0.1) [Excess Flood] (ERROR)": true,
 		"Closing Link: alice (RecvQ exceeded)":                                                 true,
 		"Closing link: [Max RecvQ exceeded]":                                                   true,
+		"Closing link: (floodgate@127.0.0.1) [Ping timeout]":                                   false,
+		"Closing link: (recvq@excess.flood.example.org) [Quit: flood]":                         false,
 		"Ping timeout: 120 seconds":                                                            false,
 		"EOF":                                                                                  false,
 	} {
