@@ -202,12 +202,21 @@ func (t *tab) eval(expression string, out any) error {
 // until waits for an expression to be true.
 func (t *tab) until(what, expression string) {
 	t.t.Helper()
+	t.eventually(what, func() (yes bool, err error) {
+		err = t.eval("!!("+expression+")", &yes)
+		return yes, err
+	})
+}
+
+// eventually waits for something to hold. Errors are of a page that is another
+// by now, as a rule.
+func (t *tab) eventually(what string, holds func() (bool, error)) {
+	t.t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var yes bool
-		err := t.eval("!!("+expression+")", &yes)
+		yes, err := holds()
 		if err == nil && yes {
 			return
 		}
@@ -217,7 +226,7 @@ func (t *tab) until(what, expression string) {
 			t.picture("missing")
 			t.t.Fatalf("there is never %s (%v); the page says:\n%s", what, err, text)
 		}
-		<-tick.C // the page may be another by now
+		<-tick.C
 	}
 }
 
@@ -233,32 +242,61 @@ func (t *tab) says(text string) {
 	t.until("“"+text+"”", "document.body?.innerText.includes("+quoted(text)+")")
 }
 
-// click clicks where an element is, as a mouse does.
+// click clicks on what has this selector.
 func (t *tab) click(selector string) {
 	t.t.Helper()
-	t.find(selector)
-	var at struct{ X, Y float64 }
-	t.must(t.eval(`(() => {
-		const e = document.querySelector(`+quoted(selector)+`);
-		e.scrollIntoView({ block: "center" });
-		const box = e.getBoundingClientRect();
-		return { X: box.x + box.width / 2, Y: box.y + box.height / 2 };
-	})()`, &at))
-	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		t.do("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
-	}
+	t.clickOn(selector, "document.querySelector("+quoted(selector)+")")
 }
 
 // press clicks what has this text.
 func (t *tab) press(text string) {
 	t.t.Helper()
-	t.until("“"+text+"” to press", `(() => {
-		for (const old of document.querySelectorAll("[data-pressed]")) delete old.dataset.pressed;
-		const e = [...document.querySelectorAll("a, button")].find((e) => e.innerText.trim().toLowerCase() === `+quoted(strings.ToLower(text))+`);
-		if (e) e.dataset.pressed = "yes";
-		return e;
-	})()`)
-	t.click("[data-pressed]")
+	t.clickOn("“"+text+"”", `[...document.querySelectorAll("a, button")].find((e) => e.innerText.trim().toLowerCase() === `+
+		quoted(strings.ToLower(text))+`)`)
+}
+
+// clickOn clicks where an element is, as a mouse does. It goes there first,
+// presses when the page shows that it is there, and begins again if it does not
+// hold the element then: a page that has not been painted takes no notice of a
+// mouse, one whose style sheet comes late moves, and one that is live may have
+// another element in its place.
+func (t *tab) clickOn(what, element string) {
+	t.t.Helper()
+	var at, went struct {
+		X, Y                 float64
+		There, Under, Active bool
+	}
+	look := func() error {
+		at.There = false
+		return t.eval(`(() => {
+			const e = `+element+`;
+			if (!e || document.readyState !== "complete") return { There: false };
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			const box = e.getBoundingClientRect();
+			return { There: true, X: box.x + box.width / 2, Y: box.y + box.height / 2,
+				Under: e.matches(":hover"), Active: e.matches(":active") };
+		})()`, &at)
+	}
+	mouse := func(kind, button string, clicks int) error {
+		params := map[string]any{"type": kind, "x": at.X, "y": at.Y, "button": button, "clickCount": clicks}
+		return t.call(t.session, "Input.dispatchMouseEvent", params, nil)
+	}
+	t.eventually("a click on "+what, func() (bool, error) {
+		if err := look(); err != nil || !at.There {
+			return false, err
+		}
+		if !at.Under || at.X != went.X || at.Y != went.Y {
+			went = at
+			return false, mouse("mouseMoved", "none", 0)
+		}
+		if err := mouse("mousePressed", "left", 1); err != nil {
+			return false, err
+		}
+		err := look()
+		held := at.There && at.Active
+		at = went
+		return held, errors.Join(err, mouse("mouseReleased", "left", 1))
+	})
 }
 
 // fill types into a field in place of what is there.
