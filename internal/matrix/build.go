@@ -63,6 +63,20 @@ func (t EventTemplate) Build(v *roomversion.Version, server ServerName, key Sign
 	return LoadEvent(v, b.id, raw)
 }
 
+// Proposal is the event as the server of its sender has to complete, hash and
+// sign it, canonical (Server-Server API § Joining Rooms).
+func (t EventTemplate) Proposal(v *roomversion.Version) (json.RawMessage, error) {
+	if err := t.check(v); err != nil {
+		return nil, err
+	}
+	content, err := t.content(v)
+	if err != nil {
+		return nil, err
+	}
+	b := builder{EventTemplate: t, version: v, content: content}
+	return b.append(nil), nil
+}
+
 // check refuses what no event may have.
 func (t EventTemplate) check(v *roomversion.Version) error {
 	if err := checkLengths(t.Type, t.StateKey); err != nil {
@@ -114,7 +128,7 @@ func (b *builder) append(dst []byte) []byte {
 	dst = b.appendReferences(append(dst, `{"auth_events":`...), b.AuthEvents)
 	dst = append(append(dst, `,"content":`...), b.content...)
 	dst = strconv.AppendInt(append(dst, `,"depth":`...), b.Depth, 10)
-	if b.version.EventIDFormat == roomversion.EventIDInEvent {
+	if b.id != "" && b.version.EventIDFormat == roomversion.EventIDInEvent {
 		dst = appendString(append(dst, `,"event_id":`...), b.id)
 	}
 	if b.hash != nil {

@@ -21,7 +21,7 @@ type Event struct {
 	Depth          int64
 	PrevEvents     []EventID
 	AuthEvents     []EventID
-	Redacts        EventID // of m.room.redaction, wherever the version keeps it
+	Redacts        EventID // of m.room.redaction, wherever the version keeps it; empty if it is no event ID
 
 	raw        []byte
 	membership string
@@ -72,7 +72,9 @@ func (e *Event) derive() {
 			target, _ := text(find(e.Content, "redacts"))
 			e.Redacts = EventID(target)
 		}
-		return
+		if _, err := ParseEventID(string(e.Redacts)); err == nil {
+			return
+		}
 	}
 	e.Redacts = ""
 }

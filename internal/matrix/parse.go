@@ -12,7 +12,8 @@ const (
 	// federation format, signatures included (Client-Server API § Size limits).
 	MaxEventSize = 65536
 
-	maxPrevEvents = 20
+	// MaxPrevEvents is how many events one event may come right after.
+	MaxPrevEvents = 20
 	maxAuthEvents = 10
 )
 
@@ -22,6 +23,20 @@ const (
 // nor signatures. Members that aren't part of the signed event, unsigned and,
 // from version 3 on, event_id, are left out.
 func ParseEvent(v *roomversion.Version, raw []byte) (*Event, error) {
+	e, err := ParseHistoricEvent(v, raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(e.PrevEvents) > MaxPrevEvents || len(e.AuthEvents) > maxAuthEvents {
+		return nil, BadJSON("The event refers to more than %d previous or %d authorizing events.", MaxPrevEvents, maxAuthEvents)
+	}
+	return e, nil
+}
+
+// ParseHistoricEvent is [ParseEvent] for events of former days, which refer to
+// any number of others: the answer to /backfill must not be held to today's
+// limits (Server-Server API § Backfilling and retrieving missing events).
+func ParseHistoricEvent(v *roomversion.Version, raw []byte) (*Event, error) {
 	canonical, err := appendCanonical(make([]byte, 0, len(raw)), raw, v.StrictJSON)
 	if err != nil {
 		return nil, err
@@ -66,7 +81,11 @@ func (e *Event) checkFormat(seen memberSet) error {
 	if seen&required != required {
 		return BadJSON("The event lacks a member that every event must have.")
 	}
-	if err := checkLengths(e.Type, e.StateKey); err != nil {
+	lengths := checkLengths
+	if e.Version.LaxLengths {
+		lengths = checkCharacters
+	}
+	if err := lengths(e.Type, e.StateKey); err != nil {
 		return err
 	}
 	if len(e.Sender) > MaxIDLength || len(e.RoomID) > MaxIDLength || len(e.ID) > MaxIDLength {
@@ -81,8 +100,12 @@ func (e *Event) checkFormat(seen memberSet) error {
 	if e.Depth < 0 {
 		return BadJSON("The event has a negative depth.")
 	}
-	if len(e.PrevEvents) > maxPrevEvents || len(e.AuthEvents) > maxAuthEvents {
-		return BadJSON("The event refers to more than %d previous or %d authorizing events.", maxPrevEvents, maxAuthEvents)
+	for _, references := range [][]EventID{e.PrevEvents, e.AuthEvents} {
+		for _, id := range references {
+			if _, err := ParseEventID(string(id)); err != nil {
+				return BadJSON("The event refers to what is no event: %v.", err)
+			}
+		}
 	}
 	return e.checkRoomID(seen)
 }
@@ -112,6 +135,23 @@ func checkLengths(typ string, stateKey *string) error {
 		return err
 	}
 	return checkLength("state key", *stateKey)
+}
+
+// checkCharacters is [checkLengths] where lengths are counted in characters.
+func checkCharacters(typ string, stateKey *string) error {
+	texts := []string{typ}
+	if stateKey != nil {
+		texts = append(texts, *stateKey)
+	}
+	for _, s := range texts {
+		if utf8.RuneCountInString(s) > MaxIDLength {
+			return TooLarge("The event's type or state key has more than %d characters.", MaxIDLength)
+		}
+		if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+			return BadJSON("The event's type or state key has characters that are not allowed.")
+		}
+	}
+	return nil
 }
 
 func checkLength(name, s string) error {

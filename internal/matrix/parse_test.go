@@ -97,6 +97,10 @@ func TestParseEvent(t *testing.T) {
 		{"20 prev_events", 1, 2, badJSON, map[string]string{"prev_events": many(20, `"$p"`)}},
 		{"11 auth_events", 3, 12, badJSON, map[string]string{"auth_events": many(11, `"$p"`)}},
 		{"11 auth_events in pairs", 1, 12, badJSON, map[string]string{"auth_events": many(11, `["$p",{}]`)}},
+		{"prev_events that are none", 3, 12, badJSON, map[string]string{"prev_events": `["p"]`}},
+		{"auth_events with NUL", 3, 12, badJSON, map[string]string{"auth_events": `["$\u0000"]`}},
+		{"long auth_events", 3, 12, badJSON, map[string]string{"auth_events": `["$` + strings.Repeat("x", 255) + `"]`}},
+		{"auth_events in pairs with NUL", 1, 2, badJSON, map[string]string{"auth_events": `[["$\u0000",{}]]`}},
 		{"long type", 1, 12, tooLarge, map[string]string{"type": `"` + strings.Repeat("x", 256) + `"`}},
 		{"long state_key", 1, 12, tooLarge, map[string]string{"state_key": `"` + strings.Repeat("x", 256) + `"`}},
 		{"long sender", 1, 12, tooLarge, map[string]string{"sender": `"@` + long + `:long.example.org"`}},
@@ -118,6 +122,44 @@ func TestParseEvent(t *testing.T) {
 			}
 			if _, err := matrix.ParseEvent(v, remote(v, test.changes)); matrix.Code(err) != want || (err == nil) != (want == "") {
 				t.Errorf("%s, version %s: %v", test.name, v.ID, err)
+			}
+		}
+	}
+}
+
+// Events of former days may refer to any number of others, and have to be like all events otherwise.
+func TestParseHistoricEvent(t *testing.T) {
+	v := version(t, "10")
+	refer := func(n int, id string) []byte {
+		ids := strings.TrimSuffix(strings.Repeat(id+",", n), ",")
+		return remote(v, map[string]string{"prev_events": "[" + ids + "]", "auth_events": "[" + ids + "]"})
+	}
+	e, err := matrix.ParseHistoricEvent(v, refer(500, `"$p"`))
+	if err != nil || len(e.PrevEvents) != 500 || len(e.AuthEvents) != 500 {
+		t.Errorf("%+v %v", e, err)
+	}
+	if _, err := matrix.ParseEvent(v, refer(500, `"$p"`)); matrix.Code(err) != "M_BAD_JSON" {
+		t.Errorf("one of today: %v", err)
+	}
+	if _, err := matrix.ParseHistoricEvent(v, refer(500, `"p"`)); matrix.Code(err) != "M_BAD_JSON" {
+		t.Errorf("no IDs: %v", err)
+	}
+	if _, err := matrix.ParseHistoricEvent(v, refer(20000, `"$p"`)); matrix.Code(err) != "M_TOO_LARGE" {
+		t.Errorf("a large one: %v", err)
+	}
+}
+
+// What a redaction redacts is an event ID, or nothing.
+func TestRedactsNothing(t *testing.T) {
+	for _, v := range roomversion.All() {
+		for redacts, want := range map[string]matrix.EventID{`"$a"`: "$a", `"a"`: "", `"$a\u0000"`: "", `"$` + strings.Repeat("x", 255) + `"`: ""} {
+			changes := map[string]string{"type": `"m.room.redaction"`, "redacts": redacts}
+			if v.RedactsInContent {
+				changes = map[string]string{"type": `"m.room.redaction"`, "content": `{"redacts":` + redacts + `}`}
+			}
+			e, err := matrix.ParseEvent(v, remote(v, changes))
+			if err != nil || e.Redacts != want {
+				t.Errorf("version %s, %.20s: %+v %v", v.ID, redacts, e, err)
 			}
 		}
 	}
@@ -253,4 +295,34 @@ func FuzzLoadEvent(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLengthsOfOldRooms has state keys of as many characters as may be, and more bytes.
+func TestLengthsOfOldRooms(t *testing.T) {
+	key, err := matrix.NewSigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]map[int]string{
+		"10": {255: "", 256: "M_TOO_LARGE"}, "11": {63: "", 64: "M_TOO_LARGE"}, "12": {63: "", 64: "M_TOO_LARGE"},
+	} {
+		v, _ := roomversion.Lookup(id)
+		room := matrix.RoomID("!room:a.example")
+		if v.RoomIDFromCreate {
+			room = matrix.RoomID("!" + strings.Repeat("a", 43))
+		}
+		short := "x"
+		e, err := matrix.EventTemplate{
+			RoomID: room, Sender: "@u:a.example", Type: "m.thing", StateKey: &short, Content: json.RawMessage("{}"), Depth: 1,
+		}.Build(v, "a.example", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for characters, code := range want {
+			raw := strings.Replace(string(e.JSON()), `"state_key":"x"`, `"state_key":"`+strings.Repeat("💥", characters)+`"`, 1)
+			if _, err := matrix.ParseEvent(v, []byte(raw)); matrix.Code(err) != code {
+				t.Errorf("version %s, %d characters: %v, want %q", id, characters, err, code)
+			}
+		}
+	}
 }

@@ -56,6 +56,27 @@ func (e *Event) Sign(server ServerName, key SigningKey) (*Event, error) {
 	return LoadEvent(e.Version, e.ID, raw)
 }
 
+// WithSignatures is the event with those of a server that are on another copy
+// of it, as when that server has been asked to sign. Nothing else of the copy
+// is believed, and the signatures are not checked.
+func (e *Event) WithSignatures(copied *Event, server ServerName) (*Event, error) {
+	raw := e.raw
+	for _, key := range copied.SignatureKeys(server) {
+		encoded, _ := text(find(find(find(copied.raw, "signatures"), quoted(server)), quoted(key)))
+		signature, err := DecodeBase64(encoded)
+		if err != nil || len(signature) != ed25519.SignatureSize {
+			return nil, BadJSON("The signature of %s with the key %.100s is none.", server, key)
+		}
+		if raw, err = withSignature(raw, server, key, signature); err != nil {
+			return nil, err
+		}
+	}
+	if len(raw) > MaxEventSize {
+		return nil, TooLarge("The event would have %d bytes, more than the %d allowed.", len(raw), MaxEventSize)
+	}
+	return LoadEvent(e.Version, e.ID, raw)
+}
+
 // SignatureKeys lists the keys with which a server claims to have signed.
 func (e *Event) SignatureKeys(server ServerName) []KeyID {
 	var keys []KeyID

@@ -225,3 +225,47 @@ func TestRandomString(t *testing.T) {
 		seen[s] = true
 	}
 }
+
+// Of a copy that another server has signed nothing is taken but its signatures.
+func TestWithSignatures(t *testing.T) {
+	v := version(t, "10")
+	stateKey := "@b:other"
+	e, err := matrix.EventTemplate{
+		RoomID: "!r:here", Sender: "@a:here", Type: "m.room.member", StateKey: &stateKey, Content: []byte(`{"membership":"invite","reason":"x"}`),
+	}.Build(v, "here", testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := specKey(t)
+	copied, err := e.Sign("other", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(copied.JSON()), `"reason":"x"`, `"reason":"y"`, 1)
+	text = strings.Replace(text, `"signatures":{`, `"signatures":{"third":{"ed25519:1":"AAAA"},`, 1)
+	if copied, err = matrix.ParseEvent(v, []byte(text)); err != nil || copied.ID != e.ID {
+		t.Fatalf("%v %v", copied, err)
+	}
+	signed, err := e.WithSignatures(copied, "other")
+	if err != nil || signed.ID != e.ID || !signed.CheckHash() || len(signed.SignatureKeys("third")) != 0 {
+		t.Fatalf("%s %v", signed.JSON(), err)
+	}
+	for server, k := range map[matrix.ServerName]matrix.SigningKey{"here": testKey, "other": key} {
+		if err := signed.VerifySignature(server, k.ID, k.Public()); err != nil {
+			t.Errorf("%s: %v", server, err)
+		}
+	}
+	if same, err := e.WithSignatures(e, "other"); err != nil || !bytes.Equal(same.JSON(), e.JSON()) {
+		t.Errorf("no signatures: %v %v", same, err)
+	}
+	for _, signature := range []string{`"AAAA"`, `5`, `"!"`} {
+		text := strings.Replace(string(e.JSON()), `"signatures":{`, `"signatures":{"other":{"ed25519:1":`+signature+`},`, 1)
+		copied, err := matrix.ParseEvent(v, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if signed, err := e.WithSignatures(copied, "other"); err == nil {
+			t.Errorf("%s: %s", signature, signed.JSON())
+		}
+	}
+}

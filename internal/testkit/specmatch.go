@@ -71,12 +71,16 @@ func covered(path string) bool {
 	return (strings.HasPrefix(path, "/_matrix/") || strings.HasPrefix(path, "/.well-known/matrix/")) &&
 		!strings.Contains(path, "/unstable/") &&
 		!strings.HasPrefix(path, "/_matrix/static/") && // pages, of which only the prose speaks
-		!slices.Contains(beyond, path)
+		!slices.ContainsFunc(beyond, func(other string) bool {
+			return path == other || strings.HasSuffix(other, "/") && strings.HasPrefix(path, other)
+		})
 }
 
-// beyond are paths that the specification does not have yet, or no more.
+// beyond are paths that the specification does not have yet, or no more. Those that
+// end with a slash have others below.
 var beyond = []string{
 	"/_matrix/client/v4/sync",                       // MSC4186
 	"/_matrix/app/v1/user", "/_matrix/app/v1/alias", // look-ups by URI
 	"/_matrix/app/v1/register", "/_matrix/app/v1/unregister",
+	"/_matrix/federation/v1/send_join/", "/_matrix/federation/v1/send_leave/", // before v2
 }

@@ -12,6 +12,7 @@ var (
 		SpecialCaseAliasesAuth:   true,
 		SpecialCaseRedactionAuth: true,
 		FloatPowerLevels:         true,
+		LaxLengths:               true,
 		supported:                true,
 	}
 	v2 = v1.next("2", func(v *Version) { v.StateResolution = V2 })
@@ -43,6 +44,7 @@ var (
 		v.Redaction = redactionV11
 		v.CreatorFromSender = true
 		v.RedactsInContent = true
+		v.LaxLengths = false
 	})
 	v12 = v11.next("12", func(v *Version) {
 		v.StateResolution = V2_1

@@ -52,6 +52,9 @@ type Version struct {
 	// RoomIDFromCreate: the room ID is the create event's ID with another
 	// sigil; the create event has no room_id and is in no auth_events.
 	RoomIDFromCreate bool
+	// LaxLengths: types and state keys of other servers may have 255 characters, not only as many bytes, as servers
+	// have had it before room version 11.
+	LaxLengths bool
 	// PrivilegedCreators: creators, additional ones included, stand above
 	// all power levels and can't be listed there.
 	PrivilegedCreators bool
