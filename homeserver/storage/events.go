@@ -25,10 +25,45 @@ type Event struct {
 	Position    int64 // in the stream
 	Ordering    int64 // in the room
 	Root        int64 // state of the room after the event
+	Branch      int64 // state after the event on its own branch of history, if that is another one, or 0; or Nowhere
+	Gap         bool  // events right before it are missing here
 	ReplacesNID int64 // the state event that this one took the place of, or 0
 	RedactedBy  int64 // the redaction's number, or 0
 	TxnKey      string
+	Verdict     Verdict
 }
+
+// A Verdict is why an event is in no stream.
+type Verdict int64
+
+const (
+	// Placed is in the stream.
+	Placed Verdict = iota
+	// Outlier only authorizes others, or belongs to a state that another server told of.
+	Outlier
+	// SoftFailed came too late for what the room had become (Server-Server API § Soft failure).
+	SoftFailed
+	// Rejected breaks the rules of its room.
+	Rejected
+)
+
+// After is the state after the event on its own branch of history, 0 if that is not known.
+func (e *Event) After() int64 {
+	switch e.Branch {
+	case Nowhere:
+		return 0
+	case 0:
+		return e.Root
+	}
+	return e.Branch
+}
+
+// Nowhere is the branch of events in the stream that belong to the history of a room that this server has no part in, such as
+// invites to it: they are told to those whom they concern, and what the room was like is not known.
+const Nowhere int64 = -1
+
+// StateKnown reports whether it is known what the room is like after the event on its own branch of history.
+func (e *Event) StateKnown() bool { return e.Verdict != Outlier && e.Branch != Nowhere }
 
 // Beginning is the place before a room's first event: what an application
 // service has imported as history lies at or before it, the newest at -1.
@@ -53,13 +88,13 @@ type Events struct {
 	recent  recentEvents
 }
 
-const eventColumns = `event_nid, event_id, room_nid, position, ordering, state_root, replaces_nid, redacted_by, COALESCE(txn_key, ''), json`
+const eventColumns = `event_nid, event_id, room_nid, position, ordering, state_root, branch_root, gap, replaces_nid, redacted_by, COALESCE(txn_key, ''), json`
 
 var (
 	insertEvent = database.SQL(`
 		INSERT INTO events (event_nid, event_id, room_nid, type_nid, sender_nid, state_key, position, ordering,
-			origin_server_ts, state_root, replaces_nid, redacted_by, txn_key, json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13)`)
+			origin_server_ts, state_root, branch_root, gap, replaces_nid, redacted_by, txn_key, json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`)
 	selectEventsByNID = database.SQL(`
 		SELECT ` + eventColumns + `
 		FROM events
@@ -160,7 +195,7 @@ func (s *Events) Insert(ctx context.Context, tx *database.Tx, e *Event, typeNID,
 		stateKey = *e.StateKey
 	}
 	return tx.Queue(ctx, insertEvent, e.NID, string(e.ID), e.RoomNID, typeNID, senderNID, stateKey, e.Position, e.Ordering,
-		e.OriginServerTS, e.Root, e.ReplacesNID, optional(e.TxnKey), e.JSON())
+		e.OriginServerTS, e.Root, e.Branch, e.Gap, e.ReplacesNID, e.RedactedBy, optional(e.TxnKey), e.JSON())
 }
 
 // Redact replaces what is stored of an event by its redacted form.
@@ -182,13 +217,15 @@ func (s *Events) drop(nids []int64) {
 	s.recent.drop(nids)
 }
 
-// keep caches an event, unless the cache knows of a redaction that was
+// keep caches an event, unless the cache knows of a redaction, or of a place in the stream, that was
 // committed after this one was read, and returns what the cache has.
 func (s *Events) keep(e *Event) *Event {
 	s.caching.Lock()
 	defer s.caching.Unlock()
-	if cached, ok := s.byNID.Get(e.NID); ok && cached.RedactedBy != 0 && e.RedactedBy == 0 {
-		return cached
+	if cached, ok := s.byNID.Get(e.NID); ok {
+		if cached.RedactedBy != 0 && e.RedactedBy == 0 || cached.Verdict == Placed && e.Verdict != Placed {
+			return cached
+		}
 	}
 	s.byNID.Put(e.NID, e)
 	return e
@@ -216,6 +253,11 @@ func (s *Events) ByNIDs(ctx context.Context, nids []int64) ([]*Event, error) {
 		}
 		for _, e := range loaded {
 			found[e.NID] = e
+		}
+	}
+	if len(found) < len(missing) {
+		if err := s.addAsides(ctx, found, missing); err != nil {
+			return nil, err
 		}
 	}
 	for i, nid := range nids {
@@ -428,7 +470,7 @@ func (s *Events) fetch(ctx context.Context, bytes int, stmt *database.Statement,
 	size := 0
 	for size < bytes && rows.Next() {
 		var row eventRow
-		if err := rows.Scan(&row.NID, &row.id, &row.RoomNID, &row.Position, &row.Ordering, &row.Root,
+		if err := rows.Scan(&row.NID, &row.id, &row.RoomNID, &row.Position, &row.Ordering, &row.Root, &row.Branch, &row.Gap,
 			&row.ReplacesNID, &row.RedactedBy, &row.TxnKey, &row.raw); err != nil {
 			return nil, false, err
 		}

@@ -28,7 +28,7 @@ var (
 		WHERE node_id = ANY($1)
 		ORDER BY node_id`)
 	selectNewestOfRooms = database.SQL(`
-		SELECT e.event_nid, e.event_id, e.room_nid, e.position, e.ordering, e.state_root, e.replaces_nid, e.redacted_by,
+		SELECT e.event_nid, e.event_id, e.room_nid, e.position, e.ordering, e.state_root, e.branch_root, e.gap, e.replaces_nid, e.redacted_by,
 			COALESCE(e.txn_key, ''), e.json
 		FROM rooms r
 		JOIN events e ON e.room_nid = r.room_nid AND e.ordering <= $2 AND e.ordering >= COALESCE((

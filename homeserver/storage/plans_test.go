@@ -85,6 +85,8 @@ func TestPlans(t *testing.T) {
 			"answer of a server":   {selectServerKeyAnswer, []any{"x"}},
 			"keys of strangers":    {selectStaleServerKeys, []any{int64(1), int64(9)}},
 			"too many keys":        {deleteOldestServerKeys, []any{"x", int64(9)}},
+			"what waits for one":   {selectOutboxEntries, []any{"x", int64(1), int64(9), int64(50)}},
+			"what it has taken":    {deleteOutboxEvents, []any{"x", int64(9)}},
 			"progress of a pusher": {updatePusherProgress, []any{int64(1), int64(2), int64(3)}},
 			"sessions of a backup": {selectBackedUpSessions, []any{"@a:x", int64(1), "", "", int64(10)}},
 		} {

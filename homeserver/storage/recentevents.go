@@ -29,8 +29,15 @@ func (r *recentEvents) add(e *Event) {
 		if i, ok := r.find(e.Position); ok {
 			r.bytes += len(e.JSON()) - len(r.events[i].JSON())
 			r.events[i] = e
+			return
 		}
-		return
+		// One that was redacted before it came is new all the same.
+		if r.begun && (e.Position <= r.complete || len(r.events) > 0 && e.Position < r.events[len(r.events)-1].Position) {
+			return
+		}
+		if !r.begun {
+			return // what follows begins behind it
+		}
 	}
 	if !r.begun {
 		r.begun, r.complete = true, e.Position-1

@@ -74,10 +74,25 @@ var (
 		DELETE FROM events
 		WHERE event_nid = ANY($1)`)
 	selectStateRoots = database.SQL(`
-		SELECT DISTINCT state_root
-		FROM events
-		WHERE room_nid = $1
+		SELECT state_root FROM events WHERE room_nid = $1
+		UNION
+		SELECT branch_root FROM events WHERE room_nid = $1
+		UNION
+		SELECT branch_root FROM asides WHERE room_nid = $1
+		UNION
+		SELECT state_root FROM rooms WHERE room_nid = $1
+		UNION
+		SELECT first_root FROM rooms WHERE room_nid = $1
 		ORDER BY state_root`)
+	selectAsideNIDs = database.SQL(`
+		SELECT event_nid
+		FROM asides
+		WHERE room_nid = $1
+		ORDER BY event_nid
+		LIMIT $2`)
+	deleteAsides = database.SQL(`
+		DELETE FROM asides
+		WHERE event_nid = ANY($1)`)
 	deleteStateNodes = database.SQL(`
 		DELETE FROM state_nodes
 		WHERE node_id = ANY($1)`)
@@ -129,6 +144,14 @@ var (
 			DELETE FROM pusher_rooms
 			WHERE room_nid = $1 AND pusher_id IN (
 				SELECT pusher_id FROM pusher_rooms WHERE room_nid = $1 ORDER BY pusher_id LIMIT $2)`),
+		database.SQL(`
+			DELETE FROM room_frontiers
+			WHERE room_nid = $1 AND event_id IN (
+				SELECT event_id FROM room_frontiers WHERE room_nid = $1 ORDER BY event_id LIMIT $2)`),
+		database.SQL(`
+			DELETE FROM early_redactions
+			WHERE room_nid = $1 AND redaction_nid IN (
+				SELECT redaction_nid FROM early_redactions WHERE room_nid = $1 ORDER BY redaction_nid LIMIT $2)`),
 	}
 	deleteRoomAccountData = database.SQL(`
 		DELETE FROM account_data
@@ -278,6 +301,9 @@ func (s *Deletions) Room(ctx context.Context, info *RoomInfo) error {
 			return err
 		}
 	}
+	if err := s.asides(ctx, info.NID); err != nil {
+		return err
+	}
 	for len(nodes) > 0 {
 		part := nodes[:min(len(nodes), deletionBatch)]
 		nodes = nodes[len(part):]
@@ -298,6 +324,20 @@ func (s *Deletions) Room(ctx context.Context, info *RoomInfo) error {
 	}
 	s.store.Rooms.forget(info)
 	return nil
+}
+
+// asides removes the events of a room that are in no stream.
+func (s *Deletions) asides(ctx context.Context, roomNID int64) error {
+	for {
+		nids, err := s.numbers(ctx, selectAsideNIDs, roomNID, deletionBatch)
+		if err != nil || len(nids) == 0 {
+			return err
+		}
+		if _, err := s.exec(ctx, deleteAsides, nids); err != nil {
+			return err
+		}
+		s.store.Events.drop(nids)
+	}
 }
 
 // stateNodes is every node of the room's states. Those that an earlier attempt

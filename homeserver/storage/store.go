@@ -26,6 +26,7 @@ type Store struct {
 	Relations *Relations
 	Search    *Search
 	Reports   *Reports
+	Outbox    *Outbox
 }
 
 // New prepares the subjects of a database that is open and migrated.
@@ -47,6 +48,7 @@ func New(db *database.DB) *Store {
 		Relations: &Relations{db: db},
 		Search:    &Search{db: db},
 		Reports:   &Reports{db: db, ids: db.NewIDs("report")},
+		Outbox:    newOutbox(db),
 	}
 	s.Deletions = &Deletions{s}
 	return s

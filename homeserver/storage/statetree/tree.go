@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 )
 
 const (
@@ -89,21 +90,12 @@ func (t Tree) Set(ctx context.Context, src Source, newID func(context.Context) (
 	}
 	w := writer{ctx: ctx, src: src, newID: newID}
 	root := t.root
-	var err error
-	for root != nil && !root.covers(key) {
-		up := &Node{height: root.height + 1, bitmap: 1, values: []int64{root.ID}, children: newChildren(root)}
-		if up.height > maxHeight {
-			return t, nil, fmt.Errorf("state key %d is too large", key)
-		}
-		root = up // numbered when set copies it
-	}
 	if root == nil {
-		for h := uint8(0); ; h++ {
-			root = &Node{height: h}
-			if root.covers(key) {
-				break
-			}
-		}
+		root = &Node{}
+	}
+	root, err := w.grow(root, key)
+	if err != nil {
+		return t, nil, err
 	}
 	root, err = w.set(root, key, value)
 	if err != nil {
@@ -143,6 +135,138 @@ func (w *writer) set(n *Node, key uint32, value int64) (*Node, error) {
 	made := n.with(id, key, i, present, value, child)
 	w.made = append(w.made, made)
 	return made, nil
+}
+
+// An Entry is a key and what it is to be; a value of 0 takes the key out.
+type Entry struct {
+	Key   uint32
+	Value int64
+}
+
+// Apply returns the tree with many keys changed and the nodes that are new in it. The entries are in
+// ascending order of their keys, each of which is there once.
+func (t Tree) Apply(ctx context.Context, src Source, newID func(context.Context) (int64, error), entries []Entry) (Tree, []*Node, error) {
+	w := writer{ctx: ctx, src: src, newID: newID}
+	root := t.root
+	if root == nil {
+		root = &Node{}
+	}
+	for i := len(entries) - 1; i >= 0; i-- {
+		if entries[i].Value != 0 {
+			var err error
+			if root, err = w.grow(root, entries[i].Key); err != nil {
+				return t, nil, err
+			}
+			break
+		}
+	}
+	for len(entries) > 0 && !root.covers(entries[len(entries)-1].Key) {
+		entries = entries[:len(entries)-1] // what is taken out is not there
+	}
+	root, err := w.apply(root, entries)
+	if err != nil {
+		return t, nil, err
+	}
+	return Tree{root: root}, w.made, nil
+}
+
+// grow is a root above one, as high as a key wants it.
+func (w *writer) grow(root *Node, key uint32) (*Node, error) {
+	for !root.covers(key) {
+		up := &Node{height: root.height + 1}
+		if up.height > maxHeight {
+			return nil, fmt.Errorf("state key %d is too large", key)
+		}
+		if len(root.values) > 0 {
+			id, err := w.newID(w.ctx)
+			if err != nil {
+				return nil, fmt.Errorf("number a state node: %w", err)
+			}
+			up.ID, up.bitmap, up.values, up.children = id, 1, []int64{root.ID}, newChildren(root)
+			w.made = append(w.made, up)
+		}
+		root = up
+	}
+	return root, nil
+}
+
+// apply is the node with entries changed: itself if nothing does, nil if nothing is left.
+func (w *writer) apply(n *Node, entries []Entry) (*Node, error) {
+	var values [fan]int64
+	var children [fan]*Node
+	mask, i := n.bitmap, 0
+	for m := mask; m != 0; m &= m - 1 {
+		bit := bits.TrailingZeros32(m)
+		values[bit] = n.values[i]
+		if n.height > 0 {
+			children[bit] = n.children[i].Load()
+		}
+		i++
+	}
+	changed := n.ID == 0
+	for len(entries) > 0 {
+		bit := entries[0].Key >> (fanBits * n.height) & (fan - 1)
+		end := 1
+		for end < len(entries) && entries[end].Key>>(fanBits*n.height)&(fan-1) == bit {
+			end++
+		}
+		value, child := entries[0].Value, (*Node)(nil)
+		if n.height > 0 {
+			var err error
+			if value, child, err = w.below(n, entries[:end]); err != nil {
+				return nil, err
+			}
+		}
+		if value != values[bit] {
+			changed = true
+			values[bit], children[bit] = value, child
+			mask |= 1 << bit
+			if value == 0 {
+				mask &^= 1 << bit
+			}
+		}
+		entries = entries[end:]
+	}
+	if !changed || mask == 0 {
+		if mask == 0 {
+			n = nil
+		}
+		return n, nil
+	}
+	id, err := w.newID(w.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("number a state node: %w", err)
+	}
+	made := &Node{ID: id, height: n.height, bitmap: mask, values: make([]int64, 0, bits.OnesCount32(mask))}
+	if n.height > 0 {
+		made.children = make([]atomic.Pointer[Node], bits.OnesCount32(mask))
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		bit := bits.TrailingZeros32(m)
+		if n.height > 0 {
+			made.children[len(made.values)].Store(children[bit])
+		}
+		made.values = append(made.values, values[bit])
+	}
+	w.made = append(w.made, made)
+	return made, nil
+}
+
+// below applies entries that all belong to one child of a node.
+func (w *writer) below(n *Node, entries []Entry) (int64, *Node, error) {
+	i, present := n.slot(entries[0].Key)
+	child := &Node{height: n.height - 1}
+	if present {
+		var err error
+		if child, err = n.child(w.ctx, w.src, i); err != nil {
+			return 0, nil, err
+		}
+	}
+	child, err := w.apply(child, entries)
+	if child == nil || err != nil {
+		return 0, nil, err
+	}
+	return child.ID, child, nil
 }
 
 // Walk calls fn for every key in ascending order until it answers false.

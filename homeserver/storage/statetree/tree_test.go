@@ -44,6 +44,46 @@ func (m *memory) set(t *testing.T, tree statetree.Tree, key uint32, value int64)
 	return tree
 }
 
+func (m *memory) apply(t *testing.T, tree statetree.Tree, entries map[uint32]int64) statetree.Tree {
+	t.Helper()
+	var list []statetree.Entry
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		list = append(list, statetree.Entry{Key: key, Value: entries[key]})
+	}
+	tree, made, err := tree.Apply(t.Context(), m, m.newID, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range made {
+		m.blobs[n.ID] = n.Encode()
+	}
+	return tree
+}
+
+func TestATreeCanBeEmptied(t *testing.T) {
+	m := newMemory()
+	all := map[uint32]int64{}
+	for key := range uint32(200) {
+		all[key*7] = int64(key) + 1
+	}
+	tree := m.apply(t, statetree.Tree{}, all)
+	if nodes, least := len(m.blobs), 1+2+44; nodes > least {
+		t.Errorf("a tree that is made at once has %d nodes, where %d do", nodes, least)
+	}
+	if same := m.apply(t, tree, all); same.Root() != tree.Root() {
+		t.Error("what changes nothing makes another tree")
+	}
+	for key := range uint32(200) {
+		tree = m.apply(t, tree, map[uint32]int64{key * 7: 0, 1 << 30: 0})
+		if got := len(contents(t, m, tree)); got != 199-int(key) {
+			t.Fatalf("%d keys are left after %d were taken out", got, key+1)
+		}
+	}
+	if tree.Root() != 0 {
+		t.Errorf("the root of the empty tree is %d", tree.Root())
+	}
+}
+
 func contents(t *testing.T, m *memory, tree statetree.Tree) map[uint32]int64 {
 	t.Helper()
 	got := map[uint32]int64{}
@@ -80,6 +120,18 @@ func TestEveryVersionStaysWhatItWas(t *testing.T) {
 		value := random.Int64N(1<<40) + 1
 		tree = m.set(t, tree, key, value)
 		model[key] = value
+		if i%4 == 0 {
+			many := map[uint32]int64{random.Uint32N(uint32(1 + i/2)): 0, random.Uint32(): 0} // not always there
+			for range random.IntN(6) {
+				many[random.Uint32N(uint32(1+i/2))] = random.Int64N(2) * int64(i+1)
+			}
+			tree = m.apply(t, tree, many)
+			for key, value := range many {
+				if model[key] = value; value == 0 {
+					delete(model, key)
+				}
+			}
+		}
 		if i%97 == 0 {
 			history = append(history, version{tree.Root(), maps.Clone(model)})
 		}
