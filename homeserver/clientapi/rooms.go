@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"trestle/homeserver/api"
 	"trestle/homeserver/invites"
@@ -117,6 +118,29 @@ func (a *roomsAPI) joinedRooms(ctx context.Context, who api.Caller, _ *struct{})
 type joinAnyRequest struct {
 	Room string          `path:"roomIdOrAlias"`
 	Body json.RawMessage `body:"raw,optional"`
+	via
+}
+
+// via is servers that are in a room which this one may not be in.
+type via struct {
+	Via         []matrix.ServerName `query:"via"`
+	ServerNames []matrix.ServerName `query:"server_name"` // what it was called before
+}
+
+// maxVia is how many servers a client names.
+const maxVia = 50
+
+func (v via) servers() ([]matrix.ServerName, error) {
+	list := slices.Concat(v.Via, v.ServerNames)
+	if len(list) > maxVia {
+		return nil, matrix.InvalidParam("via names more than %d servers.", maxVia)
+	}
+	for _, name := range list {
+		if _, err := matrix.ParseServerName(string(name)); err != nil {
+			return nil, matrix.InvalidParam("via: %v.", err)
+		}
+	}
+	return list, nil
 }
 
 // joinBody reads a join request: the reason, the proof that an invite to an
@@ -147,6 +171,9 @@ func (a *roomsAPI) joinAny(ctx context.Context, who api.Caller, req *joinAnyRequ
 	if err != nil {
 		return nil, err
 	}
+	if member.Via, err = req.servers(); err != nil {
+		return nil, err
+	}
 	var id matrix.RoomID
 	if proof != nil {
 		id, err = a.invites.Join(ctx, req.Room, member, proof)
@@ -165,16 +192,21 @@ type joinRequest struct {
 }
 
 func (a *roomsAPI) join(ctx context.Context, who api.Caller, req *joinRequest) (*roomIDResponse, error) {
-	return a.joinAny(ctx, who, &joinAnyRequest{string(req.Room), req.Body})
+	return a.joinAny(ctx, who, &joinAnyRequest{Room: string(req.Room), Body: req.Body})
 }
 
 type knockRequest struct {
 	Room   string `path:"roomIdOrAlias"`
 	Reason string `json:"reason"`
+	via
 }
 
 func (a *roomsAPI) knock(ctx context.Context, who api.Caller, req *knockRequest) (*roomIDResponse, error) {
-	id, err := a.rooms.KnockAt(ctx, req.Room, rooms.MemberRequest{Sender: who.UserID, AppService: who.AppService, Reason: req.Reason})
+	servers, err := req.servers()
+	if err != nil {
+		return nil, err
+	}
+	id, err := a.rooms.KnockAt(ctx, req.Room, rooms.MemberRequest{Sender: who.UserID, AppService: who.AppService, Reason: req.Reason, Via: servers})
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func Routes(s Services) []api.Route {
 		(&importAPI{s.Rooms, s.Accounts, s.Ephemeral}).routes(),
 		(&orderedAPI{s.Rooms, s.Accounts}).routes(),
 		(&relationsAPI{s.Relations}).routes(),
-		(&searchAPI{s.Search, s.Rooms}).routes(),
+		(&searchAPI{s.Search, s.Sync}).routes(),
 		(&reportsAPI{s.Reports}).routes(),
 		(&spacesAPI{s.Rooms}).routes(),
 		EncryptionRoutes(s.Keys, s.Accounts, s.OAuth),

@@ -10,13 +10,14 @@ import (
 	"trestle/homeserver/api"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/search"
+	"trestle/homeserver/syncer"
 	"trestle/internal/matrix"
 )
 
 // searchAPI is how events are found: by their words, and by their times.
 type searchAPI struct {
 	search *search.Service
-	rooms  *rooms.Service
+	sync   *syncer.Service
 }
 
 func (a *searchAPI) routes() []api.Route {
@@ -149,7 +150,7 @@ type nearestResponse struct {
 }
 
 func (a *searchAPI) nearest(ctx context.Context, who api.Caller, req *nearestRequest) (*nearestResponse, error) {
-	e, err := a.rooms.Nearest(ctx, req.Room, who.UserID, req.TS, req.Dir == "b")
+	e, err := a.sync.Nearest(ctx, req.Room, who.UserID, req.TS, req.Dir == "b")
 	if err != nil {
 		return nil, err
 	}

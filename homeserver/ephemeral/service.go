@@ -136,6 +136,12 @@ func (s *Service) RoomChanged(c rooms.Change) {
 		s.leave(c.Event.RoomNID, c.Target)
 		s.people.leaveRoom(c.Target, c.Event.RoomNID)
 	}
+	for _, m := range c.Moves {
+		if m.Membership != "join" {
+			s.leave(c.Event.RoomNID, m.Target)
+			s.people.leaveRoom(m.Target, c.Event.RoomNID)
+		}
+	}
 	if s.options.NoPresence {
 		return
 	}

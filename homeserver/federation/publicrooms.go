@@ -37,13 +37,18 @@ type PublicRoom struct {
 // NewPublicRooms is a page of this server's directory.
 func NewPublicRooms(page *rooms.PublicRooms) *PublicRooms {
 	p := &PublicRooms{Chunk: make([]PublicRoom, len(page.Rooms)), Next: page.Next, Prev: page.Prev, Total: page.Total}
-	for i, r := range page.Rooms {
-		p.Chunk[i] = PublicRoom{
-			RoomID: r.RoomID, Name: r.Name, Topic: r.Topic, AvatarURL: r.AvatarURL, CanonicalAlias: r.CanonicalAlias,
-			JoinRule: r.JoinRule, RoomType: r.Type, Members: r.JoinedMembers, WorldReadable: r.WorldReadable, GuestCanJoin: r.GuestsCanJoin,
-		}
+	for i, room := range page.Rooms {
+		p.Chunk[i] = NewPublicRoom(room.Summary)
 	}
 	return p
+}
+
+// NewPublicRoom is a room as everybody may know it.
+func NewPublicRoom(r rooms.Summary) PublicRoom {
+	return PublicRoom{
+		RoomID: r.RoomID, Name: r.Name, Topic: r.Topic, AvatarURL: r.AvatarURL, CanonicalAlias: r.CanonicalAlias,
+		JoinRule: r.JoinRule, RoomType: r.Type, Members: r.JoinedMembers, WorldReadable: r.WorldReadable, GuestCanJoin: r.GuestsCanJoin,
+	}
 }
 
 const (

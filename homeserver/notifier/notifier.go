@@ -139,7 +139,12 @@ func (n *Notifier) RoomChanged(c rooms.Change) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c.Event.Backfilled() {
-		// It is nobody's newest event: only readers of the whole stream wake.
+		// It is nobody's newest event: only readers of the whole stream wake. One that it redacts may be.
+		if c.Redacted != nil {
+			if r := n.rooms[c.Event.RoomNID]; r != nil {
+				r.replace(c.Redacted)
+			}
+		}
 		n.advance(c.Event.Position)
 		return
 	}
@@ -147,7 +152,10 @@ func (n *Notifier) RoomChanged(c rooms.Change) {
 	n.remember(r, c)
 	r.last = c.Event.Position
 	if c.Target != "" {
-		n.moveMember(r, c)
+		n.moveMember(r, c.Target, Room{NID: c.Event.RoomNID, Membership: c.Membership, EventNID: c.Event.NID, Position: c.Event.Position, Stripped: c.Stripped})
+	}
+	for _, m := range c.Moves {
+		n.moveMember(r, m.Target, Room{NID: c.Event.RoomNID, Membership: m.Membership, EventNID: m.Event.NID, Position: c.Event.Position})
 	}
 	n.advance(c.Event.Position)
 	for u := range r.members {
@@ -178,14 +186,19 @@ func (n *Notifier) remember(r *room, c rooms.Change) {
 		n.ringLen++
 	}
 	if c.Redacted != nil {
-		for i, e := range r.ring {
-			if e.NID == c.Redacted.NID {
-				r.ring[i] = c.Redacted
-			}
-		}
+		r.replace(c.Redacted)
 	}
 	if n.ringLen > ringTotal {
 		n.shrink(r)
+	}
+}
+
+// replace has an event as a redaction has left it.
+func (r *room) replace(redacted *storage.Event) {
+	for i, e := range r.ring {
+		if e.NID == redacted.NID {
+			r.ring[i] = redacted
+		}
 	}
 }
 
@@ -214,12 +227,11 @@ func (n *Notifier) room(nid int64) *room {
 	return r
 }
 
-func (n *Notifier) moveMember(r *room, c rooms.Change) {
-	u := n.users[c.Target]
+func (n *Notifier) moveMember(r *room, target matrix.UserID, at Room) {
+	u := n.users[target]
 	if u == nil {
 		return
 	}
-	at := Room{NID: c.Event.RoomNID, Membership: c.Membership, EventNID: c.Event.NID, Position: c.Event.Position}
 	if u.rooms == nil {
 		u.moves = append(u.moves, at)
 		return
@@ -230,7 +242,7 @@ func (n *Notifier) moveMember(r *room, c rooms.Change) {
 	}
 	moved[at.NID] = at
 	u.rooms = moved
-	if c.Membership == "join" {
+	if at.Membership == "join" {
 		r.members[u] = struct{}{}
 	} else {
 		delete(r.members, u)

@@ -205,6 +205,22 @@ func TestForgot(t *testing.T) {
 }
 
 // The ring of a room holds every event after the place that it names.
+// What an invite from outside says of the room is kept as long as it is an invite.
+func TestStripped(t *testing.T) {
+	n := notifier.New(stored(nobody), 10)
+	look(t, n, alice)
+	invite := member(1, 11, alice, "invite", "")
+	invite.Stripped = []byte("[]")
+	n.RoomChanged(invite)
+	if at := look(t, n, alice).Rooms[1]; string(at.Stripped) != "[]" || at.Membership != "invite" {
+		t.Errorf("%+v", at)
+	}
+	n.RoomChanged(member(1, 12, alice, "leave", "invite"))
+	if at := look(t, n, alice).Rooms[1]; at.Stripped != nil {
+		t.Errorf("%+v", at)
+	}
+}
+
 func TestRing(t *testing.T) {
 	n := notifier.New(stored(nobody), 10)
 	look(t, n, alice)
@@ -236,6 +252,21 @@ func TestRing(t *testing.T) {
 	b := look(t, n, alice).Room(1)
 	if a.Ring[3].RedactedBy != 0 || b.Ring[2].RedactedBy == 0 || b.Ring[2].NID != redacted.NID {
 		t.Error("a redaction does not show in the ring, or in one that was given away")
+	}
+}
+
+// A redaction that comes late, as a part of the past, is none of the newest events, but what it redacts may be.
+func TestRedactionsOfThePastShowInTheRing(t *testing.T) {
+	n := notifier.New(stored(nobody), 10)
+	look(t, n, alice)
+	n.RoomChanged(member(1, 11, alice, "join", ""))
+	n.RoomChanged(message(1, 12))
+	redacted := *look(t, n, alice).Room(1).Ring[1]
+	redacted.RedactedBy = 13
+	change := rooms.Change{Event: &storage.Event{NID: 13, RoomNID: 1, Position: 13, Ordering: -1}, Redacted: &redacted}
+	n.RoomChanged(change)
+	if ring := look(t, n, alice).Room(1).Ring; len(ring) != 2 || ring[1].RedactedBy != 13 {
+		t.Errorf("the ring is %+v", ring)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"trestle/homeserver/storage"
 	"trestle/homeserver/storage/statetree"
@@ -77,6 +78,13 @@ type draft struct {
 	place placement
 	// arrived is by whom somebody joins: an application service, or empty for people.
 	arrived []string
+	// keys and nodes are new in the room, asides what is stored beside its stream.
+	keys   []newKey
+	nodes  []*statetree.Node
+	asides []aside
+	// arriving are the numbers of events that are on their way in, and roots are states that are held, see hold.
+	arriving []int64
+	roots    []int64
 	// extra is written in the same transaction, after the events.
 	extra func(ctx context.Context, tx *database.Tx) error
 }
@@ -86,14 +94,31 @@ type step struct {
 	event      *storage.Event
 	typeNID    int64
 	senderNID  int64
-	nodes      []*statetree.Node
-	key        *storage.StateKey // new in the room
-	keyNID     uint32
-	targetNID  int64 // of the user whose membership changes
-	was        string
+	moves      []move // of members
 	redacted   *storage.Event
+	target     *storage.Event   // what redacted was
 	relation   *matrix.Relation // to another event, or nil
 	newSummary bool
+	promoted   bool // it was known beside the stream
+	relayed    bool // the other servers in the room learn of it from this one
+	withheld   bool // they learn of it from another one
+	// stripped is what the user whom the event concerns is told of a room that this server is not in, an array of JSON; or nil.
+	stripped []byte
+	// early is what the event redacts and has not come yet, and awaited that it was redacted before it came.
+	early   matrix.EventID
+	awaited bool
+}
+
+// A newKey is a state key that the room has not had.
+type newKey struct {
+	number uint32
+	key    storage.StateKey
+}
+
+// An aside is an event that is stored beside the stream, or what is new about it.
+type aside struct {
+	event *storage.Event
+	known bool
 }
 
 // errStale is for the retry that follows when a room turns out to be broken.
@@ -139,7 +164,7 @@ func (s *Service) tryUpdate(ctx context.Context, nid int64, fn func(d *draft) er
 	d := &draft{ctx: ctx, s: s, room: r, head: r.pending}
 	keys := r.keys.size()
 	if err := fn(d); err != nil {
-		r.land(d.steps)
+		r.land(d)
 		r.keys.truncate(keys) // or a number would be in use that is stored nowhere
 		s.cache.release(r)
 		return nil, err
@@ -181,19 +206,7 @@ func (d *draft) add(p proposal) (*storage.Event, error) {
 // a judge if there is one.
 func (d *draft) decide(p proposal, judge func(*view, matrix.UserID) (eventauth.State, error)) (*matrix.Event, error) {
 	v := d.view()
-	template := matrix.EventTemplate{
-		RoomID: d.room.info.ID, Sender: p.Sender, Type: p.Type, StateKey: p.StateKey, Content: p.Content, Redacts: p.Redacts,
-		OriginServerTS: p.Timestamp, Depth: d.head.depth + 1, PrevEvents: d.head.extremities,
-	}
-	if template.OriginServerTS == 0 {
-		template.OriginServerTS = d.s.Now().UnixMilli()
-	}
-	for _, key := range eventauth.NeededFor(d.room.info.Version, template) {
-		if e := v.Event(key.Type, key.Key); e != nil {
-			template.AuthEvents = append(template.AuthEvents, e.ID)
-		}
-	}
-	event, err := template.Build(d.room.info.Version, d.s.ServerName, d.s.Key)
+	event, err := d.template(v, p).Build(d.room.info.Version, d.s.ServerName, d.s.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +223,23 @@ func (d *draft) decide(p proposal, judge func(*view, matrix.UserID) (eventauth.S
 	return event, refused
 }
 
+// template is a proposed event at its place in the room.
+func (d *draft) template(v *view, p proposal) matrix.EventTemplate {
+	t := matrix.EventTemplate{
+		RoomID: d.room.info.ID, Sender: p.Sender, Type: p.Type, StateKey: p.StateKey, Content: p.Content, Redacts: p.Redacts,
+		OriginServerTS: p.Timestamp, Depth: min(d.head.depth+1, matrix.MaxInteger), PrevEvents: d.newest(),
+	}
+	if t.OriginServerTS == 0 {
+		t.OriginServerTS = d.s.Now().UnixMilli()
+	}
+	for _, key := range eventauth.NeededFor(d.room.info.Version, t) {
+		if e := v.Event(key.Type, key.Key); e != nil {
+			t.AuthEvents = append(t.AuthEvents, e.ID)
+		}
+	}
+	return t
+}
+
 // accept makes an allowed event the newest of the draft.
 func (d *draft) accept(event *matrix.Event, txnKey string) (*storage.Event, error) {
 	st, err := d.step(event, txnKey)
@@ -221,10 +251,16 @@ func (d *draft) accept(event *matrix.Event, txnKey string) (*storage.Event, erro
 			return nil, err
 		}
 	}
-	d.head.extremities = []matrix.EventID{event.ID}
+	d.head.extremities = append(slices.Clone(d.head.extremities[:len(d.head.extremities)-len(event.PrevEvents)]), event.ID)
 	d.head.depth = event.Depth
 	d.push(st)
 	return st.event, nil
+}
+
+// newest is what the next event of this server comes after: all that nothing comes after yet or, where
+// that is too much for one event, the newest of it.
+func (d *draft) newest() []matrix.EventID {
+	return d.head.extremities[max(0, len(d.head.extremities)-matrix.MaxPrevEvents):]
 }
 
 // step is an event and what is stored with it, but for what it does to the state.
@@ -233,11 +269,15 @@ func (d *draft) step(event *matrix.Event, txnKey string) (st step, err error) {
 	if err != nil {
 		return st, err
 	}
-	st = step{event: &storage.Event{Event: event, NID: nid, RoomNID: d.room.info.NID, TxnKey: txnKey}, relation: event.Relation()}
-	if st.typeNID, err = d.s.store.Types.NID(d.ctx, event.Type); err != nil {
+	return d.stepOf(&storage.Event{Event: event, NID: nid, RoomNID: d.room.info.NID, TxnKey: txnKey})
+}
+
+func (d *draft) stepOf(e *storage.Event) (st step, err error) {
+	st = step{event: e, relation: e.Relation()}
+	if st.typeNID, err = d.s.store.Types.NID(d.ctx, e.Type); err != nil {
 		return st, err
 	}
-	st.senderNID, err = d.s.store.Users.NID(d.ctx, string(event.Sender))
+	st.senderNID, err = d.s.store.Users.NID(d.ctx, string(e.Sender))
 	return st, err
 }
 
@@ -248,6 +288,7 @@ func (d *draft) push(st step) {
 	d.steps = append(d.steps, st)
 }
 
+// setState puts a state event into the newest state.
 func (d *draft) setState(st *step) error {
 	e := st.event
 	before, err := d.state(e.Type, *e.StateKey)
@@ -256,33 +297,80 @@ func (d *draft) setState(st *step) error {
 	}
 	if before != nil {
 		e.ReplacesNID = before.NID
-		st.was = before.Membership()
 	}
 	key := storage.StateKey{Type: e.Type, Key: *e.StateKey}
-	number, isNew := d.room.keys.add(key)
-	if isNew {
-		st.key, st.keyNID = &key, number
-	}
-	d.head.tree, st.nodes, err = d.head.tree.Set(d.ctx, d.s.store.State, d.s.store.State.NewNodeID, number, e.NID)
+	tree, nodes, err := d.head.tree.Set(d.ctx, d.s.store.State, d.s.store.State.NewNodeID, d.number(key), e.NID)
 	if err != nil {
 		return err
 	}
-	if e.Type == "m.room.member" {
-		if st.targetNID, err = d.s.store.Users.NID(d.ctx, *e.StateKey); err != nil {
+	d.head.tree, d.nodes = tree, append(d.nodes, nodes...)
+	d.hold(tree)
+	return d.changed(st, key, before, e)
+}
+
+// number is that of a state key in the room.
+func (d *draft) number(key storage.StateKey) uint32 {
+	number, isNew := d.room.keys.add(key)
+	if isNew {
+		d.keys = append(d.keys, newKey{number, key})
+	}
+	return number
+}
+
+// changed takes note of what has become another in the newest state; before and now may be nil.
+func (d *draft) changed(st *step, key storage.StateKey, before, now *storage.Event) error {
+	was := ""
+	if before != nil {
+		was = before.Membership()
+	}
+	switch key.Type {
+	case "m.room.member":
+		nid, err := d.s.store.Users.NID(d.ctx, key.Key)
+		if err != nil {
 			return err
 		}
-	}
-	if e.Type == "m.room.power_levels" || e.Type == "m.room.create" {
+		m := move{user: matrix.UserID(key.Key), nid: nid, was: was, before: before, now: now}
+		st.moves = append(st.moves, m)
+		if is := m.membership() == "join"; d.head.locals > 0 && is != (was == "join") && d.s.Local(m.user) {
+			if d.head.locals--; is {
+				d.head.locals += 2
+			}
+		}
+	case "m.room.power_levels", "m.room.create":
 		d.head.power = nil
 	}
-	st.newSummary = summarize(&d.head.summary, e.Event, st.was)
+	st.newSummary = summarize(&d.head.summary, key, now, was) || st.newSummary
 	return nil
+}
+
+// A move is that somebody's membership has become another.
+type move struct {
+	user        matrix.UserID
+	nid         int64
+	was         string
+	before, now *storage.Event // now is nil if there is none any more
+}
+
+// membership is what it has become.
+func (m *move) membership() string {
+	if m.now == nil {
+		return "leave"
+	}
+	return m.now.Membership()
+}
+
+// event is that by which the user stands there: the last one known, where a merger of branches has left none.
+func (m *move) event() *storage.Event {
+	if m.now == nil {
+		return m.before
+	}
+	return m.now
 }
 
 // queue hands the draft to the committing goroutine and moves the room ahead.
 func (d *draft) queue() *batch {
 	b := &batch{done: make(chan struct{})}
-	if len(d.steps) == 0 {
+	if len(d.steps)+len(d.asides) == 0 {
 		if d.extra == nil {
 			close(b.done)
 			d.s.cache.release(d.room)
@@ -296,7 +384,7 @@ func (d *draft) queue() *batch {
 		}
 	}
 	d.room.pending = d.head
-	d.room.newcomers.note(d)
+	d.room.newcomers.queued(d.arrived)
 	d.ctx = context.WithoutCancel(d.ctx)
 	d.s.store.DB.Enqueue(d.write, func(err error) { d.settle(b, err) })
 	return b
@@ -308,6 +396,9 @@ func (d *draft) write(tx *database.Tx) error {
 		return errStale
 	}
 	tx.OnAbort(func() { d.room.broken.Store(true) })
+	if err := d.writeBeside(tx); err != nil {
+		return err
+	}
 	committed := d.head
 	bump := int64(0)
 	for i := range d.steps {
@@ -318,6 +409,16 @@ func (d *draft) write(tx *database.Tx) error {
 		}
 		if err := d.writeStep(tx, &d.steps[i]); err != nil {
 			return err
+		}
+		if d.steps[i].withheld && d.s.Withhold != nil {
+			if err := d.s.Withhold(d.ctx, tx, e.NID); err != nil {
+				return err
+			}
+		}
+		if d.steps[i].relayed && d.s.Relay != nil {
+			if err := d.s.Relay(d.ctx, tx, e.NID); err != nil {
+				return err
+			}
 		}
 		if e.Backfilled() {
 			continue
@@ -348,22 +449,51 @@ func (d *draft) write(tx *database.Tx) error {
 	return nil
 }
 
-func (d *draft) writeStep(tx *database.Tx, st *step) error {
-	e := st.event
-	if st.key != nil {
-		if err := d.s.store.State.InsertKey(d.ctx, tx, e.RoomNID, st.keyNID, *st.key); err != nil {
+// writeBeside stores what belongs to the room and not to its stream.
+func (d *draft) writeBeside(tx *database.Tx) error {
+	for _, k := range d.keys {
+		if err := d.s.store.State.InsertKey(d.ctx, tx, d.room.info.NID, k.number, k.key); err != nil {
 			return err
 		}
 	}
-	if err := d.s.store.State.InsertNodes(d.ctx, tx, st.nodes); err != nil {
+	if err := d.s.store.State.InsertNodes(d.ctx, tx, d.nodes); err != nil {
 		return err
+	}
+	for _, a := range d.asides {
+		if err := d.s.store.Events.SetAside(d.ctx, tx, a.event, a.known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *draft) writeStep(tx *database.Tx, st *step) error {
+	e := st.event
+	if st.promoted {
+		if err := d.s.store.Events.TakeBack(d.ctx, tx, e.NID); err != nil {
+			return err
+		}
 	}
 	if err := d.s.store.Events.Insert(d.ctx, tx, e, st.typeNID, st.senderNID); err != nil {
 		return err
 	}
-	if st.targetNID != 0 {
-		m := storage.Membership{RoomNID: e.RoomNID, Membership: e.Membership(), EventNID: e.NID, Position: e.Position}
-		if err := d.s.store.Members.Set(d.ctx, tx, st.targetNID, m); err != nil {
+	for i := range st.moves {
+		m := &st.moves[i]
+		standing := storage.Membership{RoomNID: e.RoomNID, Membership: m.membership(), EventNID: m.event().NID, Position: e.Position}
+		if m.now == e {
+			standing.Stripped = st.stripped
+		}
+		if err := d.s.store.Members.Set(d.ctx, tx, m.nid, standing); err != nil {
+			return err
+		}
+	}
+	if st.early != "" {
+		if err := d.s.store.Events.RedactEarly(d.ctx, tx, st.early, e); err != nil {
+			return err
+		}
+	}
+	if st.awaited {
+		if err := d.s.store.Events.ForgetEarly(d.ctx, tx, e.ID); err != nil {
 			return err
 		}
 	}
@@ -373,8 +503,12 @@ func (d *draft) writeStep(tx *database.Tx, st *step) error {
 		}
 	}
 	if st.redacted != nil {
+		st.redacted.Position, st.redacted.Ordering = st.target.Position, st.target.Ordering
 		if err := d.s.store.Relations.Delete(d.ctx, tx, st.redacted.NID); err != nil {
 			return err
+		}
+		if st.redacted.Verdict != storage.Placed {
+			return d.s.store.Events.SetAside(d.ctx, tx, st.redacted, true)
 		}
 		return d.s.store.Events.Redact(d.ctx, tx, st.redacted)
 	}
@@ -392,6 +526,9 @@ func (d *draft) summaryChanged() bool {
 
 // publish makes the draft visible to readers, in commit order.
 func (d *draft) publish(committed *head) {
+	for _, a := range d.asides {
+		d.s.store.Events.CacheAside(a.event)
+	}
 	for i := range d.steps {
 		st := &d.steps[i]
 		d.s.store.Events.Cache(st.event)
@@ -399,30 +536,43 @@ func (d *draft) publish(committed *head) {
 			d.s.store.Events.Cache(st.redacted)
 		}
 	}
-	if len(d.steps) > 0 && d.place.before == 0 {
+	if len(d.steps) > 0 && (d.place.before == 0 || d.summaryChanged()) {
 		h := *committed
+		if d.place.before != 0 {
+			h.lastPosition = d.room.committed.Load().lastPosition
+		}
 		d.room.committed.Store(&h)
 	}
+	d.room.newcomers.came(d.arrived, committed.lastPosition)
 	for i := range d.steps {
-		st := &d.steps[i]
-		change := Change{Event: st.event, Info: d.room.info, Redacted: st.redacted, Relation: st.relation}
-		if st.targetNID != 0 {
-			change.Target, change.Membership, change.Was = matrix.UserID(*st.event.StateKey), st.event.Membership(), st.was
-		}
-		d.s.Listener.RoomChanged(change)
+		d.s.Listener.RoomChanged(d.steps[i].change(d.room.info))
 	}
+}
+
+// change is what readers are told of a step.
+func (st *step) change(info *storage.RoomInfo) Change {
+	c := Change{Event: st.event, Info: info, Redacted: st.redacted, Relation: st.relation}
+	for i := range st.moves {
+		m := &st.moves[i]
+		if m.now == st.event {
+			c.Target, c.Membership, c.Was, c.Stripped = m.user, m.membership(), m.was, st.stripped
+			continue
+		}
+		c.Moves = append(c.Moves, Move{Target: m.user, Membership: m.membership(), Was: m.was, Event: m.event()})
+	}
+	return c
 }
 
 // settle answers the batch.
 func (d *draft) settle(b *batch, err error) {
 	defer close(b.done)
-	d.room.land(d.steps)
+	d.room.land(d)
 	if err == nil {
 		d.s.cache.release(d.room)
 		return
 	}
-	d.room.broken.Store(true)
-	b.err = fmt.Errorf("store %d events in %s: %w", len(d.steps), d.room.info.ID, err)
+	d.room.broken.Store(true) // what newcomers there were is void with it
+	b.err = fmt.Errorf("store %d events in %s: %w", len(d.steps)+len(d.asides), d.room.info.ID, err)
 	d.s.cache.drop(d.room)
 	for _, st := range d.steps {
 		if st.event.TxnKey != "" {

@@ -104,6 +104,13 @@ func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID,
 	if _, err := b.wait(); err != nil {
 		return "", err
 	}
+	for _, user := range c.abroad {
+		err := s.Invite(ctx, MemberRequest{Room: info.ID, Sender: req.Creator, Target: user, IsDirect: req.IsDirect, AppService: req.AppService})
+		if err != nil {
+			// The room is there, and its creator sees who is not invited.
+			s.Log.InfoContext(ctx, "somebody of another server could not be invited to a new room", "room", info.ID, "user", user, "error", err)
+		}
+	}
 	return info.ID, nil
 }
 
@@ -125,7 +132,8 @@ type creation struct {
 	alias   matrix.RoomAlias
 	member  json.RawMessage
 	power   json.RawMessage
-	invites []proposal // and what comes after them
+	invites []proposal      // and what comes after them
+	abroad  []matrix.UserID // who is invited when the room is there
 }
 
 func (s *Service) plan(ctx context.Context, req CreateRequest) (*creation, error) {
@@ -179,6 +187,10 @@ func (c *creation) planInvites(ctx context.Context) error {
 			continue
 		}
 		planned[user] = true
+		if c.s.abroad(user) {
+			c.abroad = append(c.abroad, user)
+			continue
+		}
 		if err := c.s.mayInvite(ctx, c.req.Creator, user, c.req.AppService); err != nil {
 			return err
 		}

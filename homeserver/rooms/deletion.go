@@ -307,6 +307,11 @@ func (s *Service) deleteRoom(ctx context.Context, d *storage.Deletion, detail *D
 			return err
 		}
 	}
+	return s.remove(ctx, info)
+}
+
+// remove forgets a room.
+func (s *Service) remove(ctx context.Context, info *storage.RoomInfo) error {
 	s.store.Rooms.Hide(info)
 	s.cache.expel(info.NID)
 	if err := s.store.Deletions.Members(ctx, info); err != nil {

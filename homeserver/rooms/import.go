@@ -265,20 +265,6 @@ func (p presence) Event(typ, stateKey string) *matrix.Event {
 	return p.view.Event(typ, stateKey)
 }
 
-// makeRoom takes places before a room's oldest event and returns the first.
-func (i *importing) makeRoom(count int64) (int64, error) {
-	r := i.room
-	if r.oldest == 0 {
-		oldest, err := i.s.store.Events.Oldest(i.ctx, r.info.NID)
-		if err != nil {
-			return 0, err
-		}
-		r.oldest = min(oldest, storage.Beginning)
-	}
-	r.oldest -= count
-	return r.oldest, nil
-}
-
 // A placement is where the events of a draft go; its zero value is the room's
 // end, where they are news.
 type placement struct {

@@ -3,6 +3,7 @@ package rooms
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"trestle/homeserver/storage"
@@ -32,21 +33,33 @@ func (s *Service) Find(ctx context.Context, idOrAlias, asker string) (matrix.Roo
 
 // Join takes the sender into the room that an ID or an alias names.
 func (s *Service) Join(ctx context.Context, idOrAlias string, req MemberRequest) (matrix.RoomID, error) {
-	info, err := s.findHere(ctx, idOrAlias, req.AppService)
+	p, err := s.locate(ctx, idOrAlias, req)
 	if err != nil {
 		return "", err
 	}
-	return info.ID, s.join(ctx, info, req)
+	if !p.here {
+		return p.id, s.joinElsewhere(ctx, p, req)
+	}
+	err = s.join(ctx, p.info, req)
+	if s.network != nil && errors.Is(err, errUnvouched) {
+		if p.via, err = s.insiders(ctx, p.info); err == nil {
+			err = s.joinElsewhere(ctx, p, req) // somebody of another server may
+		}
+	}
+	return p.id, err
 }
 
 // KnockAt is Knock for an ID or an alias.
 func (s *Service) KnockAt(ctx context.Context, idOrAlias string, req MemberRequest) (matrix.RoomID, error) {
-	info, err := s.findHere(ctx, idOrAlias, req.AppService)
+	p, err := s.locate(ctx, idOrAlias, req)
 	if err != nil {
 		return "", err
 	}
-	req.Room = info.ID
-	return info.ID, s.Knock(ctx, req)
+	if !p.here {
+		return p.id, s.knockElsewhere(ctx, p, req)
+	}
+	req.Room = p.id
+	return p.id, s.Knock(ctx, req)
 }
 
 // findHere is Find for rooms that this server is in.

@@ -24,6 +24,8 @@ type MemberRequest struct {
 	// AppService is the ID of the application service that acts as the sender.
 	AppService string
 	Timestamp  int64 // as in SendRequest
+	// Via is servers by way of which a room may be joined that this one is not in.
+	Via []matrix.ServerName
 }
 
 // Invite asks somebody into a room. Errors: M_FORBIDDEN, M_INVITE_BLOCKED.
@@ -100,6 +102,13 @@ func (s *Service) Leave(ctx context.Context, req MemberRequest) error {
 	if err := s.refuseNotice(ctx, m, req.Sender); err != nil {
 		return err
 	}
+	if s.network != nil && m.Membership != "join" {
+		if here, err := s.Resident(ctx, info); err != nil {
+			return err
+		} else if !here {
+			return s.leaveElsewhere(ctx, info, req, m)
+		}
+	}
 	_, err = s.setMembership(ctx, req, "leave", nil)
 	return err
 }
@@ -166,6 +175,9 @@ func (s *Service) setMembership(ctx context.Context, req MemberRequest, membersh
 	members, err := s.memberContent(ctx, req, membership)
 	if err != nil {
 		return "", err
+	}
+	if membership == "invite" && s.abroad(req.Target) {
+		return s.inviteAbroad(ctx, info, req, members)
 	}
 	target, was := string(req.Target), ""
 	b, err := s.update(ctx, info.NID, func(d *draft) (err error) {

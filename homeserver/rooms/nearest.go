@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// nearestBatch is how many events are read at once to find one that the
-	// user may see, and nearestScan how many at most.
+	// nearestBatch is how many events are read at once to find one that
+	// may be seen, and nearestScan how many at most.
 	nearestBatch = 20
 	nearestScan  = 2000
 )
@@ -28,22 +28,33 @@ func (s *Service) Nearest(ctx context.Context, id matrix.RoomID, user matrix.Use
 	if err != nil {
 		return nil, err
 	}
-	read, at := s.store.Events.Since, storage.Moment{TS: ts, Ordering: math.MinInt64}
-	if backward {
+	return s.nearest(ctx, access.Info, moment{ts, backward, access.UpTo}, func(e *storage.Event) (bool, error) {
+		visible, _, err := sight.Of(ctx, e)
+		return visible, err
+	})
+}
+
+// A moment is where a search by time begins, and where it goes.
+type moment struct {
+	ts       int64 // milliseconds
+	backward bool
+	upTo     int64 // the last place in the room that is looked at
+}
+
+// nearest is the first event from a moment on that suits.
+func (s *Service) nearest(ctx context.Context, info *storage.RoomInfo, m moment, suits func(*storage.Event) (bool, error)) (*storage.Event, error) {
+	read, at := s.store.Events.Since, storage.Moment{TS: m.ts, Ordering: math.MinInt64}
+	if m.backward {
 		read, at.Ordering = s.store.Events.Until, math.MaxInt64
 	}
 	for scanned := 0; scanned < nearestScan; scanned += nearestBatch {
-		batch, err := read(ctx, access.Info.NID, at, access.UpTo, nearestBatch)
+		batch, err := read(ctx, info.NID, at, m.upTo, nearestBatch)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range batch {
-			visible, _, err := sight.Of(ctx, e)
-			if err != nil {
-				return nil, err
-			}
-			if visible {
-				return e, nil
+			if ok, err := suits(e); ok || err != nil {
+				return e, err
 			}
 			at = storage.Moment{TS: e.OriginServerTS, Ordering: e.Ordering}
 		}
@@ -52,10 +63,10 @@ func (s *Service) Nearest(ctx context.Context, id matrix.RoomID, user matrix.Use
 		}
 	}
 	direction := "after"
-	if backward {
+	if m.backward {
 		direction = "before"
 	}
-	return nil, matrix.NotFound("The room has no event %s %s that you may see.", direction, time.UnixMilli(ts).UTC().Format(time.RFC3339))
+	return nil, matrix.NotFound("The room has no event %s %s that you may see.", direction, time.UnixMilli(m.ts).UTC().Format(time.RFC3339))
 }
 
 // maxPredecessors bounds how far back upgrades are followed.

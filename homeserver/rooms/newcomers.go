@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"errors"
+	"sync"
 
 	"trestle/internal/database"
 	"trestle/internal/matrix"
@@ -9,29 +10,69 @@ import (
 
 // newcomers is when people came into a room, so that a service whose network's people may
 // not be heard by everybody can make sure that it knows who listens: it hears of a join
-// a moment later than it happens. It belongs to the room and its lock.
+// a moment later than it happens.
 type newcomers struct {
-	// depths are those of the last joins, by the application service that made
-	// them, empty for people. It is nil before anything was written since
-	// the room was loaded.
-	depths map[string]int64
-	loaded int64 // how deep the room was then; who came before is not known
+	loaded int64 // how far the room's stream was when it was loaded; who came before is not known
 
-	heard      matrix.EventID // the last answer, which most requests ask for
-	heardDepth int64
+	mu sync.Mutex
+	// arrivals are the joins since, by the application service that made them, empty for
+	// people and for other servers.
+	arrivals map[string]*arrivals
+
+	// heard is the last answer, which most requests ask for, and where its event is. They
+	// belong to the room's lock.
+	heard   matrix.EventID
+	heardAt int64
+}
+
+type arrivals struct {
+	queued int   // that are not committed yet
+	last   int64 // position of the last one that is
 }
 
 // arrives notes that the draft's last event lets somebody in.
 func (d *draft) arrives(appservice string) { d.arrived = append(d.arrived, appservice) }
 
-// note takes over what a draft has brought.
-func (n *newcomers) note(d *draft) {
-	for _, appservice := range d.arrived {
-		if n.depths == nil {
-			n.depths = map[string]int64{}
+// queued takes over what a draft brings.
+func (n *newcomers) queued(arrived []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, appservice := range arrived {
+		if n.arrivals == nil {
+			n.arrivals = map[string]*arrivals{}
 		}
-		n.depths[appservice] = d.head.depth
+		a := n.arrivals[appservice]
+		if a == nil {
+			a = new(arrivals)
+			n.arrivals[appservice] = a
+		}
+		a.queued++
 	}
+}
+
+// came notes that what a draft has brought is committed, up to that position.
+func (n *newcomers) came(arrived []string, position int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, appservice := range arrived {
+		a := n.arrivals[appservice]
+		a.queued, a.last = a.queued-1, position
+	}
+}
+
+// after reports whether somebody has come after a position by other means than an application service.
+func (n *newcomers) after(position int64, appservice string) bool {
+	if position < n.loaded {
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for by, a := range n.arrivals {
+		if by != appservice && (a.queued > 0 || position < a.last) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseNewcomers is ORG.TRESTLE.NEWCOMER, 409, if somebody came by other means than the
@@ -41,12 +82,6 @@ func (d *draft) refuseNewcomers(req SendRequest) error {
 		return nil
 	}
 	n := &d.room.newcomers
-	newest := n.loaded
-	for appservice, depth := range n.depths {
-		if appservice != req.AppService {
-			newest = max(newest, depth)
-		}
-	}
 	if n.heard != req.Known {
 		known, err := d.s.store.Events.ByID(d.ctx, req.Known)
 		if errors.Is(err, database.ErrNoRows) || err == nil && known.RoomNID != d.room.info.NID {
@@ -55,9 +90,9 @@ func (d *draft) refuseNewcomers(req SendRequest) error {
 		if err != nil {
 			return err
 		}
-		n.heard, n.heardDepth = req.Known, known.Depth
+		n.heard, n.heardAt = req.Known, known.Position
 	}
-	if n.heardDepth < newest {
+	if n.after(n.heardAt, req.AppService) {
 		return newcomer(req.Known)
 	}
 	return nil

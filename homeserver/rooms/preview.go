@@ -34,16 +34,28 @@ func (s *Service) Preview(ctx context.Context, idOrAlias string, user matrix.Use
 
 // preview is nil if the user may know nothing.
 func (s *Service) preview(ctx context.Context, info *storage.RoomInfo, user matrix.UserID) (*Preview, error) {
+	membership := ""
+	if user != "" {
+		var err error
+		if membership, err = s.Membership(ctx, info.ID, user); err != nil {
+			return nil, err
+		}
+	}
+	return s.previewAs(ctx, info, membership, func(room matrix.RoomID) (bool, error) {
+		if user == "" {
+			return false, nil
+		}
+		return s.Joined(ctx, room, user)
+	})
+}
+
+// previewAs is preview for somebody with a membership, of whom in tells where they are.
+func (s *Service) previewAs(ctx context.Context, info *storage.RoomInfo, membership string, in func(matrix.RoomID) (bool, error)) (*Preview, error) {
 	now, err := s.Head(ctx, info.NID)
 	if err != nil {
 		return nil, err
 	}
-	p := &Preview{Summary: now.Summary}
-	if user != "" {
-		if p.Membership, err = s.Membership(ctx, info.ID, user); err != nil {
-			return nil, err
-		}
-	}
+	p := &Preview{Summary: now.Summary, Membership: membership}
 	rules, err := now.Event(ctx, "m.room.join_rules", "")
 	if err != nil {
 		return nil, err
@@ -55,14 +67,15 @@ func (s *Service) preview(ctx context.Context, info *storage.RoomInfo, user matr
 	if p.accessible() {
 		return p, nil
 	}
-	if !restricted || user == "" || p.Membership == "ban" {
+	if !restricted || p.Membership == "ban" {
 		return nil, nil
 	}
-	met, err := s.meetsConditions(ctx, rules.Content, user)
-	if err != nil || !met {
-		return nil, err
+	for _, room := range p.AllowedRooms {
+		if met, err := in(room); met || err != nil {
+			return p, err
+		}
 	}
-	return p, nil
+	return nil, nil
 }
 
 // accessible is the conditions of Client-Server API § GET

@@ -101,7 +101,7 @@ func (s *Service) Access(ctx context.Context, id matrix.RoomID, user matrix.User
 	if a.State, err = s.At(ctx, info.NID, left.Root); err != nil {
 		return nil, err
 	}
-	a.UpTo = left.Position
+	a.UpTo = left.Ordering
 	return a, nil
 }
 

@@ -22,8 +22,18 @@ func (d *draft) authorise(req *SendRequest) error {
 		return nil
 	}
 	was, err := d.membership(req.Sender)
-	if err != nil || was == "join" {
+	if err != nil {
 		return err
+	}
+	// Vouching is for the way in, and for this server to name: what clients say of it does not count.
+	if _, said := members["join_authorised_via_users_server"]; said {
+		delete(members, "join_authorised_via_users_server")
+		if req.Content, err = json.Marshal(members); err != nil {
+			return err
+		}
+	}
+	if was == "join" {
+		return nil
 	}
 	if req.Guest {
 		if err := d.admitsGuests(); err != nil {
@@ -86,8 +96,15 @@ func (d *draft) voucher(user matrix.UserID) (matrix.UserID, error) {
 	if !met {
 		return "", matrix.Forbidden("To join this room you have to be in one of the rooms that it names, or be invited.")
 	}
-	return d.inviter()
+	by, err := d.inviter()
+	if err == nil && by == "" {
+		err = errUnvouched
+	}
+	return by, err
 }
+
+// errUnvouched is for those who may come in, if there were somebody of this server to say so.
+var errUnvouched = matrix.Forbidden("Nobody of this server may let others into the room.")
 
 // inviter is a local member who may invite.
 func (d *draft) inviter() (matrix.UserID, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +22,9 @@ type room struct {
 
 	committed atomic.Pointer[head]
 
+	// frontier is whether the room's history goes on elsewhere, see frontierKnown.
+	frontier atomic.Int64
+
 	// broken is set when a queued event was not committed: everything built
 	// on it is void, and the room has to be loaded again, once it is gone from
 	// the cache: what was queued before is committed by then.
@@ -31,6 +35,8 @@ type room struct {
 	// goroutine takes them out, which must never wait for a writer.
 	inflightMu sync.Mutex
 	inflight   map[int64]*storage.Event
+	// roots are the states that are queued with them, by the numbers of their roots, and how many drafts need each.
+	roots map[int64]*queuedRoot
 
 	mu sync.Mutex
 	// pending is what the next event builds on: committed, and what is queued.
@@ -53,15 +59,59 @@ func (r *room) fly(e *storage.Event) {
 	r.inflight[e.NID] = e
 }
 
-func (r *room) land(steps []step) {
+func (r *room) land(d *draft) {
 	r.inflightMu.Lock()
 	defer r.inflightMu.Unlock()
-	for i := range steps {
-		delete(r.inflight, steps[i].event.NID)
-		if redacted := steps[i].redacted; redacted != nil {
+	for i := range d.steps {
+		delete(r.inflight, d.steps[i].event.NID)
+		if redacted := d.steps[i].redacted; redacted != nil {
 			delete(r.inflight, redacted.NID)
 		}
 	}
+	for _, a := range d.asides {
+		delete(r.inflight, a.event.NID)
+	}
+	for _, nid := range d.arriving {
+		delete(r.inflight, nid)
+	}
+	for _, root := range d.roots {
+		if q := r.roots[root]; q != nil {
+			if q.users--; q.users == 0 {
+				delete(r.roots, root)
+			}
+		}
+	}
+}
+
+// A queuedRoot is a state that is not stored yet.
+type queuedRoot struct {
+	tree  statetree.Tree
+	users int
+}
+
+// hold keeps a new state at hand until the draft is stored.
+func (d *draft) hold(tree statetree.Tree) {
+	r := d.room
+	r.inflightMu.Lock()
+	defer r.inflightMu.Unlock()
+	q := r.roots[tree.Root()]
+	if q == nil {
+		q = &queuedRoot{tree: tree}
+		r.roots[tree.Root()] = q
+	}
+	q.users++
+	d.roots = append(d.roots, tree.Root())
+}
+
+// tree is the state of a root, which may be queued.
+func (d *draft) tree(root int64) (statetree.Tree, error) {
+	d.room.inflightMu.Lock()
+	q := d.room.roots[root]
+	d.room.inflightMu.Unlock()
+	if q != nil {
+		return q.tree, nil
+	}
+	return d.s.store.State.Tree(d.ctx, root)
 }
 
 // A head is where a room stands. Immutable.
@@ -72,6 +122,7 @@ type head struct {
 	lastPosition int64
 	summary      storage.Summary
 	power        *eventauth.PowerLevels // nil until asked for
+	locals       int                    // one more than how many of this server's users are in; 0 until asked for
 }
 
 func (h *head) stored() storage.RoomHead {
@@ -94,7 +145,7 @@ func (s *Service) load(ctx context.Context, nid int64) (*room, error) {
 }
 
 func newRoom(info *storage.RoomInfo, keys []storage.StateKey) *room {
-	r := &room{info: info, keys: newKeyTable(keys), inflight: map[int64]*storage.Event{}, gone: make(chan struct{})}
+	r := &room{info: info, keys: newKeyTable(keys), inflight: map[int64]*storage.Event{}, roots: map[int64]*queuedRoot{}, gone: make(chan struct{})}
 	r.committed.Store(&head{})
 	return r
 }
@@ -104,10 +155,14 @@ type keyTable struct {
 	mu      sync.RWMutex
 	numbers map[storage.StateKey]uint32
 	keys    []storage.StateKey
+	serial  uint64 // another one if a number may have come to mean another key
 }
 
+// keySerials gives out the serials of all tables.
+var keySerials atomic.Uint64
+
 func newKeyTable(keys []storage.StateKey) *keyTable {
-	t := &keyTable{numbers: make(map[storage.StateKey]uint32, len(keys)), keys: keys}
+	t := &keyTable{numbers: make(map[storage.StateKey]uint32, len(keys)), keys: keys, serial: keySerials.Add(1)}
 	for i, key := range keys {
 		t.numbers[key] = uint32(i)
 	}
@@ -144,10 +199,21 @@ func (t *keyTable) size() int {
 func (t *keyTable) truncate(size int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if size == len(t.keys) {
+		return
+	}
 	for _, key := range t.keys[size:] {
 		delete(t.numbers, key)
 	}
-	t.keys = t.keys[:size]
+	// What readers were given stays as it is.
+	t.keys, t.serial = slices.Clip(t.keys[:size]), keySerials.Add(1)
+}
+
+// numbered is every key, which must not be changed, and the serial of their numbers: as long as that is the same, there are only more keys.
+func (t *keyTable) numbered() ([]storage.StateKey, uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.keys, t.serial
 }
 
 // all is every key; the slice must not be changed.

@@ -58,6 +58,11 @@ type fixture struct {
 
 func open(t testing.TB, url string) *fixture {
 	t.Helper()
+	return openAs(t, url, "test")
+}
+
+func openAs(t testing.TB, url string, server matrix.ServerName) *fixture {
+	t.Helper()
 	db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +74,7 @@ func open(t testing.TB, url string) *fixture {
 	}
 	store, heard := storage.New(db), &recorder{}
 	service := rooms.New(rooms.Options{
-		Store: store, ServerName: "test", Key: key, DefaultVersion: "12",
+		Store: store, ServerName: server, Key: key, DefaultVersion: "12",
 		Listener: heard, Profiles: nobody{}, Directory: nobody{}, Settings: nobody{},
 	})
 	return &fixture{service, store, heard, t}

@@ -44,6 +44,9 @@ func (s *Service) Send(ctx context.Context, req SendRequest) (matrix.EventID, er
 	if err := req.checkTxn(); err != nil {
 		return "", err
 	}
+	if target, ok := s.invitesAbroad(req); ok {
+		return s.inviteByState(ctx, info, req, target)
+	}
 	return s.unlessRepeated(ctx, info, req, func() (matrix.EventID, error) {
 		sent, err := s.sendGroup(ctx, info, []SendRequest{req}, group{})
 		if err != nil {
@@ -256,16 +259,26 @@ func (d *draft) redact(req SendRequest) error {
 	if err != nil || target.RedactedBy != 0 {
 		return err
 	}
-	redacted := *target
-	if redacted.Event, err = target.Redact(); err != nil {
+	return d.strike(target, e)
+}
+
+// strike has the draft's last event redact another one.
+func (d *draft) strike(target, by *storage.Event) error {
+	e, err := target.Redact()
+	if err != nil {
 		return err
 	}
-	redacted.RedactedBy = e.NID
-	d.steps[len(d.steps)-1].redacted = &redacted
-	d.room.fly(&redacted) // the next event is judged by what is left of it
+	// Where a target stands that is on its way itself is known when it is stored, see writeStep.
+	redacted := &storage.Event{
+		Event: e, NID: target.NID, RoomNID: target.RoomNID, Root: target.Root, Branch: target.Branch, ReplacesNID: target.ReplacesNID,
+		RedactedBy: by.NID, TxnKey: target.TxnKey, Verdict: target.Verdict,
+	}
+	st := &d.steps[len(d.steps)-1]
+	st.target, st.redacted = target, redacted
+	d.room.fly(redacted) // the next event is judged by what is left of it
 	if target.IsState() {
 		d.head.power = nil
-		d.resummarize(target, &redacted)
+		d.resummarize(target, redacted)
 	}
 	return nil
 }
@@ -276,7 +289,7 @@ func (d *draft) resummarize(target, redacted *storage.Event) {
 	if err != nil || current == nil || current.NID != target.NID || target.Type == "m.room.member" {
 		return
 	}
-	if summarize(&d.head.summary, redacted.Event, "") {
+	if summarize(&d.head.summary, storage.StateKey{Type: redacted.Type, Key: *redacted.StateKey}, redacted, "") {
 		d.steps[len(d.steps)-1].newSummary = true
 	}
 }

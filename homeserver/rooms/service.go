@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"trestle/homeserver/storage"
+	"trestle/homeserver/storage/statetree"
 	"trestle/internal/database"
 	"trestle/internal/lru"
 	"trestle/internal/matrix"
@@ -27,6 +28,8 @@ type Listener interface {
 type (
 	// A StateKey is what state is looked up by.
 	StateKey = storage.StateKey
+	// A Summary is what directories show of a room.
+	Summary = storage.Summary
 	// A DirectoryUser is a hit in the user directory.
 	DirectoryUser = storage.DirectoryUser
 )
@@ -39,10 +42,22 @@ type Change struct {
 	Target     matrix.UserID
 	Membership string
 	Was        string // the membership before; empty is none
+	// Stripped is what Target is told of a room that this server is not in, an array of JSON; or nil.
+	Stripped []byte
+	// Moves are of those whose membership has changed because branches of the room's history were merged.
+	Moves []Move
 	// Redacted is what this redaction has made of its target, if it is known here.
 	Redacted *storage.Event
 	// Relation is how the event relates to another one; nil if it does not.
 	Relation *matrix.Relation
+}
+
+// A Move is that somebody's membership has become another without an event of its own.
+type Move struct {
+	Target     matrix.UserID
+	Membership string
+	Was        string
+	Event      *storage.Event // by which the user stands there
 }
 
 // Profiles knows the names that go into member events.
@@ -97,6 +112,10 @@ type Options struct {
 	NoticesUser matrix.UserID
 	// Forgotten is told of users who have lost a room, with the room's number.
 	Forgotten func(user matrix.UserID, room int64)
+	// Relay has an event, by its number, sent to the other servers in its room, in the transaction that stores it; nil: to none.
+	Relay func(ctx context.Context, tx *database.Tx, event int64) error
+	// Withhold keeps an event of this server from being sent to them: another server does that.
+	Withhold func(ctx context.Context, tx *database.Tx, event int64) error
 	// Removed is told of rooms that are no more.
 	Removed func(room int64)
 }
@@ -110,9 +129,14 @@ type Service struct {
 	repeats repeats
 	making  sync.Map                // the IDs of rooms that are being made
 	local   *lru.Cache[int64, bool] // rooms that those of other servers may not be in, by their numbers
+	acls    *lru.Cache[aclKey, *serverACL]
+
+	inhabited *lru.Cache[int64, *Others]        // by the rooms' numbers
+	mergers   *lru.Cache[int64, statetree.Tree] // the states before some events, by their numbers
 
 	blocked   blocks
 	deletions deletions
+	network   Elsewhere // nil: there are no other servers
 }
 
 // recentBytes bounds the events whose transaction IDs are remembered outside of
@@ -132,6 +156,8 @@ func New(o Options) *Service {
 	}
 	s := &Service{Options: o, store: o.Store, recent: lru.New[txn](recentBytes, sending.size), repeats: newRepeats()}
 	s.local = lru.New[int64, bool](knownLocal, nil)
+	s.inhabited, s.mergers = newResidents(), lru.New[int64, statetree.Tree](knownMergers, nil)
+	s.acls = lru.New[aclKey](aclBytes, func(a *serverACL) int { return a.size })
 	s.cache = newCache(s.load)
 	s.deletions.wake, s.deletions.waiting = make(chan struct{}, 1), map[string]chan struct{}{}
 	return s

@@ -132,11 +132,19 @@ func (g *Sight) allows(e *storage.Event, visibility, membership string) bool {
 	case visibility == "world_readable", membership == "join":
 		return true
 	case visibility == "shared":
-		return g.joined || g.left != nil && e.Position <= g.left.Position
+		return g.joined || g.left != nil && until(e, g.left)
 	case visibility == "invited":
 		return membership == "invite"
 	}
 	return false
+}
+
+// until reports whether an event was there when a user left.
+func until(e, left *storage.Event) bool {
+	if left.Backfilled() {
+		return e.Ordering <= left.Ordering // it is told of late itself
+	}
+	return e.Position <= left.Position
 }
 
 func visibilityOf(e *storage.Event) string {

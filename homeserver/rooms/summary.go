@@ -7,19 +7,25 @@ import (
 	"trestle/internal/matrix"
 )
 
-// summarize applies a state event to what directories show of its room, and
-// reports whether that changed. was is the membership before.
-func summarize(s *storage.Summary, e *matrix.Event, was string) bool {
+// summarize applies what is under a key of the state now, which may be nil, to what directories show of its
+// room, and reports whether that changed. was is the membership before.
+func summarize(s *storage.Summary, key storage.StateKey, now *storage.Event, was string) bool {
 	before := *s
-	if e.Type == "m.room.member" {
+	var e *matrix.Event
+	if now != nil {
+		e = now.Event
+	}
+	if key.Type == "m.room.member" {
 		count(s, was, -1)
-		count(s, e.Membership(), 1)
+		if e != nil {
+			count(s, e.Membership(), 1)
+		}
 		return *s != before
 	}
-	if *e.StateKey != "" {
+	if key.Key != "" {
 		return false
 	}
-	switch e.Type {
+	switch key.Type {
 	case "m.room.create":
 		s.Type = shown(e, "type")
 	case "m.room.name":

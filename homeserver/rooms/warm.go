@@ -71,7 +71,7 @@ func (s *Service) assemble(ctx context.Context, nid int64, stored *storage.Store
 	}
 	r := newRoom(info, keys)
 	r.pending = head{tree: tree, extremities: stored.Extremities, depth: stored.Depth, lastPosition: stored.LastPosition, summary: stored.Summary}
-	r.newcomers.loaded = stored.Depth
+	r.newcomers.loaded = stored.LastPosition
 	first := r.pending
 	r.committed.Store(&first)
 	return r, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/rooms"
@@ -53,6 +54,7 @@ func (s *Service) Messages(ctx context.Context, req PageRequest) (*Page, error) 
 	if start == "" {
 		start = Token{Position: w.place}.String()
 	}
+	w.beyond = req.Backward && w.end == math.MinInt64 && s.Older != nil
 	found, more, err := w.collect(min(max(req.Limit, 1), maxPage), req.Backward)
 	if err != nil {
 		return nil, err
@@ -82,6 +84,8 @@ type walk struct {
 	filter *accounts.RoomEventFilter
 	place  int64 // between two events: those at or before it are behind
 	end    int64
+	beyond bool      // what is older than all that is known here is wanted as well
+	until  time.Time // how long it is waited for; zero: nobody has begun
 	// ignored is whose messages are left out; nil before that is known.
 	ignored map[matrix.UserID]bool
 }
@@ -168,7 +172,12 @@ func (w *walk) collect(limit int, backward bool) (found []shown, more bool, err 
 			}
 		}
 		if len(batch) < size {
-			return found, false, nil
+			if !w.beyond {
+				return found, false, nil
+			}
+			if got, more, err := w.fetch(limit - len(found)); !got || err != nil {
+				return found, more, err
+			}
 		}
 		scanned += len(batch)
 	}

@@ -372,7 +372,7 @@ func (b *build) leftRoom(info *storage.RoomInfo, at notifier.Room, data []json.R
 // stripped is what somebody outside sees of a room that invites it or that it
 // knocks at; nil where the user does not want the invite.
 func (b *build) stripped(info *storage.RoomInfo, at notifier.Room) ([]json.RawMessage, error) {
-	if at.Membership == "invite" && len(at.Stripped) == 0 {
+	if at.Membership == "invite" {
 		member, err := b.Store.Events.ByNID(b.ctx, at.EventNID)
 		if err != nil {
 			return nil, err

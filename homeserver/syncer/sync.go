@@ -74,6 +74,7 @@ type Options struct {
 	Keys        Keys
 	Relations   *relations.Service
 	Unread      Unread // nil: nobody counts
+	Older       Older  // nil: nobody has anything older
 	Now         func() time.Time
 }
 

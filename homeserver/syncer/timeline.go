@@ -156,17 +156,24 @@ func (t *stretch) take(ctx context.Context, e *storage.Event) (full bool, err er
 		copy(t.events[1:], t.events)
 		t.events[0] = shown{e, membership}
 	}
+	// Where branches were merged, the state is not what the events alone make of it.
+	t.missed = t.missed || e.Branch != 0
 	t.start = e.Ordering - 1
-	return false, nil
+	// What comes before a gap is not what came right before.
+	t.limited = t.limited || e.Gap
+	return e.Gap, nil
 }
 
 // rootAt is the root of a room's state at a place: that of the newest event at
-// or before it. History that came later has the state of when it came, and is
+// or before it, or that which the room had when this server came into it. History that came later has the state of when it came, and is
 // the beginning of none.
 func (s *Service) rootAt(ctx context.Context, nid, place int64) (int64, error) {
 	list, err := s.Store.Events.Backward(ctx, nid, place, storage.Beginning, 1)
-	if err != nil || len(list) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	if len(list) == 0 {
+		return s.Store.Rooms.FirstRoot(ctx, nid)
 	}
 	return list[0].Root, nil
 }
@@ -179,7 +186,7 @@ func (s *Service) joinedAt(ctx context.Context, nid, position int64) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		if e.Position <= position {
+		if e.Position <= position || e.Backfilled() {
 			return e.Membership() == "join", nil
 		}
 		nid = e.ReplacesNID

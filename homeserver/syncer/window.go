@@ -96,11 +96,7 @@ func (s *Service) Stripped(ctx context.Context, info *storage.RoomInfo, at notif
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.Rooms.At(ctx, info.NID, member.Root)
-	if err != nil {
-		return nil, err
-	}
-	return state.Stripped(ctx, member)
+	return s.Rooms.Stripped(ctx, member)
 }
 
 // Render puts events into the client format. ahead may be nil.
