@@ -29,12 +29,13 @@ const (
 	silence = 20 * time.Second
 )
 
-// ClientOptions are what a [Client] works with. All but Allowed, Now and Log are needed.
+// ClientOptions are what a [Client] works with. All but Allowed, Heard, Now and Log are needed.
 type ClientOptions struct {
 	ServerName matrix.ServerName
 	Key        matrix.SigningKey
 	Transport  http.RoundTripper            // finds servers by their names, see package discovery
 	Allowed    func(matrix.ServerName) bool // nil: all servers are
+	Heard      func(matrix.ServerName)      // is told whenever a server is there, and must be quick; nil: nobody wants to know
 	Now        func() time.Time
 	Log        *slog.Logger
 }
@@ -49,6 +50,9 @@ type Client struct {
 func NewClient(o ClientOptions) *Client {
 	if o.Allowed == nil {
 		o.Allowed = func(matrix.ServerName) bool { return true }
+	}
+	if o.Heard == nil {
+		o.Heard = func(matrix.ServerName) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -74,7 +78,10 @@ type Request struct {
 }
 
 // Heard is told that a server is there: it has made a request.
-func (c *Client) Heard(server matrix.ServerName) { c.backoff.heard(server) }
+func (c *Client) Heard(server matrix.ServerName) {
+	c.backoff.heard(server)
+	c.options.Heard(server)
+}
 
 // Allowed reports whether the operator lets this server have to do with another.
 func (c *Client) Allowed(server matrix.ServerName) bool { return c.options.Allowed(server) }
@@ -146,7 +153,7 @@ func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
 	}
 	response.Body = newPatient(limited, response.Body, end)
 	if response.StatusCode == http.StatusOK {
-		c.backoff.heard(r.To)
+		c.Heard(r.To)
 		return response, nil
 	}
 	defer response.Body.Close()
@@ -156,7 +163,7 @@ func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
 		until := c.backoff.failed(r.To, began)
 		return nil, &Unreachable{Server: r.To, Until: until, Err: refusal}
 	}
-	c.backoff.heard(r.To)
+	c.Heard(r.To)
 	return nil, refusal
 }
 
@@ -223,11 +230,15 @@ func readRefusal(server matrix.ServerName, response *http.Response) *Refusal {
 		Code       string      `json:"errcode"`
 		Message    string      `json:"error"`
 		RetryAfter json.Number `json:"retry_after_ms"`
+		Version    any         `json:"room_version"`
 	}
 	if json.Unmarshal(raw, &said) != nil || !validCode(said.Code) {
 		return refusal
 	}
 	refusal.Code, refusal.Message = said.Code, plain(said.Message)
+	if version, ok := said.Version.(string); ok && len(version) <= maxVersion {
+		refusal.RoomVersion = plain(version)
+	}
 	if ms, err := said.RetryAfter.Int64(); err == nil && ms > 0 {
 		refusal.RetryAfter = time.Duration(min(ms, longestPause.Milliseconds())) * time.Millisecond
 	} else if seconds, err := strconv.ParseInt(response.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {

@@ -302,3 +302,24 @@ func TestCertificatesAreChecked(t *testing.T) {
 		t.Errorf("%v after %d requests", err, p.asked())
 	}
 }
+
+// Whoever waits for a server is told when it is heard from, be it by what it answers or by what it asks.
+func TestServersThatAreHeard(t *testing.T) {
+	w := newWorld(t)
+	p := w.peer(answers(502, ``))
+	var heard []matrix.ServerName
+	client := w.client(func(o *federation.ClientOptions) {
+		o.Heard = func(server matrix.ServerName) { heard = append(heard, server) }
+	})
+	if err := client.JSON(t.Context(), get(p), &json.RawMessage{}); err == nil || len(heard) > 0 {
+		t.Errorf("%v is heard, %v", heard, err)
+	}
+	client.Heard(p.name)
+	p.set(answers(200, `{}`))
+	_ = client.JSON(t.Context(), get(p), &json.RawMessage{})
+	p.set(answers(404, `{"errcode":"M_NOT_FOUND","error":""}`))
+	_ = client.JSON(t.Context(), get(p), &json.RawMessage{})
+	if len(heard) != 3 || heard[0] != p.name || heard[2] != p.name {
+		t.Errorf("%v is heard", heard)
+	}
+}

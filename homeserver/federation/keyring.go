@@ -179,8 +179,7 @@ func (n need) in(r ring) (ed25519.PublicKey, bool) {
 // the address of those who make this server ask; empty: it does so itself.
 func (k *KeyRing) find(ctx context.Context, server matrix.ServerName, n need, from string) (ed25519.PublicKey, error) {
 	if server == k.options.ServerName {
-		own := storage.ServerKey{ID: k.options.Key.ID, Public: k.options.Key.Public(), ValidUntil: math.MaxInt64, Current: true}
-		if key, ok := n.in(ring{keys: append([]storage.ServerKey{own}, k.options.Old...)}); ok {
+		if key, ok := n.in(k.own()); ok {
 			return key, nil
 		}
 		return nil, noSuchKey(server, n.id)
@@ -199,6 +198,12 @@ func (k *KeyRing) find(ctx context.Context, server matrix.ServerName, n need, fr
 		return key, nil
 	}
 	return nil, noSuchKey(server, n.id)
+}
+
+// own is the keys of this server.
+func (k *KeyRing) own() ring {
+	own := storage.ServerKey{ID: k.options.Key.ID, Public: k.options.Key.Public(), ValidUntil: math.MaxInt64, Current: true}
+	return ring{keys: append([]storage.ServerKey{own}, k.options.Old...), kept: true}
 }
 
 func noSuchKey(server matrix.ServerName, id matrix.KeyID) error {

@@ -90,6 +90,17 @@ func (k *KeyRing) VerifyEvent(ctx context.Context, e *matrix.Event) error {
 	return nil
 }
 
+// authoriser is the server whose user lets somebody join a restricted room, or empty.
+func authoriser(e *matrix.Event) matrix.ServerName {
+	var content struct {
+		Authorised matrix.UserID `json:"join_authorised_via_users_server"`
+	}
+	if !e.Version.Restricted || e.Type != "m.room.member" || e.Membership() != "join" || json.Unmarshal(e.Content, &content) != nil {
+		return ""
+	}
+	return content.Authorised.Server()
+}
+
 // signers are the servers whose signature an event needs.
 func signers(e *matrix.Event) []matrix.ServerName {
 	var content struct {
@@ -114,14 +125,10 @@ func signers(e *matrix.Event) []matrix.ServerName {
 	return servers
 }
 
-// verifySignature wants a good signature of a server, and none that is wrong. Those with keys that are not known,
-// or were not valid any more, do not count.
-func (k *KeyRing) verifySignature(ctx context.Context, e *matrix.Event, server matrix.ServerName) error {
-	if _, err := matrix.ParseServerName(string(server)); err != nil {
-		return matrix.Forbidden("The event is of no server.")
-	}
+// needs are the keys with which a server says it has signed an event, those of them that are looked at.
+func needs(e *matrix.Event, server matrix.ServerName) []need {
 	ids := e.SignatureKeys(server)
-	good := 0
+	list := make([]need, 0, 1)
 	for _, id := range ids[:min(len(ids), maxSignatures)] {
 		if !validKeyID(id) {
 			continue
@@ -130,12 +137,34 @@ func (k *KeyRing) verifySignature(ctx context.Context, e *matrix.Event, server m
 		if e.Version.EnforceKeyValidity {
 			n.at = e.OriginServerTS
 		}
-		key, err := k.find(ctx, server, n, "")
+		list = append(list, n)
+	}
+	return list
+}
+
+// verifySignature wants a good signature of a server, see checkSignatures, with keys that it is asked for if need be.
+func (k *KeyRing) verifySignature(ctx context.Context, e *matrix.Event, server matrix.ServerName) error {
+	if _, err := matrix.ParseServerName(string(server)); err != nil {
+		return matrix.Forbidden("The event is of no server.")
+	}
+	err := checkSignatures(e, server, func(n need) ([]byte, error) { return k.find(ctx, server, n, "") })
+	if err != nil {
+		return err
+	}
+	return k.keep(ctx, server)
+}
+
+// checkSignatures wants a good signature of a server, and none that is wrong. Those with keys that are not known, or were not valid
+// any more, for which find has M_UNAUTHORIZED, do not count.
+func checkSignatures(e *matrix.Event, server matrix.ServerName, find func(need) ([]byte, error)) error {
+	good := 0
+	for _, n := range needs(e, server) {
+		key, err := find(n)
 		if matrix.Code(err) == "M_UNAUTHORIZED" {
 			continue
 		}
 		if err == nil {
-			err = e.VerifySignature(server, id, key)
+			err = e.VerifySignature(server, n.id, key)
 		}
 		if err != nil {
 			return err
@@ -145,7 +174,7 @@ func (k *KeyRing) verifySignature(ctx context.Context, e *matrix.Event, server m
 	if good == 0 {
 		return matrix.Forbidden("The event has no signature of %s with a key that is known and was valid.", server)
 	}
-	return k.keep(ctx, server)
+	return nil
 }
 
 // keep has the keys of a server stay as long as this one runs its rooms.
