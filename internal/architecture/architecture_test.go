@@ -85,7 +85,7 @@ var services = []string{
 	"homeserver/encryption", "homeserver/push", "homeserver/ephemeral", "homeserver/media", "homeserver/media/...",
 	"homeserver/mail", "homeserver/identity", "homeserver/notices", "homeserver/oauth", "homeserver/relations",
 	"homeserver/delayed", "homeserver/turn", "homeserver/invites",
-	"homeserver/unread", "homeserver/pushers",
+	"homeserver/unread", "homeserver/pushers", "homeserver/outbox",
 	"homeserver/sso", "homeserver/registrar", "homeserver/console/record", "homeserver/browsers", "homeserver/ledger",
 }
 
