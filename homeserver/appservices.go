@@ -130,11 +130,7 @@ func (s eventStream) options(ctx context.Context, e *storage.Event) (matrix.Clie
 		return o, err
 	}
 	// Whoever is invited learns what to, as other clients do from /sync.
-	state, err := s.rooms.At(ctx, e.RoomNID, e.Root)
-	if err != nil {
-		return o, err
-	}
-	stripped, err := state.Stripped(ctx, e)
+	stripped, err := s.rooms.Stripped(ctx, e)
 	if err != nil {
 		return o, err
 	}

@@ -190,6 +190,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 		HumanIDs: s.cfg.Registration.HumanIDs, Erased: s.accounts.Erased, IsGuest: s.accounts.IsGuest,
 		Listener: listeners, Profiles: s.accounts, Directory: services, Settings: s.accounts, Log: s.log,
 		NoticesUser: s.noticesUser(), Forgotten: s.notifier.Forgot, Removed: s.notifier.Removed,
+		Relay: s.relay(), Withhold: s.withhold(),
 	})
 	stream.rooms = s.rooms
 	s.related = relations.New(relations.Options{Rooms: s.rooms, Store: s.store, AccountData: s.accounts, Position: position})
@@ -212,6 +213,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	})
 	s.sliding = sliding.New(sliding.Options{Sync: s.sync, Board: board, Threads: s.unread})
 	s.connectSearch()
+	s.connectRooms(key)
 	s.delayed, s.invites, s.pushers = s.newDelayed(limiter), s.newInvites(), s.newPushers(key)
 	follow := follower{s.accounts, s.rooms, s.store, s.registry}
 	s.accounts.Observe(accounts.Observers{
@@ -229,7 +231,7 @@ func (s *Server) connect(ctx context.Context, key matrix.SigningKey) error {
 	}
 	s.connectConsole()
 	s.route(limiter)
-	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start} {
+	for _, start := range []func(context.Context) error{s.rooms.Start, s.pushers.Start, s.unread.Start, s.peers.start} {
 		if err := start(ctx); err != nil {
 			return err
 		}

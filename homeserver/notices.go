@@ -22,7 +22,7 @@ func (s *Server) adminRoutes() []api.Route {
 	n := s.cfg.Notices
 	return adminapi.Routes(adminapi.Services{
 		ServerName: s.cfg.ServerName, Version: "Trestle " + telemetry.Build().Version,
-		Accounts: s.accounts, Rooms: s.rooms, Media: s.media, Reports: s.reports, Pushers: s.pushers, SSO: s.sso,
+		Accounts: s.accounts, Rooms: s.rooms, Media: s.media, Reports: s.reports, Pushers: s.pushers, SSO: s.sso, Outbox: s.peers.sends(),
 		Registry: s.registry, Sender: s.sender, Registrar: s.registrar, Ledger: s.ledger,
 		Notices: notices.New(notices.Options{
 			DB: s.db, Store: storage.NewNotices(s.db), Accounts: s.accounts, Rooms: s.rooms,

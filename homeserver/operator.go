@@ -63,7 +63,8 @@ func NewOperator(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Op
 		return o, nil
 	}
 	alone := *cfg
-	alone.AppServices = nil // they are told when the server runs
+	// They are told when the server runs, and so are other servers.
+	alone.AppServices, alone.FederationListen = nil, nil
 	server, err := Open(ctx, &alone, log)
 	if cfg.Cluster != "" && errors.Is(err, database.ErrLocked) {
 		return nil, fmt.Errorf("the server runs, but none of its processes is here; do this where one is: %w", err)

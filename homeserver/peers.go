@@ -4,15 +4,19 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
 	"trestle/homeserver/clientapi"
+	"trestle/homeserver/exchange"
 	"trestle/homeserver/federation"
 	"trestle/homeserver/media"
+	"trestle/homeserver/outbox"
 	"trestle/homeserver/serverapi"
 	"trestle/homeserver/storage"
 	"trestle/internal/config"
+	"trestle/internal/database"
 	"trestle/internal/discovery"
 	"trestle/internal/matrix"
 	"trestle/internal/outbound"
@@ -25,8 +29,13 @@ const maxMediaRedirects = 5
 // peers is what this server needs for other homeservers. Its methods work without one, too.
 type peers struct {
 	transport *discovery.Transport
+	client    *federation.Client
 	keys      *federation.KeyRing
 	remote    *federation.Remote
+	rooms     *federation.Peers
+	exchange  *exchange.Service
+	history   *exchange.History
+	outbox    *outbox.Service // nil until there are rooms to send from
 }
 
 // newPeers connects with other homeservers; nil if there are no addresses at which they reach this one.
@@ -49,11 +58,11 @@ func (s *Server) newPeers(key matrix.SigningKey, limiter *api.RateLimiter) (*pee
 		},
 	})
 	p := &peers{transport: discovery.NewTransport(discovery.Options{Guard: guard})}
-	client := federation.NewClient(federation.ClientOptions{
-		ServerName: s.cfg.ServerName, Key: key, Transport: p.transport, Allowed: c.Allowed, Log: s.log,
+	p.client = federation.NewClient(federation.ClientOptions{
+		ServerName: s.cfg.ServerName, Key: key, Transport: p.transport, Allowed: c.Allowed, Heard: p.heard, Log: s.log,
 	})
 	o := federation.KeyOptions{
-		ServerName: s.cfg.ServerName, Key: key, Client: client, DB: s.db, Store: storage.NewServerKeys(s.db),
+		ServerName: s.cfg.ServerName, Key: key, Client: p.client, DB: s.db, Store: storage.NewServerKeys(s.db),
 		Notaries: c.Notaries(), Log: s.log,
 	}
 	for _, old := range c.OldKeys() {
@@ -64,8 +73,44 @@ func (s *Server) newPeers(key matrix.SigningKey, limiter *api.RateLimiter) (*pee
 	if limiter != nil {
 		o.Limiter = limiter
 	}
-	p.keys, p.remote = federation.NewKeyRing(o), federation.NewRemote(client, guard.Client())
+	p.keys, p.remote = federation.NewKeyRing(o), federation.NewRemote(p.client, guard.Client())
+	p.rooms = federation.NewPeers(p.client, p.keys)
 	return p, nil
+}
+
+// relay has events of other servers sent on; nil where there are none.
+func (s *Server) relay() func(context.Context, *database.Tx, int64) error {
+	if s.peers == nil {
+		return nil
+	}
+	return s.store.Outbox.Relay
+}
+
+// withhold has others send events of this one on; nil where there are none.
+func (s *Server) withhold() func(context.Context, *database.Tx, int64) error {
+	if s.peers == nil {
+		return nil
+	}
+	return s.store.Outbox.Withhold
+}
+
+// connectRooms lets this server take part in rooms with others.
+func (s *Server) connectRooms(key matrix.SigningKey) {
+	if s.peers == nil {
+		return
+	}
+	s.peers.exchange = exchange.New(exchange.Options{
+		ServerName: s.cfg.ServerName, Key: key, Store: s.store, Rooms: s.rooms, Peers: s.peers.rooms, Directory: s.peers.remote, Log: s.log,
+	})
+	s.rooms.Connect(s.peers.exchange)
+	s.peers.history = exchange.NewHistory(exchange.HistoryOptions{
+		ServerName: s.cfg.ServerName, Store: s.store, Rooms: s.rooms, Peers: s.peers.rooms, Log: s.log,
+	})
+	s.sync.Older = s.peers.history
+	s.peers.outbox = outbox.New(outbox.Options{
+		ServerName: s.cfg.ServerName, Store: s.store, Rooms: s.rooms, Stream: s.notifier, Client: s.peers.client, Log: s.log,
+	})
+	s.peers.outbox.Register(s.metrics)
 }
 
 // routePeers makes what is served at the addresses for other servers: by others as well who ask whose an OpenID
@@ -83,6 +128,7 @@ func (s *Server) routePeers(limiter *api.RateLimiter) {
 	if s.peers != nil {
 		s.federationAPI.Handle(serverapi.Routes(serverapi.Services{
 			ServerName: s.cfg.ServerName, Version: telemetry.Build().Version, Keys: s.peers.keys, Accounts: s.accounts, Rooms: s.rooms, Media: s.media,
+			Exchange: s.peers.exchange, Peers: s.peers.rooms,
 		}))
 	}
 }
@@ -121,6 +167,29 @@ func (p *peers) media() media.Remote {
 	return p.remote
 }
 
+// heard has a server be sent what waits for it, as it is there.
+func (p *peers) heard(server matrix.ServerName) {
+	if p.outbox != nil {
+		p.outbox.Heard(server)
+	}
+}
+
+// start begins to send. It goes on until close.
+func (p *peers) start(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return p.outbox.Start(ctx)
+}
+
+// sends is what sends to other servers, or nil.
+func (p *peers) sends() *outbox.Service {
+	if p == nil {
+		return nil
+	}
+	return p.outbox
+}
+
 func (p *peers) tidy(ctx context.Context) error {
 	if p == nil {
 		return nil
@@ -128,9 +197,24 @@ func (p *peers) tidy(ctx context.Context) error {
 	return p.keys.Tidy(ctx)
 }
 
+// lastAnswers is how long other servers may take to answer when this one ends.
+const lastAnswers = 2 * time.Second
+
 func (p *peers) close() {
-	if p != nil {
-		p.keys.Close()
-		p.transport.CloseIdleConnections()
+	if p == nil {
+		return
 	}
+	if p.outbox != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+		defer cancel()
+		p.outbox.Close(ctx)
+	}
+	if p.exchange != nil {
+		p.exchange.Close()
+	}
+	if p.history != nil {
+		p.history.Close()
+	}
+	p.keys.Close()
+	p.transport.CloseIdleConnections()
 }

@@ -2,7 +2,6 @@ package homeserver_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
+	"trestle/homeserver"
 	"trestle/internal/config"
 	"trestle/internal/matrix"
 	"trestle/internal/testkit"
@@ -27,6 +27,7 @@ import (
 // A federated server is one that others reach, by TLS on this machine.
 type federated struct {
 	t         *testing.T
+	server    *homeserver.Server
 	authority *testkit.Authority
 	name      string
 	clients   string // base URL of the client API
@@ -45,6 +46,7 @@ func federate(t *testing.T, authority *testkit.Authority, database string, chang
 			change(c)
 		}
 	})
+	f.server = server
 	f.others.Config.Handler = testkit.SpecServer(t, server.FederationHandler())
 	f.others.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Certificate("127.0.0.1")}}
 	f.others.StartTLS()
@@ -287,21 +289,5 @@ func TestWellKnownServer(t *testing.T) {
 	here := &federated{t: t, clients: start(t, testkit.SQLite(t), func(c *config.Config) { c.WellKnown.Server = "matrix.example.org:443" })}
 	if status, text, _ := here.get(nil, "/.well-known/matrix/server"); status != 200 || text != `{"m.server":"matrix.example.org:443"}` {
 		t.Errorf("%d %s", status, text)
-	}
-}
-
-// A room of another server is found by its alias, and not joined yet.
-func TestRoomsOfOthersAreNotJoined(t *testing.T) {
-	authority := testkit.NewAuthority(t)
-	here, there := federate(t, authority, testkit.SQLite(t), nil), federate(t, authority, testkit.SQLite(t), nil)
-	alice, bob := login(t, here.clients, "alice"), login(t, there.clients, "bob")
-	room, err := bob.CreateRoom(context.Background(), &mautrix.ReqCreateRoom{Preset: "public_chat", RoomAliasName: "hall"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, target := range []string{room.RoomID.String(), "#hall:" + there.name} {
-		if status, text, _ := here.ask(alice, "POST", v3+"/join/"+url.PathEscape(target), "{}"); status != 404 || !strings.Contains(text, "M_NOT_FOUND") {
-			t.Errorf("%s: %d %s", target, status, text)
-		}
 	}
 }

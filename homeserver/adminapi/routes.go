@@ -13,6 +13,7 @@ import (
 	"trestle/homeserver/ledger"
 	"trestle/homeserver/media"
 	"trestle/homeserver/notices"
+	"trestle/homeserver/outbox"
 	"trestle/homeserver/pushers"
 	"trestle/homeserver/registrar"
 	"trestle/homeserver/reports"
@@ -33,6 +34,7 @@ type Services struct {
 	Reports    *reports.Service
 	Pushers    *pushers.Service
 	SSO        *sso.Service
+	Outbox     *outbox.Service // nil: other servers are sent nothing
 
 	Registry  *registration.Registry
 	Sender    *sender.Service
@@ -56,6 +58,7 @@ func Routes(s Services) []api.Route {
 		(&noticesAPI{s.Notices}).routes(),
 		(&reportsAPI{s.Reports, s.Rooms}).routes(),
 		(&pushersAPI{s.Accounts, s.Pushers}).routes(),
+		(&destinationsAPI{s.Outbox}).routes(),
 		(&appservicesAPI{s.Registry, s.Sender, s.Ledger}).routes(),
 		(&registrationsAPI{s.Registrar, s.Ledger}).routes(),
 	)

@@ -6,6 +6,7 @@ import (
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/api"
+	"trestle/homeserver/exchange"
 	"trestle/homeserver/federation"
 	"trestle/homeserver/media"
 	"trestle/homeserver/rooms"
@@ -20,6 +21,8 @@ type Services struct {
 	Accounts   *accounts.Service
 	Rooms      *rooms.Service
 	Media      *media.Service
+	Exchange   *exchange.Service
+	Peers      *federation.Peers
 }
 
 // Routes is the whole API.
@@ -29,6 +32,12 @@ func Routes(s Services) []api.Route {
 		(&versionAPI{s.Version}).routes(),
 		(&queryAPI{s.ServerName, s.Accounts, s.Rooms}).routes(),
 		(&mediaAPI{s.ServerName, s.Media}).routes(),
+		(&historyAPI{s.ServerName, s.Rooms}).routes(),
+		(&stateAPI{s.Rooms}).routes(),
+		(&transactionsAPI{s.Exchange}).routes(),
+		(&spacesAPI{s.Rooms}).routes(),
+		(&visitsAPI{s.Keys, s.Rooms}).routes(),
+		(&invitesAPI{s.ServerName, s.Keys, s.Peers, s.Accounts, s.Rooms}).routes(),
 	)
 }
 

@@ -1,0 +1,6 @@
+package homeserver
+
+import "trestle/homeserver/rooms"
+
+// Rooms is how tests take users of other servers into rooms.
+func (s *Server) Rooms() *rooms.Service { return s.rooms }
