@@ -242,8 +242,9 @@ func TestBackupsRepeatNoTransactionIDs(t *testing.T) {
 	opts := sender.Options{Registry: registry(t, reg), Store: store}
 	s := start(t, w, opts)
 	say := func(user matrix.UserID) {
+		taken := len(as.Events()) // before it may be there
 		w.say(room, user)
-		as.Until(t, len(as.Events())+1)
+		as.Until(t, taken+1)
 	}
 	say("@irc_x:" + server)
 	closeNow(s)
