@@ -503,4 +503,14 @@ func TestJoinsThatFail(t *testing.T) {
 	if err := join(); err != nil {
 		t.Error(err)
 	}
+	// Where this server is in the room, what the room does not allow is nothing to ask others for.
+	rules := p.there.send(rooms.SendRequest{
+		Room: p.room, Sender: p.there.user("alice"), Type: "m.room.join_rules", StateKey: new(string), Content: json.RawMessage(`{"join_rule":"invite"}`),
+	})
+	p.tell(rules)
+	asked := p.peers.asked["make_join"]
+	_, err := p.here.Join(t.Context(), string(p.room), rooms.MemberRequest{Sender: p.here.user("carol"), Via: []matrix.ServerName{"one"}})
+	if now := p.peers.asked["make_join"]; matrix.Code(err) != "M_FORBIDDEN" || now != asked {
+		t.Errorf("%v after asking %d times", err, now-asked)
+	}
 }

@@ -81,6 +81,8 @@ func forUser(server matrix.ServerName, err error, passed ...string) error {
 		return incompatible(refusal.RoomVersion)
 	case refused(err, passed...) && errors.As(err, &refusal) && refusal.Status >= http.StatusBadRequest:
 		return matrix.NewError(refusal.Status, refusal.Code, "%s says: %s", server, plain(refusal.Message))
+	case errors.As(err, &refusal) && refusal.Status == http.StatusForbidden && refusal.Code == "":
+		return matrix.Forbidden("The server %s refuses.", server)
 	case errors.As(err, &refusal), errors.Is(err, ErrAnswer):
 		return matrix.NewError(http.StatusBadGateway, "M_UNKNOWN", "The server %s did not answer that well.", server)
 	case errors.As(err, &away):

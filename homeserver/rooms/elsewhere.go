@@ -150,9 +150,6 @@ func (s *Service) insiders(ctx context.Context, info *storage.RoomInfo) ([]matri
 	if err != nil {
 		return nil, err
 	}
-	if len(others.Servers()) == 0 {
-		return nil, errUnvouched
-	}
 	return others.Servers()[:min(len(others.Servers()), maxVia)], nil
 }
 

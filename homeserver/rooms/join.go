@@ -41,10 +41,18 @@ func (s *Service) Join(ctx context.Context, idOrAlias string, req MemberRequest)
 		return p.id, s.joinElsewhere(ctx, p, req)
 	}
 	err = s.join(ctx, p.info, req)
-	if s.network != nil && errors.Is(err, errUnvouched) {
-		if p.via, err = s.insiders(ctx, p.info); err == nil {
-			err = s.joinElsewhere(ctx, p, req) // somebody of another server may
-		}
+	var unvouched *unvouchedError
+	if s.network == nil || !errors.As(err, &unvouched) {
+		return p.id, err
+	}
+	// Somebody of another server may.
+	others, failed := s.insiders(ctx, p.info)
+	if failed != nil {
+		return "", failed
+	}
+	if len(others) > 0 {
+		p.via = others
+		err = s.joinElsewhere(ctx, p, req)
 	}
 	return p.id, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"trestle/homeserver/storage"
 	"trestle/homeserver/storage/statetree"
@@ -104,7 +105,8 @@ func (s *Service) TurnedAway(ctx context.Context, info *storage.RoomInfo, e *mat
 	if err != nil {
 		return err
 	}
-	if m.Membership == "invite" && before.Sender != e.Sender {
+	// It has to be about this invite or knock, and not about one before it, of which the other server tells late.
+	if m.Membership == "invite" && before.Sender != e.Sender || !slices.Contains(e.AuthEvents, before.ID) {
 		return forbidden
 	}
 	if err := s.note(ctx, info, e, nil); !errors.Is(err, errInside) {

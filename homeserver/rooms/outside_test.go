@@ -233,3 +233,72 @@ func TestWrongVersionsFromOutside(t *testing.T) {
 		}
 	})
 }
+
+// TestTurnedAway has invites and knocks of users outside be ended: by those who may, and only those that are meant.
+func TestTurnedAway(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		there, here := open(t, testkit.SQLite(t)), openAs(t, url, "other")
+		room := there.create(rooms.CreateRequest{Preset: "public_chat", Version: "11"})
+		there.join(room, bob)
+		unheard := there.made(room, alice, yves, "leave", there.Key)
+		take := func(e *matrix.Event) *matrix.Event {
+			t.Helper()
+			if done, err := there.Receive(ctx, room, []rooms.Arrival{{Event: e}}); err != nil || done[0].Verdict != storage.Placed {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			return e
+		}
+		invite, err := here.Peer("test").Invited(ctx, rooms.OutsideInvite{Event: there.made(room, alice, yves, "invite", there.Key)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(invite)
+		info, err := here.Info(ctx, room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, e := range map[string]*matrix.Event{
+			"not by whoever has invited": there.made(room, bob, yves, "leave", there.Key),
+			"before the invite":          unheard,
+			"another one":                there.made(room, alice, bob, "leave", there.Key),
+			"another membership":         there.made(room, alice, yves, "invite", there.Key),
+		} {
+			if err := here.TurnedAway(ctx, info, e); matrix.Code(err) != "M_FORBIDDEN" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		here.stands(room, yves, "invite")
+		leave := take(there.made(room, alice, yves, "leave", there.Key))
+		for range 2 {
+			if err := here.TurnedAway(ctx, info, leave); err != nil && matrix.Code(err) != "M_FORBIDDEN" {
+				t.Fatal(err)
+			}
+			here.stands(room, yves, "leave")
+		}
+		// The end of an earlier knock is told late.
+		key := ""
+		_, err = there.Send(ctx, rooms.SendRequest{
+			Room: room, Sender: alice, Type: "m.room.join_rules", StateKey: &key, Content: json.RawMessage(`{"join_rule":"knock"}`),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refusals []*matrix.Event
+		for range 2 {
+			knock := take(there.made(room, yves, yves, "knock", here.Key))
+			if err := here.Knocked(ctx, room, knock, nil); err != nil {
+				t.Fatal(err)
+			}
+			refusals = append(refusals, take(there.made(room, alice, yves, "leave", there.Key)))
+		}
+		if err := here.TurnedAway(ctx, info, refusals[0]); matrix.Code(err) != "M_FORBIDDEN" {
+			t.Error(err)
+		}
+		here.stands(room, yves, "knock")
+		if err := here.TurnedAway(ctx, info, refusals[1]); err != nil {
+			t.Error(err)
+		}
+		here.stands(room, yves, "leave")
+	})
+}

@@ -98,13 +98,16 @@ func (d *draft) voucher(user matrix.UserID) (matrix.UserID, error) {
 	}
 	by, err := d.inviter()
 	if err == nil && by == "" {
-		err = errUnvouched
+		err = &unvouchedError{matrix.Forbidden("Nobody of this server may let others into the room.")}
 	}
 	return by, err
 }
 
-// errUnvouched is for those who may come in, if there were somebody of this server to say so.
-var errUnvouched = matrix.Forbidden("Nobody of this server may let others into the room.")
+// An unvouchedError is for those who may come in, if there were somebody of this server to say so.
+type unvouchedError struct{ refused error }
+
+func (e *unvouchedError) Error() string { return e.refused.Error() }
+func (e *unvouchedError) Unwrap() error { return e.refused }
 
 // inviter is a local member who may invite.
 func (d *draft) inviter() (matrix.UserID, error) {
