@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"trestle/homeserver/storage"
 	"trestle/internal/database"
@@ -61,6 +62,9 @@ func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID,
 	if err != nil {
 		return "", err
 	}
+	if req.Timestamp == 0 {
+		awaitMillisecond()
+	}
 	first, err := c.first(ctx)
 	if err != nil {
 		return "", err
@@ -112,6 +116,12 @@ func (s *Service) Create(ctx context.Context, req CreateRequest) (matrix.RoomID,
 		}
 	}
 	return info.ID, nil
+}
+
+// awaitMillisecond waits for the next one, so that a room is from after the request for it: whoever notes the time and
+// makes a room finds nothing of it at that time (Client-Server API § GET /timestamp_to_event).
+func awaitMillisecond() {
+	time.Sleep(time.Millisecond - time.Duration(time.Now().Nanosecond())%time.Millisecond)
 }
 
 // invalidState is the answer to a first state that the room's own rules refuse.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
@@ -351,4 +352,17 @@ func TestHistoryVisibility(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A room has nothing from before it was asked for, at whatever part of a millisecond that is.
+func TestRoomsAreFromAfterTheRequest(t *testing.T) {
+	f := open(t, testkit.SQLite(t))
+	for range 20 {
+		before := time.Now().UnixMilli()
+		for _, e := range f.history(f.create(rooms.CreateRequest{})) {
+			if e.OriginServerTS <= before {
+				t.Fatalf("%s is from %d, and the request from %d", e.Type, e.OriginServerTS, before)
+			}
+		}
+	}
 }
