@@ -67,7 +67,7 @@ func (p Peer) Invited(ctx context.Context, invite OutsideInvite) (*matrix.Event,
 		}
 		return signed, nil
 	}
-	err = p.s.note(ctx, info, signed, invite.Stripped)
+	err = p.s.note(ctx, info, signed, invite.Stripped, nil)
 	if errors.Is(err, errInside) {
 		err = nil // somebody has come in meanwhile
 	}
@@ -94,25 +94,24 @@ func (s *Service) TurnedAway(ctx context.Context, info *storage.RoomInfo, e *mat
 	if e.Type != "m.room.member" || e.StateKey == nil || !s.Local(matrix.UserID(*e.StateKey)) || e.Membership() != "leave" && e.Membership() != "ban" {
 		return forbidden
 	}
-	m, err := s.store.Members.In(ctx, info.NID, matrix.UserID(*e.StateKey))
-	if err != nil {
-		return err
-	}
-	if m == nil || m.Membership != "invite" && m.Membership != "knock" {
+	err := s.note(ctx, info, e, nil, func(d *draft) error {
+		before, err := d.state("m.room.member", *e.StateKey)
+		if err != nil {
+			return err
+		}
+		// It has to be about this invite or knock, and not about one before it, of which the other server tells late.
+		if before == nil || !slices.Contains(e.AuthEvents, before.ID) {
+			return forbidden
+		}
+		if was := before.Membership(); was != "knock" && (was != "invite" || before.Sender != e.Sender) {
+			return forbidden
+		}
+		return nil
+	})
+	if errors.Is(err, errInside) {
 		return forbidden
 	}
-	before, err := s.store.Events.ByNID(ctx, m.EventNID)
-	if err != nil {
-		return err
-	}
-	// It has to be about this invite or knock, and not about one before it, of which the other server tells late.
-	if m.Membership == "invite" && before.Sender != e.Sender || !slices.Contains(e.AuthEvents, before.ID) {
-		return forbidden
-	}
-	if err := s.note(ctx, info, e, nil); !errors.Is(err, errInside) {
-		return err
-	}
-	return forbidden
+	return err
 }
 
 func (s *Service) noteOwn(ctx context.Context, room matrix.RoomID, e *matrix.Event, stripped []json.RawMessage) error {
@@ -126,7 +125,7 @@ func (s *Service) noteOwn(ctx context.Context, room matrix.RoomID, e *matrix.Eve
 	if err != nil {
 		return err
 	}
-	err = s.note(ctx, info, e, stripped)
+	err = s.note(ctx, info, e, stripped, nil)
 	if !errors.Is(err, errInside) {
 		return err
 	}
@@ -141,8 +140,11 @@ func (s *Service) noteOwn(ctx context.Context, room matrix.RoomID, e *matrix.Eve
 // errInside says that this server is in a room.
 var errInside = errors.New("this server is in the room")
 
-// note puts a member event of a room that this server is not in into the stream. What is known changes nothing.
-func (s *Service) note(ctx context.Context, info *storage.RoomInfo, e *matrix.Event, stripped []json.RawMessage) error {
+// note puts a member event of a room that this server is not in into the stream, unless check, which may be nil, is against it. What is
+// known changes nothing.
+func (s *Service) note(
+	ctx context.Context, info *storage.RoomInfo, e *matrix.Event, stripped []json.RawMessage, check func(*draft) error,
+) error {
 	if err := s.intern(ctx, info, []*matrix.Event{e}); err != nil {
 		return err
 	}
@@ -158,6 +160,11 @@ func (s *Service) note(ctx context.Context, info *storage.RoomInfo, e *matrix.Ev
 			return err
 		} else if inside {
 			return errInside
+		}
+		if check != nil {
+			if err := check(d); err != nil {
+				return err
+			}
 		}
 		return d.note(e, raw)
 	})
