@@ -163,11 +163,14 @@ func (s *Service) tryUpdate(ctx context.Context, nid int64, fn func(d *draft) er
 	defer r.mu.Unlock()
 	d := &draft{ctx: ctx, s: s, room: r, head: r.pending}
 	keys := r.keys.size()
-	if err := fn(d); err != nil {
+	err = fn(d)
+	if err != nil || d.empty() {
 		r.land(d)
 		r.keys.truncate(keys) // or a number would be in use that is stored nowhere
 		s.cache.release(r)
-		return nil, err
+		b := &batch{done: make(chan struct{})}
+		close(b.done)
+		return b, err
 	}
 	return d.queue(), nil
 }
@@ -367,16 +370,12 @@ func (m *move) event() *storage.Event {
 	return m.now
 }
 
+// empty reports whether there is nothing to be stored.
+func (d *draft) empty() bool { return len(d.steps)+len(d.asides) == 0 && d.extra == nil }
+
 // queue hands the draft to the committing goroutine and moves the room ahead.
 func (d *draft) queue() *batch {
 	b := &batch{done: make(chan struct{})}
-	if len(d.steps)+len(d.asides) == 0 {
-		if d.extra == nil {
-			close(b.done)
-			d.s.cache.release(d.room)
-			return b
-		}
-	}
 	for _, st := range d.steps {
 		b.events = append(b.events, st.event)
 		if st.event.TxnKey != "" {

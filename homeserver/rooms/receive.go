@@ -216,6 +216,14 @@ func (d *draft) receive(a Arrival) (Reception, error) {
 	if verdict == storage.Placed {
 		return Reception{}, i.place()
 	}
+	if verdict == storage.Rejected && a.State != nil {
+		// By a state that somebody has told: another one may tell better, and would find the event refused for good.
+		i.room.unfly(i.stored.NID)
+		if i.kept != nil {
+			i.room.fly(i.kept)
+		}
+		return Reception{Verdict: verdict, Refused: refused}, nil
+	}
 	i.stored.Verdict, i.stored.Branch = verdict, i.after.Root()
 	if verdict == storage.Rejected {
 		i.stored.Branch = i.before.Root()

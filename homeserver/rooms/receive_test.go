@@ -380,3 +380,46 @@ func again(f *fixture) *rooms.Service {
 	o.Store = storage.New(f.store.DB)
 	return rooms.New(o)
 }
+
+// TestWhatAToldStateForbids has somebody tell a state in which an event is not allowed. When the event comes with what really was
+// before it, it is in the room.
+func TestWhatAToldStateForbids(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		w := newWorld(open(t, url), 1, "11")
+		var list []*matrix.Event
+		for _, e := range []struct{ typ, key, content string }{
+			{"m.room.member", "@bob:one", `{"membership":"join"}`}, {"m.room.topic", "", `{"topic":"hidden"}`}, {"m.room.topic", "", `{"topic":"told"}`},
+		} {
+			prev := w.newest
+			if len(list) > 0 {
+				prev = []matrix.EventID{list[len(list)-1].ID}
+			}
+			made := w.make("@bob:one", e.typ, e.key, e.content, prev)
+			w.add(made)
+			list = append(list, made)
+		}
+		var wrong []matrix.EventID // bob is not in it
+		for _, e := range w.current() {
+			wrong = append(wrong, e.ID)
+		}
+		take := func(a rooms.Arrival) rooms.Reception {
+			t.Helper()
+			done, err := w.Receive(t.Context(), w.room, []rooms.Arrival{a})
+			if err != nil || len(done[0].Missing) > 0 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			return done[0]
+		}
+		take(rooms.Arrival{Event: list[0]})
+		after := w.make("@bob:one", "m.room.message", "-", `{"body":"after","msgtype":"m.text"}`, []matrix.EventID{list[2].ID})
+		done, err := w.Receive(t.Context(), w.room, []rooms.Arrival{{Event: list[2], State: wrong}, {Event: after}})
+		if err != nil || done[0].Verdict != storage.Rejected || len(done[1].Missing) == 0 {
+			t.Fatalf("with the wrong state it is received as %+v, %v", done, err)
+		}
+		for _, e := range list[1:] {
+			if done := take(rooms.Arrival{Event: e}); done.Verdict != storage.Placed || done.Known {
+				t.Errorf("with what was before it %s is received as %+v", e.ID, done)
+			}
+		}
+	})
+}

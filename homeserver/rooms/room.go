@@ -59,6 +59,12 @@ func (r *room) fly(e *storage.Event) {
 	r.inflight[e.NID] = e
 }
 
+func (r *room) unfly(nid int64) {
+	r.inflightMu.Lock()
+	defer r.inflightMu.Unlock()
+	delete(r.inflight, nid)
+}
+
 func (r *room) land(d *draft) {
 	r.inflightMu.Lock()
 	defer r.inflightMu.Unlock()
