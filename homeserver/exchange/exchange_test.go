@@ -136,7 +136,9 @@ type peers struct {
 	mu     sync.Mutex
 	asked  map[string]int
 	broken map[string]error
-	forged map[matrix.EventID]bool
+	// proposed is called when a template has been made; it may be nil.
+	proposed func()
+	forged   map[matrix.EventID]bool
 }
 
 var _ exchange.Peers = (*peers)(nil)
@@ -170,6 +172,9 @@ func (p *peers) MakeJoin(ctx context.Context, _ matrix.ServerName, room matrix.R
 		if e != nil {
 			t.Event.AuthEvents = append(t.Event.AuthEvents, e.ID)
 		}
+	}
+	if p.proposed != nil {
+		p.proposed()
 	}
 	return t, nil
 }
@@ -513,4 +518,36 @@ func TestJoinsThatFail(t *testing.T) {
 	if now := p.peers.asked["make_join"]; matrix.Code(err) != "M_FORBIDDEN" || now != asked {
 		t.Errorf("%v after asking %d times", err, now-asked)
 	}
+}
+
+// TestWhatIsSaidWhileSomebodyComes has things happen there between the template of a join and the join: they come after what is past for this
+// server, of which it is told more than it wants.
+func TestWhatIsSaidWhileSomebodyComes(t *testing.T) {
+	testkit.Databases(t, func(t *testing.T, url string) {
+		p := newPair(t, url)
+		p.there.say(p.room, "alice", "long ago")
+		var meanwhile []*storage.Event
+		p.peers.proposed = func() {
+			meanwhile = append(meanwhile, p.there.topic(p.room, "alice", "meanwhile"), p.there.say(p.room, "alice", "meanwhile"))
+		}
+		p.join("bob")
+		p.tell(meanwhile[1])
+		later := p.there.say(p.room, "alice", "later")
+		if results := p.tell(later); results[later.ID] != nil {
+			t.Errorf("results: %v", results)
+		}
+		p.same()
+		info, _ := p.here.head(p.room)
+		events, err := p.here.store.Events.Forward(t.Context(), info.NID, storage.Beginning, 1<<62, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []matrix.EventID
+		for _, e := range events {
+			ids = append(ids, e.ID)
+		}
+		if want := []matrix.EventID{events[0].ID, meanwhile[0].ID, meanwhile[1].ID, later.ID}; !slices.Equal(ids, want) {
+			t.Errorf("the stream has %d events, want %d", len(ids), len(want))
+		}
+	})
 }

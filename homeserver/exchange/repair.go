@@ -111,7 +111,12 @@ func (r *repair) missed(e *matrix.Event) ([]*matrix.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	earliest := head.Extremities[:min(len(head.Extremities), matrix.MaxPrevEvents)]
+	// What was before this server came is its past, and no news.
+	past, err := r.Store.Rooms.Frontier(r.ctx, r.info.NID, maxFrom)
+	if err != nil {
+		return nil, err
+	}
+	earliest := slices.Concat(head.Extremities[:min(len(head.Extremities), matrix.MaxPrevEvents)], past)
 	found := map[matrix.EventID]*matrix.Event{}
 	latest := []matrix.EventID{e.ID}
 	for len(found) < maxMissed && len(latest) > 0 {
@@ -131,6 +136,7 @@ func (r *repair) missed(e *matrix.Event) ([]*matrix.Event, error) {
 				found[other.ID], news = other, true
 			}
 		}
+		without(found, past)
 		if !news {
 			break
 		}
@@ -139,6 +145,18 @@ func (r *repair) missed(e *matrix.Event) ([]*matrix.Event, error) {
 		}
 	}
 	return sorted(found), nil
+}
+
+// without takes events out, and all that they come after.
+func without(found map[matrix.EventID]*matrix.Event, ids []matrix.EventID) {
+	for len(ids) > 0 {
+		id := ids[len(ids)-1]
+		ids = ids[:len(ids)-1]
+		if e := found[id]; e != nil {
+			delete(found, id)
+			ids = append(slices.Clip(ids), e.PrevEvents...)
+		}
+	}
 }
 
 // openEnds is those of some events before which something is missing.

@@ -200,7 +200,8 @@ func (d *draft) receive(a Arrival) (Reception, error) {
 		return Reception{}, err
 	}
 	i := arriving{draft: d, Arrival: a, known: known, kept: known[e.ID]}
-	if i.kept != nil && i.kept.Verdict != storage.Outlier {
+	// What the room began with is known beside the stream where others have had it before, and comes after nothing.
+	if i.kept != nil && (i.kept.Verdict != storage.Outlier || len(e.PrevEvents) == 0) {
 		return Reception{Verdict: i.kept.Verdict, Known: true}, nil
 	}
 	if missing := i.missing(); len(missing) > 0 {
