@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"trestle/homeserver/exchange"
 	"trestle/homeserver/federation"
@@ -550,4 +551,26 @@ func TestWhatIsSaidWhileSomebodyComes(t *testing.T) {
 			t.Errorf("the stream has %d events, want %d", len(ids), len(want))
 		}
 	})
+}
+
+// TestWhatCouldNotBeTakenInIsSentAgain has this server fail at what is no fault of the events: that is no answer to each of them, after which nobody would
+// send them again.
+func TestWhatCouldNotBeTakenInIsSentAgain(t *testing.T) {
+	p := newPair(t, testkit.SQLite(t))
+	p.join("bob")
+	said := p.there.say(p.room, "alice", "hi")
+	for _, failure := range []error{errors.New("the disk is full"), matrix.LimitExceeded(time.Second)} {
+		p.peers.broken["verified"] = failure
+		if results, err := p.exchange.Transaction(t.Context(), "there", []json.RawMessage{said.JSON()}); !errors.Is(err, failure) {
+			t.Errorf("%v: %v, %v", failure, results, err)
+		}
+	}
+	delete(p.peers.broken, "verified")
+	if results := p.tell(said); results[said.ID] != nil || !p.here.has(said.ID) {
+		t.Errorf("sent again: %v", results)
+	}
+	p.exchange.Close()
+	if _, err := p.exchange.Transaction(t.Context(), "there", nil); matrix.Code(err) != "M_UNKNOWN" {
+		t.Errorf("after the end: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -29,7 +30,8 @@ const (
 const transactionsAtOnce = 64
 
 // Transaction takes in the events that a server sends (Server-Server API § Transactions) and says for each by its ID why it is not in
-// its room, nil if it is. What has been taken in before changes nothing, so that a repeated transaction does no harm.
+// its room, nil if it is. What has been taken in before changes nothing, so that a repeated transaction does no harm. An error is that
+// this server could not take in all of it, which the other one has to send again then.
 func (s *Service) Transaction(ctx context.Context, origin matrix.ServerName, pdus []json.RawMessage) (map[matrix.EventID]error, error) {
 	unlock, err := s.origins.lock(ctx, origin)
 	if err != nil {
@@ -41,11 +43,16 @@ func (s *Service) Transaction(ctx context.Context, origin matrix.ServerName, pdu
 		unlock()
 		return nil, ctx.Err()
 	}
-	done := make(chan map[matrix.EventID]error, 1)
+	type outcome struct {
+		results map[matrix.EventID]error
+		err     error
+	}
+	done := make(chan outcome, 1)
 	started := s.background(ctx, func(ctx context.Context) {
 		defer unlock()
 		defer func() { <-s.free }()
-		done <- s.takeIn(ctx, origin, pdus)
+		results, err := s.takeIn(ctx, origin, pdus)
+		done <- outcome{results, err}
 	})
 	if !started {
 		unlock()
@@ -53,8 +60,8 @@ func (s *Service) Transaction(ctx context.Context, origin matrix.ServerName, pdu
 		return nil, errClosed
 	}
 	select {
-	case results := <-done:
-		return results, nil
+	case o := <-done:
+		return o.results, o.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -93,9 +100,11 @@ type delivery struct {
 	events []*matrix.Event
 }
 
-func (s *Service) takeIn(ctx context.Context, origin matrix.ServerName, pdus []json.RawMessage) map[matrix.EventID]error {
+// takeIn is an error if this server could not do what it has to: then the other one has to send all of it again.
+func (s *Service) takeIn(ctx context.Context, origin matrix.ServerName, pdus []json.RawMessage) (map[matrix.EventID]error, error) {
 	results := map[matrix.EventID]error{}
 	var mu sync.Mutex
+	var failed error
 	say := func(id matrix.EventID, err error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -103,20 +112,28 @@ func (s *Service) takeIn(ctx context.Context, origin matrix.ServerName, pdus []j
 	}
 	var wait sync.WaitGroup
 	free := make(chan struct{}, roomsAtOnce)
-	for _, d := range s.sort(ctx, origin, pdus, say) {
+	deliveries, err := s.sort(ctx, origin, pdus, say)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range deliveries {
 		free <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-free }()
-			s.deliver(ctx, origin, d, say)
+			if err := s.deliver(ctx, origin, d, say); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = errors.Join(failed, err)
+			}
 		})
 	}
 	wait.Wait()
-	return results
+	return results, failed
 }
 
 // sort is the events by their rooms, in the order in which they came. What is of no room that this server takes part in
 // is left out.
-func (s *Service) sort(ctx context.Context, origin matrix.ServerName, pdus []json.RawMessage, say func(matrix.EventID, error)) []*delivery {
+func (s *Service) sort(ctx context.Context, origin matrix.ServerName, pdus []json.RawMessage, say func(matrix.EventID, error)) ([]*delivery, error) {
 	byRoom := map[matrix.RoomID]*delivery{}
 	var list []*delivery
 	for _, raw := range pdus[:min(len(pdus), MaxPDUs)] {
@@ -129,8 +146,11 @@ func (s *Service) sort(ctx context.Context, origin matrix.ServerName, pdus []jso
 		d := byRoom[head.RoomID]
 		if d == nil {
 			info, err := s.Rooms.Info(ctx, head.RoomID)
-			if err != nil {
+			if matrix.Code(err) == "M_NOT_FOUND" {
 				continue // its ID follows from the room's version
+			}
+			if err != nil {
+				return nil, err
 			}
 			d = &delivery{info: info}
 			byRoom[head.RoomID] = d
@@ -144,11 +164,11 @@ func (s *Service) sort(ctx context.Context, origin matrix.ServerName, pdus []jso
 		say(e.ID, nil)
 		d.events = append(d.events, e)
 	}
-	return list
+	return list, nil
 }
 
-// deliver takes in the events of one room.
-func (s *Service) deliver(ctx context.Context, origin matrix.ServerName, d *delivery, say func(matrix.EventID, error)) {
+// deliver takes in the events of one room. An error is this server's.
+func (s *Service) deliver(ctx context.Context, origin matrix.ServerName, d *delivery, say func(matrix.EventID, error)) error {
 	resident, err := s.Rooms.Resident(ctx, d.info)
 	var events []*matrix.Event
 	if err == nil {
@@ -161,14 +181,19 @@ func (s *Service) deliver(ctx context.Context, origin matrix.ServerName, d *deli
 	default:
 		err = s.overhear(ctx, d.info, events, say)
 	}
-	if err != nil {
-		if matrix.Code(err) == "" {
-			s.Log.WarnContext(ctx, "events of another server could not be taken in", "origin", origin, "room", d.info.ID, "error", err)
-		}
-		for _, e := range d.events {
-			say(e.ID, err)
-		}
+	if err == nil || passing(err) {
+		return err
 	}
+	for _, e := range d.events {
+		say(e.ID, err)
+	}
+	return nil
+}
+
+// passing reports whether an error is none of the events', and may be over when they come again.
+func passing(err error) bool {
+	code := matrix.Code(err)
+	return code == "" || code == "M_LIMIT_EXCEEDED"
 }
 
 // acceptable is the events that are signed and come from where they may.
@@ -198,7 +223,7 @@ func (s *Service) acceptable(ctx context.Context, origin matrix.ServerName, d *d
 func (s *Service) overhear(ctx context.Context, info *storage.RoomInfo, events []*matrix.Event, say func(matrix.EventID, error)) error {
 	for _, e := range events {
 		err := s.Rooms.TurnedAway(ctx, info, e)
-		if err != nil && matrix.Code(err) == "" {
+		if err != nil && passing(err) {
 			return err
 		}
 		say(e.ID, err)
@@ -228,6 +253,9 @@ func (s *Service) take(ctx context.Context, origin matrix.ServerName, info *stor
 			return nil
 		}
 		if err := s.repair(ctx, origin, info, events[i], done[i].Missing); err != nil {
+			if passing(err) {
+				return err
+			}
 			say(events[i].ID, err)
 		}
 		events = events[i+1:] // of which some may have waited for it, and others are known by now
