@@ -46,21 +46,24 @@ type server struct {
 	t     *testing.T
 }
 
-func newServer(t *testing.T, name matrix.ServerName, url string) *server {
+// open makes the rooms of a server, with what is missing in the options.
+func open(t testing.TB, url string, o rooms.Options) (*rooms.Service, *storage.Store) {
 	t.Helper()
 	db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	key, err := matrix.NewSigningKey()
-	if err != nil {
+	if o.Key, err = matrix.NewSigningKey(); err != nil {
 		t.Fatal(err)
 	}
-	store := storage.New(db)
-	service := rooms.New(rooms.Options{
-		Store: store, ServerName: name, Key: key, DefaultVersion: "11", Listener: nobody{}, Profiles: nobody{}, Directory: nobody{}, Settings: nobody{},
-	})
+	o.Store, o.Listener, o.Profiles, o.Directory, o.Settings = storage.New(db), nobody{}, nobody{}, nobody{}, nobody{}
+	return rooms.New(o), o.Store
+}
+
+func newServer(t *testing.T, name matrix.ServerName, url string) *server {
+	t.Helper()
+	service, store := open(t, url, rooms.Options{ServerName: name, DefaultVersion: "11"})
 	return &server{service, name, store, t}
 }
 

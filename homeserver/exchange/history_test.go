@@ -17,12 +17,10 @@ import (
 	"trestle/homeserver/exchange"
 	"trestle/homeserver/rooms"
 	"trestle/homeserver/storage"
-	"trestle/internal/database"
 	"trestle/internal/matrix"
 	"trestle/internal/matrix/eventauth"
 	"trestle/internal/matrix/roomversion"
 	"trestle/internal/testkit"
-	"trestle/migrations"
 )
 
 const (
@@ -42,20 +40,11 @@ type house struct {
 
 func openHouse(t testing.TB, url string, name matrix.ServerName) *house {
 	t.Helper()
-	db, err := database.Open(t.Context(), url, migrations.Homeserver, database.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	key, err := matrix.NewSigningKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &house{t: t, store: storage.New(db), key: key, clock: 1_700_000_000_000 + rand.Int64N(1e9)}
-	h.Service = rooms.New(rooms.Options{
-		Store: h.store, ServerName: name, Key: key, DefaultVersion: "12", Listener: nobody{}, Profiles: nobody{}, Directory: nobody{},
-		Now: func() time.Time { h.clock += 1000; return time.UnixMilli(h.clock) },
+	h := &house{t: t, clock: 1_700_000_000_000 + rand.Int64N(1e9)}
+	h.Service, h.store = open(t, url, rooms.Options{
+		ServerName: name, DefaultVersion: "12", Now: func() time.Time { h.clock += 1000; return time.UnixMilli(h.clock) },
 	})
+	h.key = h.Key
 	return h
 }
 
