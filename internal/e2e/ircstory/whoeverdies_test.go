@@ -22,8 +22,8 @@ const (
 	ahead = 100
 	// stall is how many seconds nothing may happen at all.
 	stall = 180
-	// between is how many numbers there are at least from one death to the next, and mostDeaths about how many
-	// of those there are where there is more to be said.
+	// between is how many numbers there are about from one death to the next, and mostDeaths about how many
+	// deaths there are where there is more to be said.
 	between, mostDeaths = 90, 300
 )
 
@@ -52,7 +52,6 @@ func whoeverDies(t *testing.T, irc *testkit.IRCServer, database string, n int) {
 	began, seed := time.Now(), rand.Uint64()
 	var counting sync.WaitGroup
 	var stored []int
-	done := make(chan struct{})
 	counting.Go(func() { stored = bob.Count(over, progress, n) })
 	counting.Go(func() {
 		for i := 1; i <= n; i++ {
@@ -62,11 +61,7 @@ func whoeverDies(t *testing.T, irc *testkit.IRCServer, database string, n int) {
 			alice.insists(over, strconv.Itoa(i), text(fmt.Sprint("number ", i)))
 		}
 	})
-	go func() {
-		counting.Wait()
-		close(done)
-	}()
-	deathly(p, bob, max(between, n/mostDeaths), rand.New(rand.NewPCG(seed, 0)), done, progress)
+	deathly(p, bob, n, rand.New(rand.NewPCG(seed, 0)), over, progress)
 	counting.Wait()
 	if !bob.Until(over, func(seen *testkit.IRCSeen) bool { return seen.Last() == n }) {
 		t.Errorf("alice has come to %d of %d", bob.Last(), n)
@@ -96,13 +91,14 @@ func whoeverDies(t *testing.T, irc *testkit.IRCServer, database string, n int) {
 	}
 }
 
-// deathly kills one after the other, at moments that follow from how far the counting is,
-// until it is over.
-func deathly(p *parts, bob *testkit.IRCWitness, apart int, random *rand.Rand, done <-chan struct{}, progress func()) {
+// deathly kills one after the other, each when bob has heard a number that is chosen beforehand, so that
+// there are as many deaths however much is heard while somebody is dead.
+func deathly(p *parts, bob *testkit.IRCWitness, n int, random *rand.Rand, over <-chan struct{}, progress func()) {
 	var victims []string
-	for {
-		next := bob.Last() + apart/2 + random.IntN(apart)
-		if !bob.Until(done, func(seen *testkit.IRCSeen) bool { return seen.Last() >= next }) {
+	apart := max(between, n/mostDeaths)
+	next := func(last int) int { return last + apart/2 + random.IntN(apart) }
+	for number := next(0); number <= n; number = next(number) {
+		if !bob.Until(over, func(seen *testkit.IRCSeen) bool { return seen.Last() >= number }) {
 			return
 		}
 		if len(victims) == 0 {
