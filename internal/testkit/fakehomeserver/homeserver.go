@@ -72,6 +72,7 @@ type Homeserver struct {
 	rooms   map[string][]Event
 	ghosts  map[string]bool   // users that the bridge has made
 	members map[string]string // memberships by room and user
+	current map[place]Event   // the newest of each piece of state
 	aliases map[string]string
 	sent    map[string]string // event ID by sender, room and transaction
 	queue   []Event           // for the bridge
@@ -102,7 +103,7 @@ func New(t testing.TB) *Homeserver {
 	h := &Homeserver{
 		t: t, changed: make(chan struct{}), users: map[string]string{}, rooms: map[string][]Event{},
 		listed: map[string]bool{}, locked: map[string]bool{}, closed: map[string]bool{}, private: map[string]bool{}, unkickable: map[string]bool{},
-		ghosts: map[string]bool{}, members: map[string]string{}, aliases: map[string]string{}, sent: map[string]string{},
+		ghosts: map[string]bool{}, members: map[string]string{}, current: map[place]Event{}, aliases: map[string]string{}, sent: map[string]string{},
 	}
 	h.client.Transport = testkit.SpecTransport(t, http.DefaultTransport)
 	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
@@ -229,6 +230,11 @@ func (h *Homeserver) call(method, target string, body []byte) (int, string) {
 	return resp.StatusCode, answer.Errcode + " " + answer.Error
 }
 
+// A place is where a piece of state is.
+type place struct{ room, kind, key string }
+
+func (e *Event) place() place { return place{e.Room, e.Type, *e.StateKey} }
+
 // add puts an event into a room, and into the bridge's queue. It is called with mu held.
 func (h *Homeserver) add(e Event) string {
 	h.next++
@@ -238,6 +244,9 @@ func (h *Homeserver) add(e Event) string {
 		e.Time = time.Now().UnixMilli()
 	}
 	h.rooms[e.Room] = append(h.rooms[e.Room], e)
+	if e.StateKey != nil {
+		h.current[e.place()] = e
+	}
 	if e.Type == "m.room.member" {
 		h.members[e.Room+" "+*e.StateKey] = e.Membership()
 	}

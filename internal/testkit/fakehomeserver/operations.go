@@ -1,6 +1,7 @@
 package fakehomeserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -301,6 +302,10 @@ func (h *Homeserver) state(method string, r *request) (any, error) {
 	if at == 0 {
 		at = time.Now().UnixMilli()
 	}
-	id := h.add(Event{Room: r.path[2], Sender: r.user, Type: r.path[4], StateKey: &key, Content: raw, Time: at})
+	e := Event{Room: r.path[2], Sender: r.user, Type: r.path[4], StateKey: &key, Content: raw, Time: at}
+	if is, ok := h.current[e.place()]; ok && is.Sender == e.Sender && bytes.Equal(is.Content, raw) {
+		return map[string]string{"event_id": is.ID}, nil // what is so already is no event, as on other homeservers
+	}
+	id := h.add(e)
 	return map[string]string{"event_id": id}, nil
 }
