@@ -171,13 +171,21 @@ func (p *Portal) redact(ctx context.Context, e entry) error {
 		return err
 	}
 	txn := fmt.Sprintf("%s.%d", p.bridge.instance, e.seq)
-	if _, ghost := p.bridge.remote.Ghost(sent.Sender); known && ghost {
+	_, ghost := p.bridge.remote.Ghost(sent.Sender)
+	if known && ghost {
 		err := p.bridge.client.As(sent.Sender).Redact(ctx, p.Room(), event, e.Reason, txn)
 		if !client.Is(err, "M_FORBIDDEN") { // else it has left since
 			return err
 		}
 	}
-	return p.bridge.client.Bot().Redact(ctx, p.Room(), event, e.Reason, txn)
+	moderator := p.bridge.client.Bot()
+	if voice := p.voice(); voice.ID != "" { // there is none in a direct chat: what the person has said stays theirs
+		if !known || !ghost {
+			return nil
+		}
+		moderator = p.bridge.client.As(voice.ID)
+	}
+	return moderator.Redact(ctx, p.Room(), event, e.Reason, txn)
 }
 
 var (

@@ -171,7 +171,7 @@ func (n *network) ban(ctx context.Context, p *bridge.Portal, by matrix.UserID, g
 	}
 	lines = append([]*wire.Message{wire.NewMessage("MODE", p.Name(), "+b", mask)}, lines...)
 	p.NoteBan(ghost.ID, mask)
-	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
+	n.sequence(ctx, by, p, lines, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " ban " + decode(nick) + ": " + reasonOf(err))
 			p.NoteBan(ghost.ID, "")
@@ -191,7 +191,7 @@ func (n *network) ban(ctx context.Context, p *bridge.Portal, by matrix.UserID, g
 func (n *network) unban(ctx context.Context, p *bridge.Portal, by, target matrix.UserID, mask string, done func()) {
 	p.NoteBan(target, "") // so that IRC's echo ends nothing
 	line := wire.NewMessage("MODE", p.Name(), "-b", mask)
-	n.sequence(ctx, by, p.Key().Channel, []*wire.Message{line}, func(err error) {
+	n.sequence(ctx, by, p, []*wire.Message{line}, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not let " + string(by) + " end the ban of " + string(target) + ": " + reasonOf(err))
 			p.NoteBan(target, mask)

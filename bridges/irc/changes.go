@@ -103,7 +103,7 @@ func (n *network) nextChange(ch *channel) {
 // carry has somebody's puppet send the commands of a change, and waits until the bot has heard all that
 // the server has said by then.
 func (n *network) carry(ch *channel, c *change, lines []*wire.Message) {
-	n.sequence(n.ctx, c.by, ch.key, lines, func(err error) {
+	n.sequence(n.ctx, c.by, ch.portal, lines, func(err error) {
 		n.goRun(func() {
 			if err != nil {
 				ch.portal.Notice("IRC did not let " + string(c.by) + " do that: " + reasonOf(err))

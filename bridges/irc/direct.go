@@ -122,9 +122,8 @@ func (n *network) directEvent(ctx context.Context, p *bridge.Portal, e *client.E
 		n.react(ctx, p, e, done)
 		return
 	case theirs && e.Type == event.EventRedaction:
-		if n.unreact(ctx, p, redacted(e), done) {
-			return
-		}
+		n.redact(ctx, p, e, done)
+		return
 	}
 	switch e.Type {
 	case event.EventEncrypted:

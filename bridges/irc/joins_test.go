@@ -207,6 +207,36 @@ func TestRedactions(t *testing.T) {
 	}
 }
 
+// Who talks to somebody alone takes back what they have said there, from either side.
+func TestRedactionsBetweenTwo(t *testing.T) {
+	t.Parallel()
+	h, server, _ := onOurs(t, nil)
+	bob := testkit.DialIRC(t, server.Addr, "bob", "CAP REQ :message-tags echo-message draft/message-redaction")
+	bob.Join("#trestle")
+	h.Register(alice, "alice")
+	room := h.DirectWith(alice, ghost("bob"))
+	h.WaitMembership(room, ghost("bob"), "join")
+	mine := h.Say(room, alice, "a secret")
+	id := tag(bob.Expect(":alice!", "PRIVMSG bob :a secret"), "msgid")
+	bob.Say("alice", "oh")
+	his := tag(bob.Expect(":bob!", "PRIVMSG alice :oh"), "msgid")
+	oh := h.WaitBody(room, ghost("bob"), "oh")
+	bob.Say("alice", "the bridge has written that down when this is there")
+	h.WaitBody(room, ghost("bob"), "the bridge has written that down when this is there")
+	h.Send(room, alice, "m.room.redaction", nil, fmt.Sprintf(`{"redacts":%q,"reason":"not for you"}`, mine))
+	bob.Expect(":alice!", "REDACT bob "+id+" :not for you")
+	bob.Send("REDACT alice " + his + " :a slip")
+	h.Wait(room, "bob's redaction", func(e fakehomeserver.Event) bool {
+		return e.Type == "m.room.redaction" && e.Sender == ghost("bob") && strings.Contains(string(e.Content), oh.ID) && strings.Contains(string(e.Content), "a slip")
+	})
+	// What bob takes back of somebody else's, or what nobody knows, is nothing to alice.
+	bob.Send("REDACT alice unknown")
+	bob.Expect("FAIL REDACT UNKNOWN_MSGID")
+	if n := len(h.Events(room, func(e fakehomeserver.Event) bool { return e.Type == "m.room.redaction" })); n != 2 {
+		t.Errorf("there are %d redactions, of which one is alice's", n)
+	}
+}
+
 // tag is the value of a line's tag.
 func tag(line, name string) string {
 	_, rest, _ := strings.Cut(line, name+"=")

@@ -248,18 +248,18 @@ func (n *network) setJoinRule(ctx context.Context, p *bridge.Portal, e *client.E
 
 // sequence has a puppet send commands about a channel, one after the other, up to the first that is
 // refused.
-func (n *network) sequence(ctx context.Context, by matrix.UserID, channel string, lines []*wire.Message, finish func(error)) {
+func (n *network) sequence(ctx context.Context, by matrix.UserID, p *bridge.Portal, lines []*wire.Message, finish func(error)) {
 	if len(lines) == 0 {
 		finish(nil)
 		return
 	}
-	u := &utterance{channel: channel, message: lines[0]}
+	u := &utterance{channel: p.Key().Channel, direct: p.Direct(), portal: p, message: lines[0]}
 	n.utter(ctx, by, u, func(err error) {
 		if err != nil || len(lines) == 1 {
 			finish(err)
 			return
 		}
-		n.goRun(func() { n.sequence(n.ctx, by, channel, lines[1:], finish) })
+		n.goRun(func() { n.sequence(n.ctx, by, p, lines[1:], finish) })
 	})
 }
 

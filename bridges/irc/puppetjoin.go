@@ -210,6 +210,14 @@ func (p *puppet) receive(l *link, c *wire.Conn, m *wire.Message) {
 				}
 			})
 		}
+	case "REDACT":
+		if !c.FromSelf(m) && p.net.fold(m.Param(0)) == p.net.fold(c.Nick()) && m.Param(1) != "" {
+			p.net.post(func() {
+				if p.link == l && l.conn != nil {
+					p.takesBack(m)
+				}
+			})
+		}
 	case "JOIN":
 		if c.FromSelf(m) {
 			p.net.post(func() {

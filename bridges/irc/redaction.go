@@ -21,11 +21,22 @@ func (n *network) hearRedact(m *wire.Message) {
 	if u := n.users[n.fold(m.Prefix.Nick)]; u != nil && (u.puppet != nil || u.bot) {
 		return // it comes from Matrix
 	}
-	reason := ""
-	if len(m.Params) > 2 {
-		reason = plain(m.Param(2))
+	ch.portal.Redact(m.Param(1), redactionReason(m))
+}
+
+// takesBack takes, on the loop, that somebody takes back what they have said to a puppet alone.
+func (p *puppet) takesBack(m *wire.Message) {
+	if portal := p.net.service.bridge.Find(p.net.directKey(m.Prefix.Nick, p.user)); portal != nil {
+		portal.Redact(m.Param(1), redactionReason(m))
 	}
-	ch.portal.Redact(m.Param(1), reason)
+}
+
+// redactionReason is why a message is taken back, as IRC says it; mostly it says nothing.
+func redactionReason(m *wire.Message) string {
+	if len(m.Params) > 2 {
+		return plain(m.Param(2))
+	}
+	return ""
 }
 
 // redacted is the event that a redaction is about.
@@ -60,7 +71,7 @@ func (n *network) redact(ctx context.Context, p *bridge.Portal, e *client.Event,
 		}
 		lines = append(lines, line)
 	}
-	n.sequence(ctx, by, p.Key().Channel, lines, func(err error) {
+	n.sequence(ctx, by, p, lines, func(err error) {
 		if err != nil {
 			p.Notice("IRC did not take a message back for " + string(by) + ": " + reasonOf(err))
 		}
@@ -78,7 +89,7 @@ func (n *network) mayRedact(ctx context.Context, p *bridge.Portal, event matrix.
 	able := false
 	n.ask(ctx, func() {
 		channel := p.Key().Channel
-		if n.relays(channel, by) {
+		if !p.Direct() && n.relays(channel, by) {
 			able = n.bot.online && n.bot.link.conn.HasCap(redactionCap) && n.relays(channel, sent.Sender)
 			return
 		}

@@ -48,6 +48,7 @@ type Server struct {
 	clients  map[*Client]bool
 	nicks    map[string]*Client // folded
 	channels map[string]*channel
+	private  []*Message // from one to another
 	commands map[string]Command
 	refusals map[string]refusal // of joins, by folded channel
 	accounts map[string]string  // by folded nick

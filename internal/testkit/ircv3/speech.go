@@ -33,6 +33,7 @@ func runText(s *Server, c *Client, m *Message) {
 	}
 	to.show(said)
 	c.echo(said)
+	s.private = append(s.private, said)
 }
 
 // speak says something in a channel: to everybody, or to those with one of some symbols or more (STATUSMSG).
@@ -91,6 +92,10 @@ func runRedact(s *Server, c *Client, m *Message) {
 		c.Reply("421", m.Command, "Unknown command")
 		return
 	}
+	if to := s.nicks[s.fold(target)]; to != nil {
+		s.redactPrivate(c, to, m)
+		return
+	}
 	ch := s.channels[s.fold(target)]
 	if ch == nil || !c.channels[ch] {
 		c.Fail("REDACT", "INVALID_TARGET", target, "You cannot delete messages from there")
@@ -113,4 +118,22 @@ func runRedact(s *Server, c *Client, m *Message) {
 			member.Send(redaction)
 		}
 	}
+}
+
+// redactPrivate takes back what a client has said to another alone.
+func (s *Server) redactPrivate(c, to *Client, m *Message) {
+	at := slices.IndexFunc(s.private, func(said *Message) bool {
+		author, _, _ := strings.Cut(said.Source, "!")
+		return said.Tags["msgid"] == m.Param(1) && s.fold(author) == s.fold(c.nick) && s.fold(said.Param(0)) == s.fold(to.nick)
+	})
+	if at < 0 {
+		c.Fail("REDACT", "UNKNOWN_MSGID", to.nick, m.Param(1), "This message does not exist or is too old")
+		return
+	}
+	s.private = slices.Delete(s.private, at, at+1)
+	redaction := s.stamp(c, NewMessage(c.source(), "REDACT", m.Params...), true)
+	if to.caps["draft/message-redaction"] {
+		to.Send(redaction)
+	}
+	c.echo(redaction)
 }
