@@ -115,11 +115,17 @@ func (n *network) chooseNick(ctx context.Context, user matrix.UserID, nick strin
 		return "", matrix.InvalidParam("IRC has no such nicks.")
 	}
 	if conn, err := n.connOf(ctx, user); err == nil {
-		n.ask(ctx, func() { n.puppet(user).nick.asked, n.puppet(user).nick.chosen = nick, nick })
+		var p *puppet
+		if !n.ask(ctx, func() {
+			p = n.puppet(user)
+			p.nick.asked, p.nick.chosen = append(p.nick.asked, nick), nick
+		}) {
+			return "", context.Canceled
+		}
 		defer n.post(func() { n.puppet(user).nick.chosen = "" })
 		ctx, cancel := context.WithTimeout(ctx, commandWait)
 		defer cancel()
-		if err := conn.ChangeNick(ctx, nick); err != nil {
+		if err := p.askNick(ctx, conn, nick); err != nil {
 			return "", matrix.Forbidden("IRC did not take the nick: %s", decode(err.Error()))
 		}
 		nick = conn.Nick()

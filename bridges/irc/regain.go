@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"trestle/bridges/irc/wire"
@@ -18,7 +19,8 @@ const (
 
 // nickState is what a puppet knows about its nick. It belongs to the loop.
 type nickState struct {
-	asked    string      // by us, and not answered yet
+	asked    []string    // by us, and not answered yet
+	again    bool        // there is another wish when that is answered
 	chosen   string      // by the user, and not kept yet: what is kept is not wanted any more
 	taken    int         // how often it was taken away since the connection came up
 	ghosted  bool        // services were asked to free it, which is done once
@@ -26,6 +28,27 @@ type nickState struct {
 	quiet    time.Time   // no attempt before this
 	renaming bool        // another name waits to be another nick
 	signs    int         // that it may be free, since the connection came up
+}
+
+// askNick asks for a nick, which is among those that are asked for. When it returns, the loop has heard of the new one, or
+// there is none.
+func (p *puppet) askNick(ctx context.Context, conn *wire.Conn, nick string) error {
+	err := conn.ChangeNick(ctx, nick)
+	if err == nil {
+		_ = conn.Barrier(ctx) // if it fails, so has the connection
+	}
+	p.net.ask(ctx, func() {
+		if i := slices.Index(p.nick.asked, nick); i >= 0 {
+			p.nick.asked = slices.Delete(p.nick.asked, i, i+1)
+		}
+		if l := p.link; p.nick.again && len(p.nick.asked) == 0 && l != nil && l.conn != nil && !l.closed {
+			p.nick.again = false
+			if p.otherNick() {
+				p.tryNick(l)
+			}
+		}
+	})
+	return err
 }
 
 // wantedNick is the nick that the user has asked for, or else the template's.
@@ -84,8 +107,8 @@ const maxForced = 3
 // it is not fought about, but when the old one is free after a while it is asked for.
 func (p *puppet) nickChanged(nick string) {
 	n, l := p.net, p.link
-	if n.fold(nick) == n.fold(p.nick.asked) {
-		p.nick.asked = ""
+	if i := slices.IndexFunc(p.nick.asked, func(asked string) bool { return n.fold(asked) == n.fold(nick) }); i >= 0 {
+		p.nick.asked = slices.Delete(p.nick.asked, i, i+1)
 		p.otherNick()
 		return
 	}
@@ -151,12 +174,16 @@ func (p *puppet) tryNick(l *link) {
 	if !p.nick.ghosted && l.loggedIn && n.now().NickServ != "" {
 		ghost = n.now().NickServ
 	}
-	p.nick.asked = want
+	if len(p.nick.asked) > 0 {
+		p.nick.again = true
+		return
+	}
+	p.nick.asked = append(p.nick.asked, want)
 	signs := p.nick.signs
 	n.goRun(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, joinWait)
 		defer cancel()
-		err := conn.ChangeNick(ctx, want)
+		err := p.askNick(ctx, conn, want)
 		refusal, refused := errors.AsType[*wire.NickError](err)
 		used := refused && (refusal.Code == "433" || refusal.Code == "436" || refusal.Code == "NICKNAME_IN_USE")
 		if used && ghost != "" {

@@ -47,6 +47,20 @@ func TestNewNamesAreFewNicks(t *testing.T) {
 		})
 		return up
 	})
+	// Before the server has answered, the name is another one, twice: that is nobody else's doing.
+	n.ask(t.Context(), func() {
+		for _, display := range []string{"carol", "dave", "erin"} {
+			n.personRenamed("@alice:localhost", display)
+		}
+	})
+	until("the last name is the nick", func() bool { return has("erin") })
+	n.ask(t.Context(), func() {
+		p := n.puppet("@alice:localhost")
+		if p.nick.taken > 0 {
+			t.Errorf("IRC is said to have renamed her %d times", p.nick.taken)
+		}
+		p.renames = pace{config: renames}
+	})
 	n.ask(t.Context(), func() {
 		n.timer = func(_ time.Duration, fn func()) *time.Timer {
 			waits = append(waits, fn)

@@ -23,6 +23,8 @@ type Conn struct {
 	quitting atomic.Bool
 	unsent   atomic.Pointer[error] // why we cannot write any more
 
+	renaming chan struct{} // holds one while a nick is asked for: answers do not say what they answer
+
 	done     chan struct{} // the connection has ended
 	finished sync.WaitGroup
 
@@ -53,7 +55,7 @@ func Dial(ctx context.Context, opts Options) (*Conn, error) {
 	}
 	c := &Conn{
 		opts: opts, net: conn, started: time.Now(),
-		done: make(chan struct{}), registered: make(chan error, 1),
+		renaming: make(chan struct{}, 1), done: make(chan struct{}), registered: make(chan error, 1),
 		self:     Prefix{Nick: opts.Nick},
 		channels: map[string]bool{}, caps: map[string]string{}, offered: map[string]string{},
 	}

@@ -91,8 +91,16 @@ var notAboutJoin = map[string]bool{
 }
 
 // ChangeNick asks for another nick and waits for the answer (*NickError when
-// refused).
+// refused). Of several at once each waits for the one before it.
 func (c *Conn) ChangeNick(ctx context.Context, nick string) error {
+	select {
+	case c.renaming <- struct{}{}:
+		defer func() { <-c.renaming }()
+	case <-c.done:
+		return c.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if c.Nick() == nick {
 		return nil
 	}
