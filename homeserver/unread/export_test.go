@@ -2,6 +2,23 @@ package unread
 
 import "context"
 
+// Counted waits until all up to a position is counted, as long as somebody counts.
+func (s *Service) Counted(ctx context.Context, position int64) error {
+	for {
+		s.mu.Lock()
+		counted, moved := s.position, s.moved
+		s.mu.Unlock()
+		if counted >= position {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Forget drops all counts from memory.
 func (s *Service) Forget() { s.accounts.Clear() }
 

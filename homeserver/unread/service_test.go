@@ -61,7 +61,7 @@ func TestLateCounts(t *testing.T) {
 	s.send(room, "@a:test", "m.room.message", message("y"), "")
 	snap, err := s.notifier.User(t.Context(), "@b:test")
 	s.must(err)
-	if got, want := s.counts("@b:test", first.RoomNID), `{"main":{"notification_count":1,"highlight_count":0},"threads":null}`; got != want {
+	if got, want := s.countsNow("@b:test", first.RoomNID), `{"main":{"notification_count":1,"highlight_count":0},"threads":null}`; got != want {
 		t.Errorf("while nobody counts: %s, want %s", got, want)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

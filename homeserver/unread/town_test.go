@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"trestle/homeserver/accounts"
 	"trestle/homeserver/notifier"
@@ -147,7 +148,17 @@ func (s *town) read(user matrix.UserID, kind string, e *storage.Event, thread st
 }
 
 // counts is what is unread, as text: "main 3/1 $root 1/0".
+// counts is what somebody has not read in a room once all is counted.
 func (s *town) counts(user matrix.UserID, room int64) string {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Minute)
+	defer cancel()
+	s.must(s.unread.Counted(ctx, s.notifier.Position()))
+	return s.countsNow(user, room)
+}
+
+// countsNow is what an answer would say.
+func (s *town) countsNow(user matrix.UserID, room int64) string {
 	s.Helper()
 	r, err := s.unread.Counts(s.Context(), user, room, s.notifier.Position())
 	s.must(err)
