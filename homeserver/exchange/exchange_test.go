@@ -43,7 +43,7 @@ type server struct {
 	*rooms.Service
 	name  matrix.ServerName
 	store *storage.Store
-	t     *testing.T
+	t     testing.TB
 }
 
 // open makes the rooms of a server, with what is missing in the options.
@@ -61,7 +61,7 @@ func open(t testing.TB, url string, o rooms.Options) (*rooms.Service, *storage.S
 	return rooms.New(o), o.Store
 }
 
-func newServer(t *testing.T, name matrix.ServerName, url string) *server {
+func newServer(t testing.TB, name matrix.ServerName, url string) *server {
 	t.Helper()
 	service, store := open(t, url, rooms.Options{ServerName: name, DefaultVersion: "11"})
 	return &server{service, name, store, t}
@@ -291,10 +291,10 @@ type pair struct {
 	peers       *peers
 	exchange    *exchange.Service
 	room        matrix.RoomID
-	t           *testing.T
+	t           testing.TB
 }
 
-func newPair(t *testing.T, url string) *pair {
+func newPair(t testing.TB, url string) *pair {
 	t.Helper()
 	p := &pair{there: newServer(t, "there", testkit.SQLite(t)), here: newServer(t, "here", url), t: t}
 	p.peers = &peers{there: p.there, asker: "here", asked: map[string]int{}, broken: map[string]error{}, forged: map[matrix.EventID]bool{}}
