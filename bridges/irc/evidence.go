@@ -2,6 +2,7 @@ package irc
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,8 @@ func (s *speech) echoed(m *wire.Message) {
 }
 
 // refused takes the server's errors. One about the line's channel is about the
-// line: there is no other under way.
+// line: there is no other under way. Of what else the connection asks for meanwhile, the bot's modes for instance, the
+// errors are others.
 func (s *speech) refused(m *wire.Message) {
 	s.mu.Lock()
 	l := s.line
@@ -86,6 +88,9 @@ func (s *speech) refused(m *wire.Message) {
 		s.decide(l, verdict{plain: true}, false)
 		return
 	}
+	if l.text != "" && !answersText(m) {
+		return
+	}
 	n := s.net
 	for _, param := range m.Params {
 		if folded := n.fold(param); folded == l.channel || folded == l.target {
@@ -93,6 +98,17 @@ func (s *speech) refused(m *wire.Message) {
 			return
 		}
 	}
+}
+
+// answersText tells whether an error can be about a message, and not only about a mode, a kick or an invitation.
+func answersText(m *wire.Message) bool {
+	switch m.Command {
+	case "441", "443", "467", "472", "478", "482", "696", "697", "698":
+		return false
+	case "FAIL":
+		return slices.Contains([]string{"*", "PRIVMSG", "NOTICE", "BATCH", "RELAYMSG"}, strings.ToUpper(m.Param(0)))
+	}
+	return true
 }
 
 // observed takes what the bot has seen us say. It is the line under way, or one that is

@@ -21,6 +21,15 @@ func TestARefusalMayComeBeforeTheWriterSaysThatItHasWritten(t *testing.T) {
 		t.Fatal("a line that nobody has sent is refused")
 	}
 	p.speech.writes(append([]byte("PING 1\r\n"), l.end...), false)
+	for _, other := range [][]string{
+		{"482", "alice", "#c", "You are not an operator"}, {"478", "alice", "#c", "+b", "The list is full"}, {"443", "alice", "bob", "#c", "is there"},
+		{"FAIL", "REDACT", "UNKNOWN_MSGID", "#c", "1", "There is no such message"},
+	} {
+		p.speech.refused(&wire.Message{Command: other[0], Params: other[1:]})
+	}
+	if len(l.verdict) > 0 {
+		t.Fatal("a line is refused by what answers something else")
+	}
 	p.speech.refused(no)
 	select {
 	case v := <-l.verdict:
