@@ -134,6 +134,8 @@ func (m *member) handler(entrance cluster.Entrance) http.Handler {
 		switch own := m.serving.Load(); {
 		case m.deposed.Load():
 			cluster.Unavailable(w)
+		case own != nil && !m.sure(r.Context()):
+			cluster.Unavailable(w)
 		case own != nil:
 			(*own)[entrance].ServeHTTP(w, r)
 		default:
@@ -141,6 +143,32 @@ func (m *member) handler(entrance cluster.Entrance) http.Handler {
 		}
 	})
 }
+
+// sure waits until it is known whether this process leads. One that stood still has its memory of before, while another one has
+// written since: it would answer a client with the past.
+func (m *member) sure(ctx context.Context) bool {
+	if m.db.Leads() {
+		return !m.deposed.Load()
+	}
+	ctx, cancel := context.WithTimeout(ctx, unsure)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !m.deposed.Load() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		if m.db.Leads() {
+			return !m.deposed.Load()
+		}
+	}
+	return false
+}
+
+// unsure is how long a request waits for that. PostgreSQL is asked each second.
+const unsure = 10 * time.Second
 
 // drain begins the end. What the others pass on is refused from now on, and
 // waits there for the next leader.
@@ -222,6 +250,7 @@ func (m *member) lead(ctx context.Context) error {
 	m.begun = true
 	handlers := map[cluster.Entrance]http.Handler{cluster.Clients: m.clientHandler(), cluster.Federation: m.FederationHandler()}
 	leader := database.Leader{Address: m.address(), Secret: rand.Text(), Identity: m.identity}
+	m.gate.Leads = m.sure
 	m.gate.Open(leader.Secret, handlers)
 	if leader.Epoch, err = db.Announce(ctx, leader); err != nil {
 		return err

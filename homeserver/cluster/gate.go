@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"sync/atomic"
@@ -9,6 +10,9 @@ import (
 // A Gate is where the other processes come in. It is closed while this one does
 // not lead; the zero value is.
 type Gate struct {
+	// Leads waits until it is known whether this process leads at this moment. It is set before the gate is opened.
+	Leads func(context.Context) bool
+
 	open atomic.Pointer[opening]
 }
 
@@ -35,7 +39,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	handler := o.handlers[Entrance(r.Header.Get(entranceHeader))]
-	if handler == nil {
+	if handler == nil || !g.Leads(r.Context()) {
 		refuse(w)
 		return
 	}

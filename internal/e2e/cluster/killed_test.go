@@ -118,7 +118,12 @@ func TestTheClusterServesWhoeverDies(t *testing.T) {
 
 	ids, bodies := w.history(alice, room)
 	if !slices.Equal(heard, bodies) {
-		t.Errorf("bob has heard %d messages of %d, or others", len(heard), len(bodies))
+		at := 0
+		for at < min(len(heard), len(bodies)) && heard[at] == bodies[at] {
+			at++
+		}
+		t.Errorf("bob has heard %d messages of %d; from number %d on %q, and the room has %q",
+			len(heard), len(bodies), at, heard[at:min(at+20, len(heard))], bodies[at:min(at+20, len(bodies))])
 	}
 	w.complete(sent, bodies)
 	w.delivered(room, ids)
@@ -220,13 +225,47 @@ func (w *world) standStill(token string) {
 	old.Freeze()
 	next := w.leader(old)
 	w.writes(next, token)
+	stale := w.asksStill(old, next, token)
 	w.t.Logf("SIGSTOP of process %d: process %d has written after %v", old.number, next.number, time.Since(begun).Round(time.Millisecond))
 	old.Thaw()
+	stale()
 	if err := old.Ended(); err == nil || !strings.Contains(old.Log(), "the lock on the database is lost") {
 		w.t.Errorf("a leader that was replaced has ended with %v", err)
 	}
 	old.Start()
 	old.deaths.Add(1)
+}
+
+// asksStill has somebody whom the new leader has answered ask the old one, which stands still. What it says when it goes on is
+// not older than what they know.
+func (w *world) asksStill(old, next *process, token string) (judge func()) {
+	w.t.Helper()
+	position := func(token string) (n int) {
+		w.t.Helper()
+		if _, err := fmt.Sscanf(token, "s%d", &n); err != nil {
+			w.t.Errorf("the token is %q", token)
+		}
+		return n
+	}
+	var known struct {
+		Next string `json:"next_batch"`
+	}
+	if _, err := w.once(w.t.Context(), next, token, "GET", v3+"/sync?timeout=0", nil, &known); err != nil {
+		w.t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	for range 5 {
+		asking.Go(func() {
+			var said struct {
+				Next string `json:"next_batch"`
+			}
+			_, err := w.once(w.t.Context(), old, token, "GET", v3+"/sync?timeout=0&since="+url.QueryEscape(known.Next), nil, &said)
+			if err == nil && position(said.Next) < position(known.Next) {
+				w.t.Errorf("after %s process %d, which was replaced, has said %s", known.Next, old.number, said.Next)
+			}
+		})
+	}
+	return asking.Wait
 }
 
 // Who is not the same server is not let in.
