@@ -26,6 +26,19 @@
     if (summary) document.getElementById(summary)?.querySelector("summary").focus();
   };
 
+  // What is under a pressed mouse stays there until it is let go, or the click would be nobody's.
+  const waiting = new Map();
+  let pressed = false;
+  const change = (id, html) => (pressed ? waiting.set(id, html) : replace(id, html));
+  const release = () =>
+    setTimeout(() => {
+      pressed = false;
+      for (const [id, html] of waiting) replace(id, html);
+      waiting.clear();
+    });
+  addEventListener("pointerdown", () => (pressed = true));
+  for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, release);
+
   let source = null;
   const stop = () => {
     source?.close();
@@ -42,7 +55,7 @@
       setTimeout(() => document.hidden || start(), 15000);
     });
     source.addEventListener("change", (e) => {
-      for (const [id, html] of Object.entries(JSON.parse(e.data))) replace(id, html);
+      for (const [id, html] of Object.entries(JSON.parse(e.data))) change(id, html);
     });
     source.addEventListener("over", () => {
       stop();

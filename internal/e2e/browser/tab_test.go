@@ -245,14 +245,20 @@ func (t *tab) says(text string) {
 // click clicks on what has this selector.
 func (t *tab) click(selector string) {
 	t.t.Helper()
-	t.clickOn(selector, "document.querySelector("+quoted(selector)+")")
+	t.clickOn(selector, "document.querySelector("+quoted(selector)+")", nil)
 }
 
 // press clicks what has this text.
 func (t *tab) press(text string) {
 	t.t.Helper()
+	t.hold(text, nil)
+}
+
+// hold presses what has this text, and lets it go when something has happened.
+func (t *tab) hold(text string, happens func()) {
+	t.t.Helper()
 	t.clickOn("“"+text+"”", `[...document.querySelectorAll("a, button")].find((e) => e.innerText.trim().toLowerCase() === `+
-		quoted(strings.ToLower(text))+`)`)
+		quoted(strings.ToLower(text))+`)`, happens)
 }
 
 // clickOn clicks where an element is, as a mouse does. It goes there first,
@@ -260,7 +266,7 @@ func (t *tab) press(text string) {
 // hold the element then: a page that has not been painted takes no notice of a
 // mouse, one whose style sheet comes late moves, and one that is live may have
 // another element in its place.
-func (t *tab) clickOn(what, element string) {
+func (t *tab) clickOn(what, element string, happens func()) {
 	t.t.Helper()
 	var at, went struct {
 		X, Y                 float64
@@ -295,6 +301,9 @@ func (t *tab) clickOn(what, element string) {
 		err := look()
 		held := at.There && at.Active
 		at = went
+		if held && happens != nil {
+			happens()
+		}
 		return held, errors.Join(err, mouse("mouseReleased", "left", 1))
 	})
 }
