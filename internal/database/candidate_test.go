@@ -221,3 +221,30 @@ func TestACandidateOutlivesItsConnection(t *testing.T) {
 	first.Close()
 	lead(t, second)
 }
+
+// Who stands still while it looks at the schema holds up no newer version.
+func TestNobodyHoldsUpMigrationsForEver(t *testing.T) {
+	t.Parallel()
+	url := testkit.Postgres(t)
+	still, err := database.Open(t.Context(), url, schema, database.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, end, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { ended <- still.HoldMigrations(t.Context(), func() { close(begun) }, end) }()
+	<-begun
+	still.Close()
+	c := stand(t, url, schema, database.Options{})
+	if err := c.Wait(within(t), nobody); err != nil {
+		t.Fatal(err)
+	}
+	db, err := c.Open(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	close(end)
+	if err := <-ended; err == nil {
+		t.Error("what stood still has changed the schema after all")
+	}
+}

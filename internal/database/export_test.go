@@ -54,3 +54,12 @@ func (db *DB) PreparedOn(stmt *Statement) (n int) {
 	}
 	return n
 }
+
+// HoldMigrations is a process that stands still while it looks at the schema, until the end.
+func (db *DB) HoldMigrations(ctx context.Context, begun func(), end <-chan struct{}) error {
+	return db.backend.(*postgresDB).migrate(ctx, func(migrationTx) (bool, error) {
+		begun()
+		<-end
+		return false, nil
+	})
+}

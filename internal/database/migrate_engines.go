@@ -17,7 +17,8 @@ var (
 )
 
 // migrate holds an advisory lock for each transaction, so that processes that
-// start together take turns. One connection is enough for all.
+// start together take turns. One connection is enough for all. Who stands still with the lock
+// loses it after the time after which a leader loses its own: else nobody else could lead a newer version.
 func (db *postgresDB) migrate(ctx context.Context, step func(migrationTx) (more bool, err error)) error {
 	connect := db.connect
 	if db.leads != nil {
@@ -43,6 +44,9 @@ func (db *postgresDB) migrate(ctx context.Context, step func(migrationTx) (more 
 func migrateStep(ctx context.Context, conn *pgx.Conn, key int64, step func(migrationTx) (more bool, err error)) (more bool, err error) {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
+		return false, err
+	}
+	if _, err := tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = '5s'"); err != nil {
 		return false, err
 	}
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", key); err != nil {
