@@ -326,7 +326,7 @@ func TestBackfill(t *testing.T) {
 				l.check(honest)
 			})
 		}
-		if counts[storage.Placed] < 200 || counts[storage.Rejected] < 30 {
+		if counts[storage.Placed] < 300 || counts[storage.Rejected] < 30 {
 			t.Errorf("that was no test: %v", counts)
 		}
 	})

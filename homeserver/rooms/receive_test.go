@@ -367,7 +367,7 @@ func TestForks(t *testing.T) {
 				}
 			})
 		}
-		if counts[storage.Placed] < 200 || counts[storage.SoftFailed] < 2 || counts[storage.Rejected] < 50 {
+		if counts[storage.Placed] < 300 || counts[storage.SoftFailed] < 5 || counts[storage.Rejected] < 50 {
 			t.Errorf("that was no test: %v", counts)
 		}
 	})
